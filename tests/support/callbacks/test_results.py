@@ -1,0 +1,50 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes every task's whole result as one JSON line; Ansible's own callbacks drop `diff` or mix results with text."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: test_results
+type: notification
+short_description: Task results as JSON lines, for tests
+description:
+  - Appends one line to the file named by E(HOSTNET_TEST_RESULTS) for each task result.
+options: {}
+"""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "test_results"
+
+    def _write(self, outcome: str, result: Any) -> None:
+        values = getattr(result, "_result", None)
+        if values is None:
+            values = result.result
+        task = getattr(result, "_task", None) or result.task
+        # Newer ansible-core keeps `failed` beside the result, not in it.
+        values = {**values, "failed": outcome in {"failed", "unreachable"}}
+        line = {"outcome": outcome, "task": task.get_name(), "action": task.action, "result": values}
+        with open(os.environ["HOSTNET_TEST_RESULTS"], "a", encoding="utf-8") as target:
+            target.write(json.dumps(line, default=str) + "\n")
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._write("ok", result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._write("failed", result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._write("unreachable", result)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._write("skipped", result)
