@@ -1,0 +1,52 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Attributes that modules of this collection declare."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # What every module has.
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and return the changed status and the diff without changing anything.
+    support: full
+  idempotent:
+    description: A second run with the same input and no change in between changes nothing.
+    support: full
+"""
+
+    # Modules that change objects of the kube clusters.
+    DIFF = r"""
+options: {}
+attributes:
+  diff_mode:
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
+    support: full
+"""
+
+    # Modules that only read.
+    READ_ONLY = r"""
+options: {}
+attributes:
+  diff_mode:
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
+    support: N/A
+    details:
+      - This module changes nothing.
+"""
+
+    # Modules with the option kube_clusters: those that are in the action group of meta/runtime.yml.
+    ACTION_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Use C(group/hostnet.multicluster.kube) in C(module_defaults) to give O(kube_clusters) once for all modules that take it.
+    support: full
+    membership:
+      - hostnet.multicluster.kube
+"""
