@@ -1,0 +1,425 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections to the API servers of several kube clusters.
+
+The Python client of Kubernetes does what users know from kubectl and kubernetes.core: kubeconfig files, contexts, exec
+credential plugins, tokens, proxies. Above it this module adds what bulk work needs: plain JSON instead of models, no
+discovery, a bound on connections per API server, a count of requests, and errors that name the kube cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from .kinds import BUILT_IN, Kind
+
+try:
+    from kubernetes import client as kubernetes_client
+    from kubernetes import config as kubernetes_config
+    from kubernetes.dynamic import DynamicClient
+
+    KUBERNETES_IMPORT_ERROR: str | None = None
+except ImportError:
+    KUBERNETES_IMPORT_ERROR = traceback.format_exc()
+
+Json = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+
+FIELD_MANAGER = "hostnet.multicluster"
+MAX_CONNECTIONS = 8  # to each API server: what saturates one API server on two cores; more only queues there
+CONNECT_TIMEOUT_SECONDS = 10.0
+READ_TIMEOUT_SECONDS = 60.0
+
+# The options of one kube cluster, named as users of kubernetes.core know them. `name` is ours.
+KUBE_CLUSTER_OPTIONS: dict[str, Json] = {
+    "name": {"type": "str", "required": True},
+    "kubeconfig": {"type": "path"},
+    "context": {"type": "str"},
+    "host": {"type": "str"},
+    "api_key": {"type": "str", "no_log": True},
+    "ca_cert": {"type": "path", "aliases": ["ssl_ca_cert"]},
+    "client_cert": {"type": "path", "aliases": ["cert_file"]},
+    "client_key": {"type": "path", "aliases": ["key_file"], "no_log": False},
+    "validate_certs": {"type": "bool", "default": True, "aliases": ["verify_ssl"]},
+    "tls_server_name": {"type": "str"},
+    "proxy": {"type": "str"},
+    "no_proxy": {"type": "str"},
+    "impersonate_user": {"type": "str"},
+    "impersonate_groups": {"type": "list", "elements": "str"},
+}
+
+
+def kube_clusters_argument() -> Json:
+    """Argument spec of the option `kube_clusters`, the same in every module."""
+    return {"type": "list", "elements": "dict", "required": True, "options": KUBE_CLUSTER_OPTIONS}
+
+
+class KubeError(Exception):
+    """A request that failed. Its text is one line and names the kube cluster, the object and what to do.
+
+    `status` is the HTTP status (0 when no answer came), `reason` the API server's own short word (`NotFound`, ...).
+    """
+
+    def __init__(self, kube_cluster: str, what: str, detail: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(f"kube cluster {kube_cluster}: {what}: {detail}")
+        self.kube_cluster = kube_cluster
+        self.what = what
+        self.detail = detail
+        self.status = status
+        self.reason = reason
+
+    @property
+    def unreachable(self) -> bool:
+        """True where the API server gave no answer at all: unreachable is not dead, and nothing may be concluded."""
+        return self.status == 0
+
+
+class KubeCluster:
+    """One kube cluster. Safe to use from several threads; `requests` counts every request sent."""
+
+    def __init__(self, options: Json) -> None:
+        self.name: str = options["name"]
+        self.requests = 0
+        self._count_lock = threading.Lock()
+        self._configuration = _configuration(options)
+        api = kubernetes_client.ApiClient(self._configuration)
+        if options.get("impersonate_user"):
+            api.set_default_header("Impersonate-User", options["impersonate_user"])
+        if options.get("impersonate_groups"):
+            # One header is all that the client can carry; the API server takes repeated headers only.
+            if len(options["impersonate_groups"]) > 1:
+                raise KubeError(self.name, "impersonate_groups", "one group is supported, give a single one")
+            api.set_default_header("Impersonate-Group", options["impersonate_groups"][0])
+        self.api = api
+        # The client would ask the API server for every group it serves; the kinds we need are in kinds.py.
+        self._dynamic = DynamicClient(api, discoverer=lambda *args: None)
+        self._kinds = dict(BUILT_IN)
+
+    @property
+    def host(self) -> str:
+        """URL of the API server."""
+        return str(self._configuration.host)
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def count_request(self) -> None:
+        """Count a request that was not sent through `request` (exec, port-forward)."""
+        with self._count_lock:
+            self.requests += 1
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        query: Iterable[tuple[str, Any]] = (),
+        body: Any = None,
+        content_type: str | None = None,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
+        accept: str | None = None,
+    ) -> Any:
+        self.count_request()
+        params: Json = {
+            "query_params": [(key, value) for key, value in query if value is not None],
+            "_request_timeout": (CONNECT_TIMEOUT_SECONDS, read_timeout),
+            "serialize": False,
+        }
+        if content_type:
+            params["content_type"] = content_type
+        if accept:
+            params["header_params"] = {"Accept": accept}
+        try:
+            return self._dynamic.request(method, path, body=body, **params)
+        except KubeError:
+            raise
+        except Exception as error:  # the client raises its own, urllib3's and ssl's exceptions; all end the same way here
+            raise self._error(what, error) from error
+
+    def request(self, method: str, path: str, what: str, **options: Any) -> Json:
+        """Send one request and return the decoded JSON. `what` names the object in errors, for example `node east-1`."""
+        response = self._send(method, path, what, **options)
+        data = response.data
+        if not data:
+            return {}
+        decoded: Json = json.loads(data)
+        return decoded
+
+    def text(self, path: str, what: str, **options: Any) -> str:
+        """GET something that is not JSON, such as a pod's log."""
+        data: bytes = self._send("GET", path, what, accept="*/*", **options).data
+        return data.decode("utf-8", "replace")
+
+    def _error(self, what: str, error: Exception) -> KubeError:
+        status = int(getattr(error, "status", 0) or 0)
+        if not status:
+            return KubeError(self.name, what, f"no answer from {self.host} ({_root_cause(error)}); check the kubeconfig, the network and the API server")
+        reason, message = "", str(getattr(error, "reason", "") or error)
+        body = getattr(error, "body", None)
+        try:
+            decoded = json.loads(body) if body else {}
+            reason, message = decoded.get("reason", ""), decoded.get("message") or message
+        except ValueError:
+            pass
+        if status == 401:
+            message = f"the credentials were refused (401 {message}); renew the token or certificate in the kubeconfig"
+        elif status == 403:
+            message = f"{message}; grant it as docs/rbac.yaml does"
+        return KubeError(self.name, what, message, status, reason)
+
+    # -- kinds ---------------------------------------------------------------------------------------------------
+
+    def kind(self, api_version: str, name: str) -> Kind:
+        """The Kind of a manifest. Kinds outside kinds.py cost one request per API version and kube cluster."""
+        key = (api_version, name)
+        if key not in self._kinds:
+            root = "/api/" if "/" not in api_version else "/apis/"
+            served = self.request("GET", root + api_version, f"API version {api_version}")
+            for resource in served.get("resources", []):
+                if "/" not in resource["name"]:
+                    self._kinds[(api_version, resource["kind"])] = Kind(api_version, resource["kind"], resource["name"], bool(resource["namespaced"]))
+        if key not in self._kinds:
+            raise KubeError(self.name, f"{api_version} {name}", "the API server does not serve this kind", 404, "NotFound")
+        return self._kinds[key]
+
+    # -- reads ---------------------------------------------------------------------------------------------------
+
+    def version(self) -> Json:
+        """The API server's version (`gitVersion`, ...)."""
+        return self.request("GET", "/version", "version")
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Json | None:
+        """One object, or None where it does not exist."""
+        try:
+            return self.request("GET", kind.path(namespace, name), _describe(kind, name, namespace))
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def list(
+        self, kind: Kind, namespace: str | None = None, label_selector: str | None = None, field_selector: str | None = None, page: int = 500
+    ) -> tuple[list[Json], str]:
+        """All objects of a kind (in pages of `page`), and the resourceVersion to watch from."""
+        items: list[Json] = []
+        token: str | None = None
+        what = f"list of {kind.plural}" + (f" in namespace {namespace}" if namespace else "")
+        while True:
+            query = [("labelSelector", label_selector), ("fieldSelector", field_selector), ("limit", page), ("continue", token)]
+            answer = self.request("GET", kind.path(namespace), what, query=query)
+            items.extend(answer.get("items", []))
+            token = answer.get("metadata", {}).get("continue")
+            if not token:
+                # Items of a list carry no kind of their own.
+                for item in items:
+                    item.setdefault("apiVersion", kind.api_version)
+                    item.setdefault("kind", kind.name)
+                return items, str(answer.get("metadata", {}).get("resourceVersion", ""))
+
+    def watch(
+        self,
+        kind: Kind,
+        deadline: float,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        resource_version: str = "",
+    ) -> Iterator[tuple[str, Json]]:
+        """Yield (`ADDED`|`MODIFIED`|`DELETED`, object) until `deadline` (time.monotonic() seconds).
+
+        Ends quietly at the deadline, or when the server closes the stream: list again and watch on from there. A stream
+        that the server says is too old (410) ends the same way.
+        """
+        seconds = max(1, int(deadline - time.monotonic()))
+        query = [
+            ("watch", "true"),
+            ("labelSelector", label_selector),
+            ("fieldSelector", field_selector),
+            ("resourceVersion", resource_version or None),
+            ("timeoutSeconds", seconds),
+        ]
+        self.count_request()
+        params: Json = {
+            "query_params": [(key, value) for key, value in query if value is not None],
+            "_request_timeout": (CONNECT_TIMEOUT_SECONDS, float(seconds + 5)),
+            "serialize": False,
+        }
+        what = f"watch of {kind.plural}"
+        try:
+            response = self._dynamic.request("GET", kind.path(namespace), **params)
+        except Exception as error:
+            raise self._error(what, error) from error
+        try:
+            buffer = b""
+            for chunk in response.stream(amt=None, decode_content=False):
+                buffer += chunk
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    if not line.strip():
+                        continue
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        return
+                    if event["type"] != "BOOKMARK":
+                        yield event["type"], event["object"]
+                if time.monotonic() >= deadline:
+                    return
+        except Exception as error:
+            if time.monotonic() >= deadline:
+                return
+            raise self._error(what, error) from error
+        finally:
+            response.close()
+
+    def pod_log(self, name: str, namespace: str, container: str | None = None, limit_bytes: int = 1 << 20) -> str:
+        """The log of one container, at most `limit_bytes`."""
+        path = POD_PATH.format(namespace=namespace, name=name) + "/log"
+        return self.text(path, f"log of pod {namespace}/{name}", query=[("container", container), ("limitBytes", limit_bytes)])
+
+    # -- writes --------------------------------------------------------------------------------------------------
+
+    def create(self, definition: Json, dry_run: bool = False) -> Json:
+        """Create one object; a KubeError of status 409 says that it exists."""
+        kind, name, namespace = self.locate(definition)
+        query = [("fieldManager", FIELD_MANAGER), ("dryRun", "All" if dry_run else None)]
+        return self.request("POST", kind.path(namespace), _describe(kind, name, namespace), query=query, body=definition)
+
+    def apply(self, definition: Json, dry_run: bool = False, force: bool = True) -> Json:
+        """Server-side apply with this collection's field manager. `force` takes fields over from other managers."""
+        kind, name, namespace = self.locate(definition)
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false"), ("dryRun", "All" if dry_run else None)]
+        return self.request(
+            "PATCH", kind.path(namespace, name), _describe(kind, name, namespace), query=query, body=definition, content_type="application/apply-patch+yaml"
+        )
+
+    def replace(self, definition: Json) -> Json:
+        """PUT: with metadata.resourceVersion set it fails with status 409 when somebody else changed the object meanwhile."""
+        kind, name, namespace = self.locate(definition)
+        query = [("fieldManager", FIELD_MANAGER)]
+        return self.request("PUT", kind.path(namespace, name), _describe(kind, name, namespace), query=query, body=definition)
+
+    def merge_patch(self, kind: Kind, name: str, patch: Json, namespace: str | None = None, dry_run: bool = False) -> Json:
+        """JSON merge patch (RFC 7386): a null removes a key."""
+        query = [("fieldManager", FIELD_MANAGER), ("dryRun", "All" if dry_run else None)]
+        return self.request(
+            "PATCH", kind.path(namespace, name), _describe(kind, name, namespace), query=query, body=patch, content_type="application/merge-patch+json"
+        )
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None, uid: str | None = None, grace_seconds: int | None = None) -> bool:
+        """Delete one object; False where it was gone already. With `uid`, only that very object (409 otherwise)."""
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        try:
+            self.request("DELETE", kind.path(namespace, name), _describe(kind, name, namespace), body=body)
+        except KubeError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def locate(self, definition: Json) -> tuple[Kind, str, str | None]:
+        """Kind, name and namespace of a manifest."""
+        kind = self.kind(definition["apiVersion"], definition["kind"])
+        metadata = definition["metadata"]
+        return kind, metadata["name"], metadata.get("namespace") if kind.namespaced else None
+
+
+POD_PATH = "/api/v1/namespaces/{namespace}/pods/{name}"
+
+
+def connect(kube_clusters: Sequence[Json]) -> dict[str, KubeCluster]:
+    """Open all kube clusters, in sorted order of their names (locks and claims are taken in that order).
+
+    Raises KubeError for a name given twice, a kubeconfig or context that is missing, and unreadable credentials. No
+    request is sent yet.
+    """
+    names = [options["name"] for options in kube_clusters]
+    for name in names:
+        if names.count(name) > 1:
+            raise KubeError(name, "kube_clusters", "this name is given twice; every kube cluster needs a name of its own")
+    return {options["name"]: KubeCluster(options) for options in sorted(kube_clusters, key=lambda entry: str(entry["name"]))}
+
+
+def in_parallel(function: Callable[[T], R], items: Sequence[T], workers: int = MAX_CONNECTIONS) -> list[R]:
+    """Call `function` for every item with at most `workers` threads; results in the order of the items.
+
+    All items are tried; then the first error in the order of the items is raised.
+    """
+    if not items:
+        return []
+    with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
+        futures = [pool.submit(function, item) for item in items]
+    return [future.result() for future in futures]
+
+
+def each_cluster(clusters: dict[str, KubeCluster], function: Callable[[KubeCluster], R]) -> dict[str, R]:
+    """Call `function` once for every kube cluster, all at the same time."""
+    names = list(clusters)
+    results = in_parallel(lambda name: function(clusters[name]), names, workers=max(1, len(names)))
+    return dict(zip(names, results, strict=True))
+
+
+def total_requests(clusters: dict[str, KubeCluster]) -> int:
+    """Requests sent to all kube clusters so far."""
+    return sum(cluster.requests for cluster in clusters.values())
+
+
+def _describe(kind: Kind, name: str, namespace: str | None) -> str:
+    return f"{kind.name} {namespace}/{name}" if namespace else f"{kind.name} {name}"
+
+
+def _root_cause(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return _root_cause(reason)
+    return str(error).split("\n", 1)[0][:300] or type(error).__name__
+
+
+def _configuration(options: Json) -> Any:
+    """The client's Configuration of one kube cluster, from its kubeconfig or from host and credentials given directly."""
+    name = options["name"]
+    configuration = kubernetes_client.Configuration()
+    kubeconfig, context = options.get("kubeconfig"), options.get("context")
+    if options.get("host") and not kubeconfig and not context:
+        configuration.host = options["host"]
+    else:
+        path = os.path.expanduser(kubeconfig or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG") or "~/.kube/config")
+        # A KUBECONFIG of several files joined by a colon is the client's own affair: it merges them.
+        for part in path.split(os.pathsep):
+            if not os.access(part, os.R_OK):
+                raise KubeError(name, "kubeconfig", f"{part} is missing or cannot be read; give kubeconfig: for this kube cluster")
+        try:
+            kubernetes_config.load_kube_config(config_file=path, context=context, client_configuration=configuration, persist_config=False)
+        except Exception as error:  # yaml errors, ConfigException, failing exec plugins: all mean that this kubeconfig is of no use
+            raise KubeError(name, f"context {context or '(current)'} of kubeconfig {path}", f"{_root_cause(error)}; check the name of the context") from error
+        if options.get("host"):
+            configuration.host = options["host"]
+    if options.get("api_key"):
+        for key in ("authorization", "BearerToken"):
+            configuration.api_key[key] = "Bearer " + options["api_key"]
+    for option, attribute in (
+        ("ca_cert", "ssl_ca_cert"),
+        ("client_cert", "cert_file"),
+        ("client_key", "key_file"),
+        ("tls_server_name", "tls_server_name"),
+        ("proxy", "proxy"),
+        ("no_proxy", "no_proxy"),
+    ):
+        if options.get(option):
+            setattr(configuration, attribute, options[option])
+    if options.get("validate_certs") is False:
+        configuration.verify_ssl = False
+    configuration.connection_pool_maxsize = MAX_CONNECTIONS
+    configuration.retries = False  # a refused connection is an answer here; waiting and retrying is the caller's decision
+    return configuration

@@ -1,0 +1,189 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads everything that one deployment has in a kube cluster: one LIST per kind, whatever the number of members."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from .._plan import names
+from . import kinds
+from .client import Json, KubeCluster, KubeError, each_cluster, in_parallel
+
+# Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
+_LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
+
+
+def observe(clusters: dict[str, KubeCluster], name: str, namespace: str) -> dict[str, Json]:
+    """What deployment `name` has in `namespace` of every kube cluster (see RETURN of module deployment_info).
+
+    Raises KubeError where a kube cluster does not answer: nothing may be concluded from a part of the picture.
+    """
+    return each_cluster(clusters, lambda cluster: _observe_one(cluster, name, namespace))
+
+
+def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
+    selector = names.deployment_selector(name)
+    found = cluster.get(kinds.NAMESPACE, namespace)
+    if found is None:
+        return {"namespace": None, "identity": None, "cluster_record": None, "members": [], "join": None, "workloads": [], "pods": [], "secrets": []}
+    config_maps, stateful_sets, daemon_sets, pods = in_parallel(lambda kind: cluster.list(kind, namespace, selector)[0], _LISTED)
+    by_name = {item["metadata"]["name"]: item for item in config_maps}
+    join = by_name.get(names.join(name))
+    return {
+        "namespace": {
+            "labels": found["metadata"].get("labels", {}),
+            "phase": found.get("status", {}).get("phase", "Active"),
+        },
+        "identity": _data(by_name.get(names.identity(name))),
+        "cluster_record": _data(by_name.get(names.cluster_record(name))),
+        "members": [json.loads(text) for _key, text in sorted((_data(by_name.get(names.members(name))) or {}).items())],
+        "join": _data(join),
+        "workloads": [_workload(item) for item in stateful_sets + daemon_sets],
+        "pods": _pods(cluster, pods, namespace),
+        "secrets": _secrets(cluster, namespace, selector),
+    }
+
+
+def _data(config_map: Json | None) -> Json | None:
+    return None if config_map is None else dict(config_map.get("data") or {})
+
+
+def _workload(item: Json) -> Json:
+    metadata, status, spec = item["metadata"], item.get("status", {}), item["spec"]
+    annotations = metadata.get("annotations", {})
+    return {
+        "kind": item["kind"],
+        "name": metadata["name"],
+        "member": metadata.get("labels", {}).get(names.MEMBER_LABEL, ""),
+        "token": annotations.get(names.TOKEN_ANNOTATION, ""),
+        "ca_fingerprint": annotations.get(names.CA_ANNOTATION, ""),
+        "image": spec["template"]["spec"]["containers"][0]["image"],
+        "revision": str(status.get("updateRevision", "") or metadata.get("generation", "")),
+    }
+
+
+def _pods(cluster: KubeCluster, pods: Sequence[Json], namespace: str) -> list[Json]:
+    summaries = [pod_summary(pod) for pod in pods]
+    # A volume that cannot be mounted shows in events alone, so they are asked for where a pod has not started.
+    stuck = {pod["uid"]: pod for pod in summaries if pod["phase"] == "Pending" and pod["node"]}
+    if stuck:
+        events, _version = cluster.list(kinds.EVENT, namespace, field_selector="type=Warning,involvedObject.kind=Pod")
+        for event in sorted(events, key=lambda item: str(item.get("lastTimestamp") or item.get("eventTime") or "")):
+            pod_of_event = stuck.get(event["involvedObject"].get("uid", ""))
+            if pod_of_event is not None:
+                pod_of_event["waiting"] = f"{event.get('reason', '')}: {event.get('message', '')}"
+    return summaries
+
+
+def pod_summary(pod: Json) -> Json:
+    """The few facts about a pod that plans and reports use."""
+    metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status", {})
+    labels = metadata.get("labels", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
+    containers = status.get("containerStatuses") or []
+    running = [entry for entry in containers if "running" in entry.get("state", {})]
+    waiting = ""
+    for entry in containers:
+        state = entry.get("state", {})
+        detail = state.get("waiting") or state.get("terminated")
+        if detail:
+            waiting = ": ".join(filter(None, (detail.get("reason", ""), detail.get("message", ""))))
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        waiting = f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}"
+    return {
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "member": labels.get(names.MEMBER_LABEL, ""),
+        "node": spec.get("nodeName", ""),
+        "phase": status.get("phase", "Unknown"),
+        "running": bool(running) and len(running) == len(spec["containers"]),
+        "ready": conditions.get("Ready", {}).get("status") == "True",
+        "started_at": running[0]["state"]["running"].get("startedAt", "") if running else "",
+        "restarts": sum(int(entry.get("restartCount", 0)) for entry in containers),
+        "terminating": "deletionTimestamp" in metadata,
+        "host_ip": status.get("hostIP", ""),
+        "image": spec["containers"][0]["image"],
+        "revision": labels.get("controller-revision-hash", "") or labels.get("pod-template-generation", ""),
+        "waiting": waiting,
+    }
+
+
+def _secrets(cluster: KubeCluster, namespace: str, selector: str) -> list[Json]:
+    # Asking for metadata alone keeps private keys out of this process: status needs serials and dates, not keys.
+    answer = cluster.request(
+        "GET",
+        kinds.SECRET.path(namespace),
+        f"list of secrets in namespace {namespace}",
+        query=[("labelSelector", selector)],
+        accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+    )
+    secrets = []
+    for item in answer.get("items", []):
+        annotation = item["metadata"].get("annotations", {}).get(names.CERTIFICATES_ANNOTATION, "{}")
+        secrets.append({"name": item["metadata"]["name"], "certificates": json.loads(annotation)})
+    return secrets
+
+
+def pod_of(pods: Sequence[Json], member: str, node: str) -> Json | None:
+    """The pod of a member: by its label, or (a DaemonSet's pods carry no member label) by its node. Newest wins over terminating."""
+    candidates = [pod for pod in pods if (pod["member"] == member if pod["member"] else bool(node) and pod["node"] == node)]
+    candidates.sort(key=lambda pod: (bool(pod["terminating"]), str(pod["name"])))
+    return candidates[0] if candidates else None
+
+
+def wait_for_members(
+    clusters: dict[str, KubeCluster], name: str, namespace: str, expected: Sequence[Json], condition: str, timeout_seconds: float
+) -> list[str]:
+    """Wait until every expected member ({kube_cluster, member, node}) has a pod that is `running` or `ready`.
+
+    One watch per kube cluster. Returns what is missing at the deadline, a line for each member; empty means success.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    wanted = {cluster: [entry for entry in expected if entry["kube_cluster"] == cluster] for cluster in clusters}
+    involved = {cluster: clusters[cluster] for cluster, entries in wanted.items() if entries}
+    lines = each_cluster(involved, lambda cluster: _wait_one(cluster, name, namespace, wanted[cluster.name], condition, deadline))
+    return [line for cluster in sorted(lines) for line in lines[cluster]]
+
+
+def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequence[Json], condition: str, deadline: float) -> list[str]:
+    selector = names.deployment_selector(name)
+
+    def missing(pods: dict[str, Json]) -> list[Json]:
+        summaries = [pod_summary(pod) for pod in pods.values()]
+        rest = []
+        for entry in expected:
+            pod = pod_of(summaries, entry["member"], entry["node"])
+            if pod is None or pod["terminating"] or not pod[condition]:
+                rest.append(entry)
+        return rest
+
+    while True:
+        items, version = cluster.list(kinds.POD, namespace, selector)
+        pods = {item["metadata"]["uid"]: item for item in items}
+        if not missing(pods):
+            return []
+        if time.monotonic() < deadline:
+            for kind, pod in cluster.watch(kinds.POD, deadline, namespace, selector, resource_version=version):
+                if kind == "DELETED":
+                    pods.pop(pod["metadata"]["uid"], None)
+                else:
+                    pods[pod["metadata"]["uid"]] = pod
+                if not missing(pods):
+                    return []
+        if time.monotonic() >= deadline:
+            break
+    summaries = _pods(cluster, list(pods.values()), namespace)
+    lines = []
+    for entry in missing(pods):
+        pod = pod_of(summaries, entry["member"], entry["node"])
+        state = "has no pod" if pod is None else f"pod {pod['name']} is {pod['phase']}, not {condition}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
+        lines.append(f"kube cluster {cluster.name}: member {entry['member']} on node {entry['node']}: {state}")
+    return lines
+
+

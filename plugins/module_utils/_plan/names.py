@@ -1,0 +1,69 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of objects, labels and annotations: the one place that knows them."""
+
+from __future__ import annotations
+
+import re
+
+PREFIX = "hostnet.multicluster"
+DEPLOYMENT_LABEL = f"{PREFIX}/deployment"
+MEMBER_LABEL = f"{PREFIX}/member"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+TOKEN_ANNOTATION = f"{PREFIX}/token"
+CA_ANNOTATION = f"{PREFIX}/ca-fingerprint"
+CERTIFICATES_ANNOTATION = f"{PREFIX}/certificates"
+
+# RFC 1123 label: what Kubernetes asks of namespaces, and what fits into object names, label values and certificates.
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def is_dns_label(text: str) -> bool:
+    """True for an RFC 1123 label: at most 63 of a-z, 0-9 and '-', starting and ending with a letter or digit."""
+    return bool(_DNS_LABEL.fullmatch(text))
+
+
+def deployment_selector(name: str) -> str:
+    """Label selector of everything that a deployment has in its namespace."""
+    return f"{DEPLOYMENT_LABEL}={name}"
+
+
+def node_label(name: str) -> str:
+    """The label of nodes that carry a member of the deployment; its value is the member's name."""
+    return f"{PREFIX}/{name}"
+
+
+def identity(name: str) -> str:
+    """ConfigMap with the claim: token, system, CA fingerprint, first members. Immutable from its creation."""
+    return f"{name}-identity"
+
+
+def cluster_record(name: str) -> str:
+    """ConfigMap with the system's cluster id, created once the system has reported it. Immutable from its creation."""
+    return f"{name}-cluster-id"
+
+
+def members(name: str) -> str:
+    """ConfigMap with the bindings of one kube cluster's members."""
+    return f"{name}-members"
+
+
+def join(name: str) -> str:
+    """ConfigMap with the join list and what is rendered from it; equal in all kube clusters."""
+    return f"{name}-join"
+
+
+def config(name: str) -> str:
+    """ConfigMap with the system's configuration files."""
+    return f"{name}-config"
+
+
+def workload(name: str, member: str = "") -> str:
+    """StatefulSet of a member, or (without member) the DaemonSet; Secrets and budgets use the same names."""
+    return f"{name}-{member}" if member else name
+
+
+def member(kube_cluster: str, ordinal: int) -> str:
+    """Name of a member; it outlives the VMs that the member runs on."""
+    return f"{kube_cluster}-{ordinal}"

@@ -1,0 +1,209 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: identity
+short_description: Claims and records the identity of a deployment, once
+version_added: "0.1.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - A deployment has one identity - a token made when it is first deployed, the fingerprint of its CA, and later the cluster id that
+    the system itself reported. This module writes it into every kube cluster, in sorted order, and never changes it.
+  - Claiming comes before the system is initialised. Of two controllers that claim at the same time one wins in the first kube
+    cluster. The other one gets the winner's claim back and must go on with it or stop.
+  - Nothing in this module starts or initialises a system.
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  name:
+    description: Name of the deployment.
+    type: str
+    required: true
+  namespace:
+    description: Its namespace, which must exist in every kube cluster.
+    type: str
+    required: true
+  system:
+    description: The kind of distributed system, for example V(etcd).
+    type: str
+    required: true
+  placement:
+    description: How members are pinned. A deployment never changes it, so it belongs to its identity.
+    type: str
+    required: true
+  ca_fingerprint:
+    description: SHA-256 fingerprint of the CA certificate, lower case hex without colons.
+    type: str
+    required: true
+  token:
+    description:
+      - The token that a new claim gets. Systems use it as the name of the cluster, so that members of another one never join.
+      - Where a claim exists already, its token is kept and returned.
+    type: str
+    required: true
+  members:
+    description: Names of the first members, in the order in which the system is initialised.
+    type: list
+    elements: str
+    default: []
+  run_id:
+    description: Who claims. Only for people that read the record.
+    type: str
+    default: ""
+  cluster_id:
+    description: The cluster id that the system reported. Empty while only claiming. A record of another cluster id is an error.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Claim the right to initialise
+  hostnet.multicluster.identity:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    system: etcd
+    placement: node_name
+    ca_fingerprint: "{{ certificates.ca.fingerprint }}"
+    token: ledger-5f0c9a71
+    members: [east-0, east-1, west-0]
+
+- name: Record the cluster id that every member reported
+  hostnet.multicluster.identity:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    system: etcd
+    placement: node_name
+    ca_fingerprint: "{{ certificates.ca.fingerprint }}"
+    token: ledger-5f0c9a71
+    cluster_id: "8d2f6b1c9e3a4f70"
+"""
+
+RETURN = r"""
+identity:
+  description: The claim that is in force, which may be another controller's.
+  returned: success
+  type: dict
+  contains:
+    token:
+      description: The deployment's token.
+      type: str
+      returned: success
+    system:
+      description: The kind of distributed system.
+      type: str
+      returned: success
+    placement:
+      description: The placement.
+      type: str
+      returned: success
+    ca_fingerprint:
+      description: SHA-256 fingerprint of the CA certificate.
+      type: str
+      returned: success
+    members:
+      description: Names of the first members, joined by commas.
+      type: str
+      returned: success
+    claimed_by:
+      description: The run that claimed.
+      type: str
+      returned: success
+cluster_id:
+  description: The recorded cluster id, empty while the deployment is only claimed.
+  returned: success
+  type: str
+won:
+  description: Whether the claim in force carries the token that was given.
+  returned: success
+  type: bool
+requests:
+  description: API requests sent.
+  returned: always
+  type: int
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import IdentityConflict, record_labels, write_record
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "kube_clusters": client.kube_clusters_argument(),
+            "name": {"type": "str", "required": True},
+            "namespace": {"type": "str", "required": True},
+            "system": {"type": "str", "required": True},
+            "placement": {"type": "str", "required": True},
+            "ca_fingerprint": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": False},
+            "members": {"type": "list", "elements": "str", "default": []},
+            "run_id": {"type": "str", "default": ""},
+            "cluster_id": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    if client.KUBERNETES_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR, requests=0)
+    params = module.params
+    clusters: dict[str, client.KubeCluster] = {}
+    try:
+        clusters = client.connect(params["kube_clusters"])
+        labels = record_labels(params["name"], params["system"])
+        claim = {
+            "token": params["token"],
+            "system": params["system"],
+            "placement": params["placement"],
+            "ca_fingerprint": params["ca_fingerprint"],
+            "members": ",".join(params["members"]),
+            "claimed_by": params["run_id"],
+        }
+        identity, created = write_record(clusters, params["namespace"], names.identity(params["name"]), labels, claim, module.check_mode)
+        for field in ("system", "placement", "ca_fingerprint"):
+            if identity.get(field) != claim[field]:
+                raise IdentityConflict(
+                    f"deployment {params['name']} in namespace {params['namespace']} is recorded with {field} {identity.get(field)!r}, this run has "
+                    f"{claim[field]!r}: another deployment has this name. Choose another hostnet_name, or give this run the recorded {field}"
+                )
+        cluster_id = ""
+        if params["cluster_id"]:
+            wanted = {"cluster_id": params["cluster_id"], "token": identity["token"]}
+            record, created_records = write_record(
+                clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode
+            )
+            created += created_records
+            cluster_id = record.get("cluster_id", "")
+            if record != wanted:
+                raise IdentityConflict(
+                    f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report {params['cluster_id']}: this is a "
+                    f"second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
+                )
+    except (client.KubeError, IdentityConflict) as error:
+        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
+    diff = {"before": "", "after": "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))}
+    module.exit_json(
+        changed=bool(created),
+        identity=identity,
+        cluster_id=cluster_id,
+        won=identity.get("token") == params["token"],
+        requests=client.total_requests(clusters),
+        diff=diff,
+    )
+
+
+if __name__ == "__main__":
+    main()
