@@ -1,0 +1,397 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The work is done by the action plugin of the same name: pki folder, CA key and vault secrets are on the controller.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_certificates
+short_description: A CA on the controller and one certificate per host IP
+version_added: "0.1.0"
+description:
+  - Makes a folder on the controller hold a CA, or uses a CA that you bring, and issues any number of server and client
+    certificates from it, in one process.
+  - Nothing is issued anew without a reason, and the reason is returned and shown with C(--diff). A certificate is issued
+    anew if it or its key is missing or unreadable, if the key does not match, if its subject alternative names, common
+    name, organization, usages or key type differ from the wanted ones, if another CA issued it, if it is not valid yet,
+    and if fewer than O(renew_days) days are left.
+  - Every certificate that is issued anew gets a fresh private key; keys are never kept across certificates.
+  - A certificate begins one hour before it is issued, because the clocks of controller and nodes differ, and never
+    outlives its CA.
+  - Everything is checked before anything is written. Files are written beside their places and moved there when all of
+    them are on the disk, and a lock (C(.lock) in O(pki_dir)) keeps two runs from making two CAs.
+  - Private keys that others than the owner can read are given the mode C(0600) again.
+  - No private key appears in a result, a diff or a log.
+options:
+  pki_dir:
+    description:
+      - Folder on the controller. It is created with the mode C(0700) if it does not exist.
+      - A relative path starts at the playbook's folder.
+      - It gets C(ca.crt), C(ca.key), and C(NAME/FILE.crt) and C(NAME/FILE.key) for each of the O(certificates).
+    type: path
+    required: true
+  ca:
+    description:
+      - The CA. It is made once, and never changed or renewed by this module.
+    type: dict
+    suboptions:
+      common_name:
+        description:
+          - Common name of a CA that is made.
+        type: str
+        default: hostnet CA
+      key_type:
+        description:
+          - Type of the key of a CA that is made. A CA of your own may have any RSA, EC, Ed25519 or Ed448 key.
+        type: str
+        choices: [EC_P256, RSA_2048, RSA_4096]
+        default: EC_P256
+      valid_days:
+        description:
+          - Days after which a CA that is made expires.
+        type: int
+        default: 3650
+      vault:
+        description:
+          - Keep C(ca.key) encrypted with C(ansible-vault), with the secret that this run was given.
+          - A C(ca.key) in O(pki_dir) that is not encrypted yet is encrypted. One that is encrypted stays so,
+            whatever this option says.
+        type: bool
+        default: false
+      certificate:
+        description:
+          - PEM file with the certificate of a CA of your own, by default C(ca.crt) in O(pki_dir).
+          - If it holds several certificates, the first one is the CA that issues.
+          - A path other than the default must exist; no CA is made there.
+        type: path
+      private_key:
+        description:
+          - PEM file with the private key of the CA, plain or encrypted with C(ansible-vault), by default C(ca.key) in
+            O(pki_dir).
+          - The file may be absent as long as nothing has to be issued. Where it is present it is always checked.
+        type: path
+  ca_create:
+    description:
+      - Whether to make a CA if there is none. Set it to V(false) as soon as members rely on the CA; a missing CA is then
+        an error that says what to restore.
+    type: bool
+    default: true
+  expected_ca_fingerprint:
+    description:
+      - SHA-256 fingerprint of the CA certificate that members rely on, with or without colons. Any other CA, and a missing
+        one, is then an error. Empty for no check.
+    type: str
+    default: ""
+  key_type:
+    description:
+      - Type of the certificates' keys. A thousand EC keys take less than a second, a thousand RSA keys many minutes.
+    type: str
+    choices: [EC_P256, RSA_2048, RSA_4096]
+    default: EC_P256
+  valid_days:
+    description:
+      - Days after which a certificate expires.
+    type: int
+    default: 365
+  renew_days:
+    description:
+      - Issue a certificate anew when fewer days than this are left. Must be smaller than O(valid_days).
+    type: int
+    default: 30
+  organization:
+    description:
+      - Organization in the subject of the certificates and of a CA that is made. CockroachDB's own tools write C(Cockroach).
+    type: str
+    default: ""
+  certificates:
+    description:
+      - The wanted certificates. Others in O(pki_dir) are left alone.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Folder below O(pki_dir), for instance the member's name.
+        type: str
+        required: true
+      file:
+        description:
+          - File name without extension, for instance V(node), V(peer) or V(client.root).
+        type: str
+        required: true
+      common_name:
+        description:
+          - Common name of the subject, at most 64 characters.
+        type: str
+        required: true
+      usages:
+        description:
+          - What the certificate may be used for.
+          - A V(server) certificate needs at least one of O(certificates[].ip_addresses), O(certificates[].dns_names) and
+            O(certificates[].uris).
+        type: list
+        elements: str
+        choices: [server, client]
+        default: [server, client]
+      ip_addresses:
+        description:
+          - IPv4 and IPv6 addresses, which become IP subject alternative names.
+        type: list
+        elements: str
+        default: []
+      dns_names:
+        description:
+          - DNS subject alternative names. The first label may be V(*).
+        type: list
+        elements: str
+        default: []
+      uris:
+        description:
+          - URI subject alternative names.
+        type: list
+        elements: str
+        default: []
+      ca_name:
+        description:
+          - The CA that issues this certificate. V(ca) is the one that O(ca) describes.
+          - Any other name is a further CA, C(CA_NAME.crt) and C(CA_NAME.key) in O(pki_dir), made with the settings of
+            O(ca) and the common name followed by this name. O(expected_ca_fingerprint) does not concern it.
+        type: str
+        default: ca
+requirements:
+  - cryptography >= 41 (on the controller)
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying the target.
+    support: full
+    details:
+      - A certificate that would be issued has an empty serial and fingerprint.
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in check mode).
+    support: full
+    details:
+      - Subjects, names, dates and reasons; never key material.
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    support: full
+  bypass_host_loop:
+    description: Forces a global task that does not execute per host.
+    support: none
+    details:
+      - Use C(run_once), and give the certificates of all hosts in one call.
+  become:
+    description: Is usable alongside become keywords.
+    support: none
+    details:
+      - Files are read and written as the user who runs Ansible.
+  connection:
+    description: Uses the target's configured connection information to execute code on it.
+    support: none
+    details:
+      - Nothing is executed on the target.
+  delegation:
+    description: Can be used in conjunction with delegate_to and related keywords.
+    support: none
+    details:
+      - The work is done on the controller, whatever the target is.
+  vault:
+    description: Can automatically decrypt Ansible vaulted files.
+    support: full
+    details:
+      - Only the private key of the CA may be a vaulted file.
+  platform:
+    description: Target OS/families that can be operated against.
+    support: full
+    platforms: posix
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+"""
+
+EXAMPLES = r"""
+- name: A CA and the certificates of a CockroachDB with two members
+  hostnet.multicluster.host_certificates:
+    pki_dir: pki
+    organization: Cockroach
+    certificates:
+      - name: east-0
+        file: node
+        common_name: node
+        ip_addresses: [10.0.0.1, 127.0.0.1]
+        dns_names: [localhost, east-worker]
+      - name: west-0
+        file: node
+        common_name: node
+        ip_addresses: ["fd00:0:0:1::7", "::1"]
+        dns_names: [localhost, west-worker]
+      - name: client
+        file: client.root
+        common_name: root
+        usages: [client]
+        dns_names: [root]
+  run_once: true
+  register: certificates
+
+- name: Say what was issued, and why
+  ansible.builtin.debug:
+    msg: "{{ item.name }}/{{ item.file }}: {{ item.reason }}"
+  loop: "{{ certificates.certificates | selectattr('reissued') }}"
+  loop_control:
+    label: "{{ item.name }}"
+
+- name: Later runs insist on the CA that the members know
+  hostnet.multicluster.host_certificates:
+    pki_dir: pki
+    organization: Cockroach
+    ca_create: false
+    expected_ca_fingerprint: "{{ certificates.ca.fingerprint }}"
+    certificates:
+      - name: east-0
+        file: node
+        common_name: node
+        ip_addresses: [10.0.0.1, 127.0.0.1]
+        dns_names: [localhost, east-worker]
+  run_once: true
+
+- name: A CA whose key is encrypted with the vault password of this run
+  hostnet.multicluster.host_certificates:
+    pki_dir: pki-vaulted
+    ca:
+      common_name: etcd of the shop
+      vault: true
+    certificates:
+      - name: east-0
+        file: peer
+        common_name: east-0
+        ip_addresses: [10.0.0.1]
+  run_once: true
+
+- name: Certificates for a year of RSA keys from the company's CA
+  hostnet.multicluster.host_certificates:
+    pki_dir: pki-company
+    key_type: RSA_2048
+    ca:
+      certificate: company/issuing-ca.pem
+      private_key: company/issuing-ca-key.pem
+    certificates:
+      - name: east-0
+        file: server
+        common_name: east-0
+        usages: [server]
+        ip_addresses: [10.0.0.1]
+  run_once: true
+"""
+
+RETURN = r"""
+ca:
+  description: The CA named C(ca).
+  returned: success
+  type: dict
+  contains:
+    fingerprint:
+      description: SHA-256 of the certificate (DER), lower case, without colons. Empty in check mode for a CA that would be made.
+      type: str
+      returned: always
+      sample: 5f0c6d28f0bc83e1a7d2ac9a3a38cf8e0a3a2d53e0e8b1c5a2e7d3f4b6a79c01
+    not_before:
+      description: Begin of its validity (ISO 8601, UTC).
+      type: str
+      returned: always
+      sample: "2026-01-31T22:59:59Z"
+    not_after:
+      description: End of its validity (ISO 8601, UTC).
+      type: str
+      returned: always
+      sample: "2036-01-29T23:59:59Z"
+    common_name:
+      description: Common name of its subject.
+      type: str
+      returned: always
+      sample: hostnet CA
+    created:
+      description: Whether this run made it.
+      type: bool
+      returned: always
+      sample: true
+    certificate:
+      description: Path of its certificate on the controller.
+      type: str
+      returned: always
+      sample: /srv/play/pki/ca.crt
+cas:
+  description: All CAs that O(certificates[].ca_name) names, and C(ca), by name; each has the keys of RV(ca).
+  returned: success
+  type: dict
+  sample: {}
+certificates:
+  description: The certificates in the order of O(certificates).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The folder.
+      type: str
+      returned: always
+      sample: east-0
+    file:
+      description: The file name without extension.
+      type: str
+      returned: always
+      sample: node
+    certificate:
+      description: Path of the certificate on the controller.
+      type: str
+      returned: always
+      sample: /srv/play/pki/east-0/node.crt
+    private_key:
+      description: Path of the private key on the controller.
+      type: str
+      returned: always
+      sample: /srv/play/pki/east-0/node.key
+    serial:
+      description: Serial number in lower-case hexadecimal digits. Empty in check mode if it would be issued.
+      type: str
+      returned: always
+      sample: 3d9c8f5b6a1e
+    fingerprint:
+      description: SHA-256 of the certificate (DER), lower case, without colons. Empty in check mode if it would be issued.
+      type: str
+      returned: always
+      sample: 0b1c2d28f0bc83e1a7d2ac9a3a38cf8e0a3a2d53e0e8b1c5a2e7d3f4b6a79c01
+    not_before:
+      description: Begin of its validity (ISO 8601, UTC).
+      type: str
+      returned: always
+      sample: "2026-01-31T22:59:59Z"
+    not_after:
+      description: End of its validity (ISO 8601, UTC).
+      type: str
+      returned: always
+      sample: "2027-01-31T23:59:59Z"
+    sans:
+      description: Its subject alternative names, addresses first.
+      type: list
+      elements: str
+      returned: always
+      sample: ["IP:10.0.0.1", "IP:127.0.0.1", "DNS:localhost"]
+    reissued:
+      description: Whether it was issued in this run, or would be in check mode.
+      type: bool
+      returned: always
+      sample: true
+    reason:
+      description: Why it was issued. Empty if it was kept.
+      type: str
+      returned: always
+      sample: "SANs differ (missing IP:10.0.0.1; extra IP:10.0.0.9)"
+diff:
+  description: The certificates that changed, before and after, as text.
+  returned: when something changed
+  type: dict
+  sample: {}
+"""
