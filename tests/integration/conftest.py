@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from support import kube_api as servers
 from support import run as runner
 from support.kube_api import KubeApi

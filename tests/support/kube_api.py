@@ -127,9 +127,7 @@ class _Authority:
 
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 class KubeApi:
@@ -309,9 +307,7 @@ class KubeApi:
         accounts = ec.generate_private_key(ec.SECP256R1())
         (self.folder / "accounts.key").write_bytes(private_pem(accounts))
         (self.folder / "accounts.pub").write_bytes(
-            accounts.public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
+            accounts.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
 
     def _write_kubeconfig(self, path: Path, user: str, groups: Sequence[str]) -> None:

@@ -1,0 +1,34 @@
+# make demo   a running system over two Kubernetes clusters, from nothing      (SYSTEM=etcd|nats|cockroachdb, PLACEMENT=node_name|daemonset)
+# make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
+# make lab    only the two Kubernetes clusters
+# make setup  only the virtual environment (.venv) that the playbooks run in
+# make clean  the lab and what was made in the checkout; caches stay
+
+SYSTEM ?= etcd
+PLACEMENT ?= node_name
+GATES ?=
+PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab setup clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup:
+	@tools/setup
+
+lab: setup
+	@molecule/lab/lab up
+
+demo: lab
+	$(PLAYBOOK) playbooks/deploy.yml -e hostnet_system=$(SYSTEM) -e hostnet_placement=$(PLACEMENT)
+	$(PLAYBOOK) playbooks/status.yml -e hostnet_system=$(SYSTEM) -e hostnet_placement=$(PLACEMENT)
+
+test:
+	@tools/setup --test
+	@.venv/bin/python tools/test $(GATES)
+
+clean:
+	@if [ -x molecule/lab/lab ]; then molecule/lab/lab down; fi
+	@rm -rf .ansible .venv .coverage* .hypothesis .*_cache tests/output hostnet-multicluster-*.tar.gz
