@@ -153,10 +153,13 @@ def main() -> None:
         clusters = client.connect(params["kube_clusters"])
         # Nothing was created in check mode, so there is nothing to wait for.
         if params["expect"] and not module.check_mode:
-            missing = observe.wait_for_members(clusters, params["name"], params["namespace"], params["expect"], params["condition"], params["timeout"])
+            missing = observe.wait_for_members(
+                clusters, params["name"], params["namespace"], params["expect"], params["condition"], params["timeout"]
+            )
             if missing:
                 module.fail_json(
-                    msg=f"after {params['timeout']} seconds {len(missing)} of {len(params['expect'])} members are not {params['condition']}: " + "; ".join(missing),
+                    msg=f"after {params['timeout']} seconds {len(missing)} of {len(params['expect'])} members are not {params['condition']}: "
+                    + "; ".join(missing),
                     missing=missing,
                     requests=client.total_requests(clusters),
                 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import threading
 import time
 import traceback
@@ -38,6 +39,8 @@ FIELD_MANAGER = "hostnet.multicluster"
 MAX_CONNECTIONS = 8  # to each API server: what saturates one API server on two cores; more only queues there
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60.0
+# Lists objects without spec and status, a fraction of the bytes for nodes (served since Kubernetes 1.15).
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 # The options of one kube cluster, named as users of kubernetes.core know them. `name` is ours.
 KUBE_CLUSTER_OPTIONS: dict[str, Json] = {
@@ -144,13 +147,16 @@ class KubeCluster:
         except Exception as error:  # the client raises its own, urllib3's and ssl's exceptions; all end the same way here
             raise self._error(what, error) from error
 
-    def request(self, method: str, path: str, what: str, **options: Any) -> Json:
-        """Send one request and return the decoded JSON. `what` names the object in errors, for example `node east-1`."""
+    def request(self, method: str, path: str, what: str, object_hook: Callable[[Json], Any] | None = None, **options: Any) -> Json:
+        """Send one request and return the decoded JSON. `what` names the object in errors, for example `node east-1`.
+
+        `object_hook` is json's: it may drop what nobody needs before the whole answer is in memory.
+        """
         response = self._send(method, path, what, **options)
         data = response.data
         if not data:
             return {}
-        decoded: Json = json.loads(data)
+        decoded: Json = json.loads(data, object_hook=object_hook)
         return decoded
 
     def text(self, path: str, what: str, **options: Any) -> str:
@@ -161,7 +167,11 @@ class KubeCluster:
     def _error(self, what: str, error: Exception) -> KubeError:
         status = int(getattr(error, "status", 0) or 0)
         if not status:
-            return KubeError(self.name, what, f"no answer from {self.host} ({_root_cause(error)}); check the kubeconfig, the network and the API server")
+            cause = _root_cause(error)
+            if isinstance(_innermost(error), ssl.SSLCertVerificationError):
+                detail = f"the certificate of {self.host} is not trusted ({cause}); give the right ca_cert or tls_server_name"
+                return KubeError(self.name, what, detail, reason="CertificateNotTrusted")
+            return KubeError(self.name, what, f"no answer from {self.host} ({cause}); check the kubeconfig, the network and the API server")
         reason, message = "", str(getattr(error, "reason", "") or error)
         body = getattr(error, "body", None)
         try:
@@ -185,7 +195,9 @@ class KubeCluster:
             served = self.request("GET", root + api_version, f"API version {api_version}")
             for resource in served.get("resources", []):
                 if "/" not in resource["name"]:
-                    self._kinds[(api_version, resource["kind"])] = Kind(api_version, resource["kind"], resource["name"], bool(resource["namespaced"]))
+                    self._kinds[(api_version, resource["kind"])] = Kind(
+                        api_version, resource["kind"], resource["name"], bool(resource["namespaced"])
+                    )
         if key not in self._kinds:
             raise KubeError(self.name, f"{api_version} {name}", "the API server does not serve this kind", 404, "NotFound")
         return self._kinds[key]
@@ -206,23 +218,49 @@ class KubeCluster:
             raise
 
     def list(
-        self, kind: Kind, namespace: str | None = None, label_selector: str | None = None, field_selector: str | None = None, page: int = 500
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        page: int = 500,
     ) -> tuple[list[Json], str]:
         """All objects of a kind (in pages of `page`), and the resourceVersion to watch from."""
         items: list[Json] = []
+        version = ""
+        for page_items, version in self.pages(kind, namespace, label_selector, field_selector, page):  # noqa: B007  # the last one counts
+            items.extend(page_items)
+        return items, version
+
+    def pages(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        page: int = 500,
+        accept: str | None = None,
+        object_hook: Callable[[Json], Any] | None = None,
+    ) -> Iterator[tuple[list[Json], str]]:
+        """Yield (objects, resourceVersion) page by page, for lists that are too large to be kept whole.
+
+        The resourceVersion is the same on every page. `accept` may ask for another form, such as METADATA_ONLY;
+        `object_hook` is as in `request`.
+        """
         token: str | None = None
         what = f"list of {kind.plural}" + (f" in namespace {namespace}" if namespace else "")
         while True:
             query = [("labelSelector", label_selector), ("fieldSelector", field_selector), ("limit", page), ("continue", token)]
-            answer = self.request("GET", kind.path(namespace), what, query=query)
-            items.extend(answer.get("items", []))
-            token = answer.get("metadata", {}).get("continue")
+            answer = self.request("GET", kind.path(namespace), what, query=query, accept=accept, object_hook=object_hook)
+            metadata = answer.get("metadata", {})
+            items = answer.pop("items", None) or []
+            for item in items:
+                # Items of a list carry no kind of their own; those of a metadata-only list carry that form's kind.
+                item["apiVersion"], item["kind"] = kind.api_version, kind.name
+            yield items, str(metadata.get("resourceVersion", ""))
+            token = metadata.get("continue")
             if not token:
-                # Items of a list carry no kind of their own.
-                for item in items:
-                    item.setdefault("apiVersion", kind.api_version)
-                    item.setdefault("kind", kind.name)
-                return items, str(answer.get("metadata", {}).get("resourceVersion", ""))
+                return
 
     def watch(
         self,
@@ -297,7 +335,12 @@ class KubeCluster:
         kind, name, namespace = self.locate(definition)
         query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false"), ("dryRun", "All" if dry_run else None)]
         return self.request(
-            "PATCH", kind.path(namespace, name), _describe(kind, name, namespace), query=query, body=definition, content_type="application/apply-patch+yaml"
+            "PATCH",
+            kind.path(namespace, name),
+            _describe(kind, name, namespace),
+            query=query,
+            body=definition,
+            content_type="application/apply-patch+yaml",
         )
 
     def replace(self, definition: Json) -> Json:
@@ -310,7 +353,12 @@ class KubeCluster:
         """JSON merge patch (RFC 7386): a null removes a key."""
         query = [("fieldManager", FIELD_MANAGER), ("dryRun", "All" if dry_run else None)]
         return self.request(
-            "PATCH", kind.path(namespace, name), _describe(kind, name, namespace), query=query, body=patch, content_type="application/merge-patch+json"
+            "PATCH",
+            kind.path(namespace, name),
+            _describe(kind, name, namespace),
+            query=query,
+            body=patch,
+            content_type="application/merge-patch+json",
         )
 
     def delete(self, kind: Kind, name: str, namespace: str | None = None, uid: str | None = None, grace_seconds: int | None = None) -> bool:
@@ -379,11 +427,17 @@ def _describe(kind: Kind, name: str, namespace: str | None) -> str:
     return f"{kind.name} {namespace}/{name}" if namespace else f"{kind.name} {name}"
 
 
+def _innermost(error: BaseException) -> BaseException:
+    """The exception at the bottom: urllib3 wraps the one of ssl or socket in `reason`, or in the first argument."""
+    for inner in (getattr(error, "reason", None), *error.args[:1]):
+        if isinstance(inner, BaseException):
+            return _innermost(inner)
+    return error
+
+
 def _root_cause(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, BaseException):
-        return _root_cause(reason)
-    return str(error).split("\n", 1)[0][:300] or type(error).__name__
+    innermost = _innermost(error)
+    return str(innermost).split("\n", 1)[0][:300] or type(innermost).__name__
 
 
 def _configuration(options: Json) -> Any:
@@ -402,7 +456,9 @@ def _configuration(options: Json) -> Any:
         try:
             kubernetes_config.load_kube_config(config_file=path, context=context, client_configuration=configuration, persist_config=False)
         except Exception as error:  # yaml errors, ConfigException, failing exec plugins: all mean that this kubeconfig is of no use
-            raise KubeError(name, f"context {context or '(current)'} of kubeconfig {path}", f"{_root_cause(error)}; check the name of the context") from error
+            raise KubeError(
+                name, f"context {context or '(current)'} of kubeconfig {path}", f"{_root_cause(error)}; check the name of the context"
+            ) from error
         if options.get("host"):
             configuration.host = options["host"]
     if options.get("api_key"):

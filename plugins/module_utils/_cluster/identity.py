@@ -19,7 +19,9 @@ class IdentityConflict(Exception):
     """Two kube clusters (or the caller and a kube cluster) disagree on the identity of one deployment."""
 
 
-def write_record(clusters: dict[str, KubeCluster], namespace: str, object_name: str, labels: dict[str, str], data: dict[str, str], dry_run: bool) -> tuple[Json, list[str]]:
+def write_record(
+    clusters: dict[str, KubeCluster], namespace: str, object_name: str, labels: dict[str, str], data: dict[str, str], dry_run: bool
+) -> tuple[Json, list[str]]:
     """Create one immutable record in every kube cluster, in sorted order.
 
     Returns the record that is in force and the kube clusters where it was created. The first record found wins over
@@ -52,7 +54,9 @@ def write_record(clusters: dict[str, KubeCluster], namespace: str, object_name: 
                     raise
                 found = cluster.get(kinds.CONFIG_MAP, object_name, namespace)
                 if found is None:
-                    raise IdentityConflict(f"kube cluster {name}: {object_name} was created and deleted by somebody else meanwhile; run again") from error
+                    raise IdentityConflict(
+                        f"kube cluster {name}: {object_name} was created and deleted by somebody else meanwhile; run again"
+                    ) from error
         record = dict(found.get("data") or {})
         if in_force is not None and record != in_force:
             different = sorted(key for key in set(record) | set(in_force) if record.get(key) != in_force.get(key))

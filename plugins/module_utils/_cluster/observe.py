@@ -30,7 +30,16 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
     selector = names.deployment_selector(name)
     found = cluster.get(kinds.NAMESPACE, namespace)
     if found is None:
-        return {"namespace": None, "identity": None, "cluster_record": None, "members": [], "join": None, "workloads": [], "pods": [], "secrets": []}
+        return {
+            "namespace": None,
+            "identity": None,
+            "cluster_record": None,
+            "members": [],
+            "join": None,
+            "workloads": [],
+            "pods": [],
+            "secrets": [],
+        }
     config_maps, stateful_sets, daemon_sets, pods = in_parallel(lambda kind: cluster.list(kind, namespace, selector)[0], _LISTED)
     by_name = {item["metadata"]["name"]: item for item in config_maps}
     join = by_name.get(names.join(name))
@@ -182,8 +191,10 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
     lines = []
     for entry in missing(pods):
         pod = pod_of(summaries, entry["member"], entry["node"])
-        state = "has no pod" if pod is None else f"pod {pod['name']} is {pod['phase']}, not {condition}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
+        state = (
+            "has no pod"
+            if pod is None
+            else f"pod {pod['name']} is {pod['phase']}, not {condition}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
+        )
         lines.append(f"kube cluster {cluster.name}: member {entry['member']} on node {entry['node']}: {state}")
     return lines
-
-

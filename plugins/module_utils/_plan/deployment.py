@@ -1,0 +1,563 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decides what a deploy does, from what was observed: pure functions.
+
+Nothing here starts a member. The plan says which members exist, which nodes get new ones, in which batches, and every
+reason for which nothing may be changed at all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import join, names
+from .placement import all_ports, certificate_folder
+
+Json = dict[str, Any]
+
+PLACEMENTS = ("node_name", "daemonset")
+# Pods of a StatefulSet carry its name and a revision hash as one label value of at most 63 characters.
+MAX_WORKLOAD_NAME = 50
+
+
+def settings_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the settings alone, one sentence each, before any kube cluster is asked."""
+    errors = []
+    for field in ("name", "namespace"):
+        if not names.is_dns_label(str(hostnet[field])):
+            errors.append(
+                f"hostnet_{field} is {hostnet[field]!r}, which is not a DNS label: use at most 63 of a-z, 0-9 and '-', "
+                f"starting and ending with a letter or a digit"
+            )
+    if hostnet["placement"] not in PLACEMENTS:
+        errors.append(f"hostnet_placement is {hostnet['placement']!r}: it must be one of {', '.join(PLACEMENTS)}")
+    if not str(hostnet["data_root"]).startswith("/") or ".." in str(hostnet["data_root"]).split("/"):
+        errors.append(f"hostnet_data_root is {hostnet['data_root']!r}: it must be an absolute path on the nodes")
+    if str(hostnet["data_root"]).rstrip("/") == "":
+        errors.append("hostnet_data_root is the root of the nodes' file system: give members a folder of their own")
+    if int(hostnet["join_per_cluster"]) < 1:
+        errors.append(f"hostnet_join_per_cluster is {hostnet['join_per_cluster']}: at least 1 entry per kube cluster is needed")
+    clusters = hostnet["kube_clusters"]
+    if not clusters:
+        errors.append(
+            "hostnet_kube_clusters is empty: use an inventory of the plugin hostnet.multicluster.nodes, or list the kube clusters"
+        )
+    for cluster in clusters:
+        if not names.is_dns_label(str(cluster["name"])):
+            errors.append(
+                f"kube cluster {cluster['name']!r} has a name that is not a DNS label; give it one with `name:` in hostnet_kube_clusters"
+            )
+    for absent in hostnet.get("absent_kube_clusters", []):
+        errors.append(
+            f"kube cluster {absent} did not answer: the inventory may go on without it, a deploy may not (unreachable is not dead). Bring its API server back"
+        )
+    if hostnet["placement"] == "daemonset" and hostnet["address_type"] != "InternalIP":
+        errors.append(
+            f"hostnet_address_type is {hostnet['address_type']!r} with placement daemonset: a DaemonSet has one template for all nodes, and Kubernetes "
+            f"tells its pods their InternalIP alone. Use hostnet_placement=node_name"
+        )
+    for required in ("command", "ports", "data_path", "user", "grace_seconds", "certificates", "image"):
+        if not spec.get(required):
+            errors.append(f"system {hostnet['system']}: its spec has no {required!r}; docs/systems.md describes the fields")
+    numbers = list(all_ports(spec).values())
+    for number in sorted({number for number in numbers if numbers.count(number) > 1}):
+        errors.append(f"system {hostnet['system']}: port {number} is given to two uses")
+    return errors
+
+
+def deployment_plan(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]
+) -> Json:
+    """What a deploy has to do.
+
+    `nodes` are the nodes that match the selector (nodes_info), `observed` is deployment_info's `kube_clusters`.
+
+    Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, never finished; `existing`; `lost_record`: members
+    exist but no record), `errors`, `warnings`, `identity` (the record found, or null), `cluster_id`, `members` (bindings that exist), `new`
+    (bindings to admit, their admission still empty), `batches` (names of new members, admitted one batch after another), `seeds` (the join
+    list now), `probe` (nodes to look at before anything starts).
+    """
+    errors: list[str] = []
+    warnings: list[str] = []
+    identity = _agreed(observed, "identity", "identity record", hostnet, errors)
+    record = _agreed(observed, "cluster_record", "cluster id", hostnet, errors)
+    members: list[Json] = []
+    for kube_cluster in sorted(observed):
+        members += [dict(binding) for binding in observed[kube_cluster]["members"]]
+    members.sort(key=join.canonical_key)
+    evidence = _evidence(hostnet, nodes, observed)
+    if identity is not None:
+        mode = "existing" if record else "unfinished"
+        errors += _identity_errors(hostnet, identity)
+    else:
+        mode = "lost_record" if evidence else "first"
+    errors += _namespace_errors(hostnet, observed)
+    errors += _node_errors(hostnet, spec, nodes)
+    new = [] if mode == "lost_record" else _new_bindings(hostnet, nodes, members, errors, warnings)
+    if mode == "lost_record":
+        identity, lost = _restored_identity(hostnet, observed, evidence)
+        errors += lost
+    if mode == "unfinished" and identity is not None and not errors:
+        errors += _unfinished_errors(hostnet, identity, members, new)
+    everybody = members + new
+    minimum = int(spec.get("minimum_members", 1))
+    if not everybody:
+        errors.append(
+            f"no node matches: selector {hostnet['node_selector']!r} finds nothing in kube clusters {_cluster_names(hostnet)}; check hostnet_node_selector"
+        )
+    elif len(everybody) < minimum:
+        errors.append(
+            f"{len(everybody)} nodes match in kube clusters {_cluster_names(hostnet)}, but {hostnet['system']} needs at least {minimum} members to survive the "
+            f"loss of one; let more nodes match"
+        )
+    if spec.get("warn_even") and everybody and len(everybody) % 2 == 0:
+        warnings.append(f"{len(everybody)} voters: an even number survives no more failures than {len(everybody) - 1} and has more to lose")
+    if mode == "existing" and new:
+        errors += _growth_errors(members, observed, nodes)
+    for binding in everybody:
+        workload = names.workload(str(hostnet["name"]), str(binding["member"]))
+        if hostnet["placement"] == "node_name" and len(workload) > MAX_WORKLOAD_NAME:
+            errors.append(f"{workload} is longer than {MAX_WORKLOAD_NAME} characters; choose a shorter hostnet_name or kube cluster name")
+    new_names = [str(binding["member"]) for binding in new]
+    together = mode in ("first", "unfinished") or spec.get("admit", "serial") == "together"
+    return {
+        "mode": mode,
+        "errors": errors,
+        "warnings": warnings,
+        "identity": identity,
+        "cluster_id": str((record or {}).get("cluster_id", "")),
+        "members": members,
+        "new": new,
+        "batches": ([new_names] if together else [[name] for name in new_names]) if new_names else [],
+        "seeds": _seeds(observed),
+        "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, nodes, new)],
+    }
+
+
+def _cluster_names(hostnet: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(str(cluster["name"]) for cluster in hostnet["kube_clusters"]))
+
+
+def _agreed(observed: Mapping[str, Any], field: str, title: str, hostnet: Mapping[str, Any], errors: list[str]) -> Json | None:
+    """The record that all kube clusters with one agree on. Missing ones are mended by the identity module, create-only."""
+    found = {name: observed[name][field] for name in sorted(observed) if observed[name][field]}
+    if not found:
+        return None
+    first = next(iter(found))
+    for name, record in found.items():
+        if record != found[first]:
+            errors.append(
+                f"the {title} of deployment {hostnet['name']} differs between kube clusters {first} and {name}: two deployments share this name, "
+                f"or a record was edited. docs/recovery.md says how to tell which one holds your data"
+            )
+            return dict(found[first])
+    return dict(found[first])
+
+
+def _evidence(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]) -> list[str]:
+    """Everything that shows that a deployment of this name exists or existed, without its record."""
+    evidence = []
+    for name in sorted(observed):
+        found = observed[name]
+        evidence += [f"kube cluster {name}: {entry['kind']} {hostnet['namespace']}/{entry['name']}" for entry in found["workloads"]]
+        evidence += [f"kube cluster {name}: pod {hostnet['namespace']}/{pod['name']}" for pod in found["pods"]]
+        evidence += [f"kube cluster {name}: binding of member {binding['member']}" for binding in found["members"]]
+    label = names.node_label(str(hostnet["name"]))
+    evidence += [
+        f"kube cluster {node['kube_cluster']}: node {node['name']} is labelled {label}={node['labels'][label]}"
+        for node in nodes
+        if label in node["labels"]
+    ]
+    return evidence
+
+
+def _restored_identity(hostnet: Mapping[str, Any], observed: Mapping[str, Any], evidence: Sequence[str]) -> tuple[Json | None, list[str]]:
+    """The identity that every workload carries, where they all agree; members that run then prove the cluster id."""
+    workloads = [(name, entry) for name in sorted(observed) for entry in observed[name]["workloads"]]
+    tokens = {str(entry["token"]) for _name, entry in workloads}
+    fingerprints = {str(entry["ca_fingerprint"]) for _name, entry in workloads}
+    bindings = [binding for name in sorted(observed) for binding in observed[name]["members"]]
+    placements = {"daemonset" if entry["kind"] == "DaemonSet" else "node_name" for _name, entry in workloads}
+    if (
+        len(tokens) == 1
+        and len(fingerprints) == 1
+        and "" not in tokens | fingerprints
+        and bindings
+        and placements == {hostnet["placement"]}
+    ):
+        return {
+            "token": tokens.pop(),
+            "system": hostnet["system"],
+            "placement": hostnet["placement"],
+            "ca_fingerprint": fingerprints.pop(),
+            "members": ",".join(sorted((str(binding["member"]) for binding in bindings), key=join.natural_key)),
+            "claimed_by": "restored",
+        }, []
+    shown = "; ".join(evidence[:5]) + (f"; and {len(evidence) - 5} more" if len(evidence) > 5 else "")
+    return None, [
+        f"deployment {hostnet['name']} has no identity record in any kube cluster, but it exists: {shown}. Nothing is initialised, because that "
+        f"would make a second cluster. docs/recovery.md says how to bring the record back, or playbooks/remove.yml removes what is left"
+    ]
+
+
+def _identity_errors(hostnet: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    return [
+        f"deployment {hostnet['name']} in namespace {hostnet['namespace']} is recorded with {field} {identity.get(field)!r}, not {hostnet[field]!r}. "
+        f"Choose another hostnet_name for another deployment; a running one never changes its {field}"
+        for field in ("system", "placement")
+        if identity.get(field) != hostnet[field]
+    ]
+
+
+def _namespace_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:
+    errors = []
+    for name in sorted(observed):
+        namespace = observed[name]["namespace"]
+        if namespace is None:
+            continue
+        level = namespace["labels"].get("pod-security.kubernetes.io/enforce", "")
+        if level in ("baseline", "restricted"):
+            errors.append(
+                f"kube cluster {name}: namespace {hostnet['namespace']} forbids host networking (pod-security.kubernetes.io/enforce={level}); "
+                f"label it privileged or choose another hostnet_namespace"
+            )
+        if namespace["phase"] == "Terminating":
+            errors.append(f"kube cluster {name}: namespace {hostnet['namespace']} is being deleted; wait until it is gone")
+    return errors
+
+
+def _node_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    errors = []
+    families: dict[str, set[str]] = {}
+    owners: dict[str, Mapping[str, Any]] = {}
+    for node in nodes:
+        where = f"kube cluster {node['kube_cluster']}: node {node['name']}"
+        if not node["address"]:
+            types = ", ".join(sorted({str(entry["type"]) for entry in node["addresses"]})) or "none"
+            errors.append(f"{where} has no address of type {hostnet['address_type']} (it has {types}); choose another hostnet_address_type")
+            continue
+        try:
+            address = ipaddress.ip_address(str(node["address"]))
+        except ValueError:
+            errors.append(
+                f"{where} has {node['address']!r} as {hostnet['address_type']}, which is not an IP address; correct the annotation"
+            )
+            continue
+        family = f"IPv{address.version}"
+        families.setdefault(str(node["kube_cluster"]), set()).add(family)
+        if family not in spec.get("ip_families", ["IPv4", "IPv6"]):
+            errors.append(f"{where} has the {family} address {address}, and {hostnet['system']} does not support {family}")
+        other = owners.get(str(address))
+        if other is not None:
+            errors.append(
+                f"{where} has the same address {address} as node {other['name']} in kube cluster {other['kube_cluster']}: "
+                f"members would take each other for the same one; correct the nodes' addresses"
+            )
+        owners[str(address)] = node
+    for name, found in sorted(families.items()):
+        if len(found) > 1 and hostnet["placement"] == "daemonset":
+            errors.append(
+                f"kube cluster {name} mixes IPv4 and IPv6 nodes, and a DaemonSet has one template; use hostnet_placement=node_name"
+            )
+    if len(set().union(*families.values())) > 1 and not spec.get("mixed_families", True):
+        errors.append(f"{hostnet['system']} does not support members with IPv4 and members with IPv6 addresses together")
+    return errors
+
+
+def _new_bindings(
+    hostnet: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    members: Sequence[Mapping[str, Any]],
+    errors: list[str],
+    warnings: list[str],
+) -> list[Json]:
+    """A binding for every matching node that has none. Ordinals are never given twice, not even after a node is gone."""
+    bound = {(str(binding["kube_cluster"]), str(binding["node"])): binding for binding in members}
+    taken: dict[str, set[int]] = {}
+    addresses = {str(binding["address"]): binding for binding in members}
+    for binding in members:
+        taken.setdefault(str(binding["kube_cluster"]), set()).add(int(binding["ordinal"]))
+    new: list[Json] = []
+    for node in sorted(nodes, key=lambda item: (join.natural_key(str(item["kube_cluster"])), join.natural_key(str(item["name"])))):
+        where = f"kube cluster {node['kube_cluster']}: node {node['name']}"
+        binding = bound.get((str(node["kube_cluster"]), str(node["name"])))
+        if binding is not None:
+            if binding["node_uid"] != node["uid"]:
+                warnings.append(f"{where} is another VM than the one that member {binding['member']} was admitted to; the member waits")
+            elif binding["address"] != node["address"]:
+                warnings.append(
+                    f"{where} moved from {binding['address']} to {node['address']} under member {binding['member']}; the member keeps waiting"
+                )
+            continue
+        if node["control_plane"]:
+            warnings.append(f"{where} runs the control plane of its kube cluster and will carry a member too")
+        if not node["ready"]:
+            errors.append(f"{where} is not Ready, so no member can be admitted to it; mend it, or narrow hostnet_node_selector")
+            continue
+        former = addresses.get(str(node["address"]))
+        if former is not None:
+            errors.append(
+                f"{where} has address {node['address']}, which belongs to member {former['member']} on node {former['node']}: it is used again only "
+                f"after every member has forgotten the old one"
+            )
+            continue
+        used = taken.setdefault(str(node["kube_cluster"]), set())
+        ordinal = max(used, default=-1) + 1
+        used.add(ordinal)
+        member = names.member(str(node["kube_cluster"]), ordinal)
+        new.append(
+            {
+                "member": member,
+                "kube_cluster": node["kube_cluster"],
+                "ordinal": ordinal,
+                "node": node["name"],
+                "node_uid": node["uid"],
+                "provider_id": node["provider_id"],
+                "address": node["address"],
+                "process": node["name"] if hostnet["placement"] == "daemonset" else member,
+                "admission": "",
+                "zone": node["zone"],
+                "region": node["region"],
+            }
+        )
+    return sorted(new, key=join.canonical_key)
+
+
+def _unfinished_errors(
+    hostnet: Mapping[str, Any], identity: Mapping[str, Any], members: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    claimed = {name for name in str(identity.get("members", "")).split(",") if name}
+    planned = {str(binding["member"]) for binding in [*members, *new]}
+    if claimed == planned:
+        return []
+    return [
+        f"deployment {hostnet['name']} was claimed for members {', '.join(sorted(claimed, key=join.natural_key))} and not finished; now the nodes give "
+        f"{', '.join(sorted(planned, key=join.natural_key)) or 'none'}. Finish it with the same nodes, or give it up with playbooks/remove.yml"
+    ]
+
+
+def _growth_errors(members: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A system grows only while every member it has is well: a member that is down is one failure already."""
+    alive = {(str(node["kube_cluster"]), str(node["name"])): str(node["uid"]) for node in nodes if node["ready"]}
+    errors = []
+    for binding in members:
+        key = (str(binding["kube_cluster"]), str(binding["node"]))
+        pods = observed[key[0]]["pods"]
+        ready = any(pod["ready"] and not pod["terminating"] and pod["node"] == key[1] for pod in pods)
+        if alive.get(key) != binding["node_uid"] or not ready:
+            errors.append(
+                f"kube cluster {key[0]}: member {binding['member']} on node {key[1]} is not ready, and a system that has a member down does not grow; "
+                f"mend it first (playbooks/status.yml shows why), or narrow hostnet_node_selector so that no new node matches"
+            )
+    return errors
+
+
+def _seeds(observed: Mapping[str, Any]) -> list[str]:
+    """The join list in force. Where a run was ended between two kube clusters, the first one's counts: entries are only kept, never trusted."""
+    for name in sorted(observed):
+        data = observed[name]["join"]
+        if data and data.get("seeds"):
+            return [entry for entry in str(data["seeds"]).split(",") if entry]
+    return []
+
+
+def _probe_nodes(mode: str, nodes: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if mode == "first":
+        return list(nodes)
+    wanted = {(binding["kube_cluster"], binding["node"]) for binding in new}
+    return [node for node in nodes if (node["kube_cluster"], node["name"]) in wanted]
+
+
+def admitted(bindings: Sequence[Mapping[str, Any]], token: str, placement: str) -> list[Json]:
+    """The bindings with their admission ids filled in; an id once given is kept.
+
+    The id is derived from the token, the member and the node's UID, so that a run that was killed finds the folder
+    that it made, and no other cluster, member or VM can have the same one. A DaemonSet has one template: there the token is the id.
+    """
+    result = []
+    for binding in bindings:
+        entry = dict(binding)
+        if not entry["admission"]:
+            if placement == "daemonset":
+                entry["admission"] = token
+            else:
+                digest = hashlib.sha256(f"{token}/{entry['member']}/{entry['node_uid']}".encode()).hexdigest()
+                entry["admission"] = f"{entry['member']}-{digest[:12]}"
+        result.append(entry)
+    return result
+
+
+def live_members(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The bindings with `live`: a ready pod on the very node it was admitted to, under the address it was admitted with."""
+    current = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
+    result = []
+    for binding in bindings:
+        node = current.get((str(binding["kube_cluster"]), str(binding["node"])), {})
+        pods = observed.get(binding["kube_cluster"], {}).get("pods", [])
+        ready = any(pod["ready"] and not pod["terminating"] and pod["node"] == binding["node"] for pod in pods)
+        same = node.get("uid") == binding["node_uid"] and node.get("address") == binding["address"]
+        result.append({**binding, "live": bool(ready and same)})
+    return result
+
+
+def wanted_certificates(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The `certificates` of host_certificates: one per file and member, then the clients'."""
+    wanted: list[Json] = []
+    shared: set[str] = set()
+    for binding in bindings:
+        for wish in spec["certificates"]:
+            if wish.get("shared"):
+                if wish["file"] in shared:
+                    continue
+                shared.add(wish["file"])
+            entry: Json = {
+                "name": certificate_folder(wish, binding),
+                "file": wish["file"],
+                "common_name": str(wish["common_name"])
+                .replace("{process}", str(binding["process"]))
+                .replace("{member}", str(binding["member"])),
+                "usages": list(wish["usages"]),
+            }
+            if wish.get("hosts"):
+                loopback = ["127.0.0.1", "::1"] if ipaddress.ip_address(str(binding["address"])).version == 6 else ["127.0.0.1"]
+                extra_ips, extra_names = _split_hosts(hostnet.get("certificate_hosts", []))
+                entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *extra_ips])
+                entry["dns_names"] = _unique(["localhost", str(binding["node"]), str(binding["member"]), *extra_names])
+            wanted.append(entry)
+    for client in hostnet.get("clients", []):
+        if client not in shared:
+            wanted.append({"name": "clients", "file": client, "common_name": client.removeprefix("client."), "usages": ["client"]})
+    return wanted
+
+
+def _split_hosts(hosts: Sequence[str]) -> tuple[list[str], list[str]]:
+    addresses, dns_names = [], []
+    for host in hosts:
+        try:
+            addresses.append(str(ipaddress.ip_address(host)))
+        except ValueError:
+            dns_names.append(host)
+    return addresses, dns_names
+
+
+def _unique(items: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(items))
+
+
+def probe_errors(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    certificates: Sequence[Mapping[str, Any]],
+    now: float,
+) -> list[str]:
+    """What the nodes themselves say against starting members: leftover data, ports in use, clocks.
+
+    `results` come from node_run with PROBE_SCRIPT, `now` is the controller's clock in seconds since the epoch.
+    """
+    errors: list[str] = []
+    ports = {number: name for name, number in all_ports(spec).items()}
+    newest = max((_epoch(str(entry["not_before"])) for entry in certificates), default=0.0)
+    planned = {(binding["kube_cluster"], binding["node"]) for binding in plan["new"]}
+    for result in results:
+        where = f"kube cluster {result['kube_cluster']}: node {result['node']}"
+        facts = parse_probe(str(result["stdout"]))
+        own = [folder for folder in facts["folders"] if folder.split("/", 1)[0] == hostnet["name"]]
+        if plan["mode"] == "first" and own:
+            errors.append(
+                f"{where} has data of a deployment named {hostnet['name']} ({hostnet['data_root']}/{own[0]}): nothing is initialised beside data that may be the "
+                f"only copy. If it is not needed, move it away; if it is, docs/recovery.md says how to bring the deployment back"
+            )
+        if (result["kube_cluster"], result["node"]) not in planned:
+            continue
+        for port in sorted(set(facts["ports"]) & set(ports)):
+            if plan["mode"] == "unfinished":
+                continue  # the listener may be our own member from the run that was cut short
+            errors.append(
+                f"{where}: port {port} ({ports[port]} of {hostnet['system']}) is already taken on the host; free it or narrow hostnet_node_selector"
+            )
+        if facts["clock"] and newest and facts["clock"] < newest:
+            errors.append(
+                f"{where}: its clock is {int(now - facts['clock'])} seconds behind the controller's, so its certificate would not be valid yet there; "
+                f"synchronise its clock"
+            )
+    return errors
+
+
+# Runs in a short-lived pod on a node, on the host's network, with the data root mounted at /host. Prints one fact a line.
+PROBE_SCRIPT = """
+echo "clock $(date +%s)"
+for folder in /host/*/*; do [ -d "$folder" ] && echo "folder ${folder#/host/}"; done
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _; do
+  [ "$state" = 0A ] && echo "port $((0x${local##*:}))"
+done
+exit 0
+"""
+
+# Admission: makes the folder without which the member's pod does not start. Data that is there already is never touched.
+ADMIT_SCRIPT = """
+set -eu
+folder="/host/$DEPLOYMENT/$ADMISSION"
+if [ -d "$folder" ] && [ -n "$(ls -A "$folder")" ]; then
+  [ "$RESUME" = yes ] || { echo "not empty"; exit 3; }
+fi
+mkdir -p "$folder"
+chmod 0711 "/host/$DEPLOYMENT"
+chown "$OWNER:$OWNER" "$folder"
+chmod 0700 "$folder"
+echo admitted
+"""
+
+
+def parse_probe(text: str) -> Json:
+    """Facts from PROBE_SCRIPT's output: {clock: seconds since the epoch, folders: [deployment/admission], ports: [listening]}."""
+    facts: Json = {"clock": 0.0, "folders": [], "ports": []}
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "clock":
+            facts["clock"] = float(rest)
+        elif word == "folder":
+            facts["folders"].append(rest)
+        elif word == "port":
+            facts["ports"].append(int(rest))
+    facts["ports"] = sorted(set(facts["ports"]))
+    return facts
+
+
+def _epoch(timestamp: str) -> float:
+
+    return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def admit_nodes(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], resume: bool) -> list[Json]:
+    """`nodes` of node_run with ADMIT_SCRIPT. `resume` allows a folder that a member has started to fill in a run that was cut short."""
+    return [
+        {
+            "kube_cluster": binding["kube_cluster"],
+            "name": binding["node"],
+            "env": {
+                "DEPLOYMENT": str(hostnet["name"]),
+                "ADMISSION": str(binding["admission"]),
+                "OWNER": str(spec["user"]),
+                "RESUME": "yes" if resume else "no",
+            },
+        }
+        for binding in bindings
+    ]
+
+
+def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`nodes` of node_labels: every node that carries a member, where that node still exists."""
+    existing = {(node["kube_cluster"], node["name"]) for node in nodes}
+    label = names.node_label(str(hostnet["name"]))
+    return [
+        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}}
+        for binding in bindings
+        if (binding["kube_cluster"], binding["node"]) in existing
+    ]

@@ -1,0 +1,386 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Renders the Kubernetes objects of a deployment, for both placements: pure functions.
+
+`hostnet` is the deployment's settings, `spec` a system spec (docs/systems.md), `bindings` say where each member is.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import join, names
+
+Json = dict[str, Any]
+
+CERTIFICATES_PATH = "/etc/hostnet/certs"
+CONFIG_PATH = "/etc/hostnet/config"
+PROBE_IMAGE_UID = 0
+
+_PORT = re.compile(r"\{ports\[([a-z0-9_-]+)\]\}")
+
+# A member belongs to its node for better or worse. Without these, Kubernetes would delete the pod of a node that it cannot
+# reach for five minutes, and unreachable is not dead. DaemonSet pods have the same ones from their controller.
+STAY_TOLERATIONS = [
+    {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
+    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"},
+    {"key": "node.kubernetes.io/disk-pressure", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "node.kubernetes.io/pid-pressure", "operator": "Exists", "effect": "NoSchedule"},
+]
+
+
+def all_ports(spec: Mapping[str, Any]) -> dict[str, int]:
+    """Every port of a system by name: those on the host's address and those on loopback alone."""
+    return {**spec.get("ports", {}), **spec.get("local_ports", {})}
+
+
+def data_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
+    """Folder of one member's data on its node. The start gate: only admission creates it, and without it no pod starts."""
+    return f"{str(hostnet['data_root']).rstrip('/')}/{hostnet['name']}/{binding['admission']}"
+
+
+def render_objects(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    bindings: Sequence[Mapping[str, Any]],
+    seeds: Sequence[str],
+    state: str,
+    certificates: Sequence[Mapping[str, Any]],
+) -> list[Json]:
+    """Objects for the module `manifests`, for every kube cluster of the deployment.
+
+    `identity` gives `token` and `ca_fingerprint`; `bindings` are all admitted members; `seeds` is the join list;
+    `state` is `new` (first start of the system) or `existing`; `certificates` is what host_certificates returned.
+    """
+    join_data = {
+        "seeds": ",".join(seeds),
+        "HOSTNET_STATE": state,
+        "HOSTNET_TOKEN": str(identity["token"]),
+        **join.join_values(spec.get("join", {}), bindings, seeds, all_ports(spec)),
+    }
+    issued = {(entry["name"], entry["file"]): entry for entry in certificates}
+    objects: list[Json] = []
+    for cluster in hostnet["kube_clusters"]:
+        local = sorted(
+            (binding for binding in bindings if binding["kube_cluster"] == cluster["name"]), key=lambda item: int(item["ordinal"])
+        )
+        objects += _cluster_objects(hostnet, spec, identity, str(cluster["name"]), local, join_data, issued)
+    return objects
+
+
+def namespace_objects(hostnet: Mapping[str, Any], existing: Mapping[str, Any]) -> list[Json]:
+    """The namespace in each kube cluster that has none. One that somebody else made is left as it is."""
+    objects = []
+    for cluster in hostnet["kube_clusters"]:
+        found = existing.get(cluster["name"], {}).get("namespace")
+        if found is not None and found["labels"].get(names.MANAGED_BY_LABEL) != names.PREFIX:
+            continue
+        definition = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": hostnet["namespace"],
+                "labels": {
+                    names.MANAGED_BY_LABEL: names.PREFIX,
+                    # hostNetwork, hostPort and hostPath are what baseline and restricted forbid.
+                    # https://kubernetes.io/docs/concepts/security/pod-security-standards/
+                    "pod-security.kubernetes.io/enforce": "privileged",
+                },
+            },
+        }
+        objects.append({"kube_cluster": cluster["name"], "definition": definition})
+    return objects
+
+
+def _cluster_objects(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    kube_cluster: str,
+    bindings: Sequence[Mapping[str, Any]],
+    join_data: Mapping[str, str],
+    issued: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> list[Json]:
+    name = str(hostnet["name"])
+    objects: list[Json] = []
+
+    def add(definition: Json, **extra: Any) -> None:
+        objects.append({"kube_cluster": kube_cluster, "definition": definition, **extra})
+
+    add(_config_map(hostnet, names.members(name), {str(entry["member"]): json.dumps(dict(entry), sort_keys=True) for entry in bindings}))
+    add(_config_map(hostnet, names.join(name), dict(join_data)))
+    if spec.get("config"):
+        config = {file: _fill(str(text), hostnet, spec, ipv6=_is_ipv6(bindings)) for file, text in spec["config"].items()}
+        add(_config_map(hostnet, names.config(name), config))
+    if not bindings:
+        return objects
+    add(_budget(hostnet))
+    if hostnet["placement"] == "daemonset":
+        secret, files = _secret(hostnet, spec, names.workload(name), bindings, issued, per_node=True)
+        add(secret, files=files)
+        add(_daemon_set(hostnet, spec, identity, bindings))
+    else:
+        for binding in bindings:
+            secret, files = _secret(hostnet, spec, names.workload(name, str(binding["member"])), [binding], issued, per_node=False)
+            add(secret, files=files)
+            add(_stateful_set(hostnet, spec, identity, binding))
+    return objects
+
+
+def _labels(hostnet: Mapping[str, Any], member: str = "") -> dict[str, str]:
+    labels = {
+        "app.kubernetes.io/name": str(hostnet["system"]),
+        "app.kubernetes.io/instance": str(hostnet["name"]),
+        names.MANAGED_BY_LABEL: names.PREFIX,
+        names.DEPLOYMENT_LABEL: str(hostnet["name"]),
+    }
+    if member:
+        labels[names.MEMBER_LABEL] = member
+    return labels
+
+
+def _metadata(hostnet: Mapping[str, Any], name: str, member: str = "", annotations: Mapping[str, str] | None = None) -> Json:
+    metadata: Json = {"name": name, "namespace": hostnet["namespace"], "labels": _labels(hostnet, member)}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return metadata
+
+
+def _config_map(hostnet: Mapping[str, Any], name: str, data: Mapping[str, str]) -> Json:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(hostnet, name), "data": dict(data)}
+
+
+def _budget(hostnet: Mapping[str, Any]) -> Json:
+    # A budget sees one kube cluster alone, so it cannot know how many members are down elsewhere: no eviction is allowed
+    # but the playbooks' own.
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(hostnet, names.workload(str(hostnet["name"]))),
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}}},
+    }
+
+
+def _secret(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    name: str,
+    bindings: Sequence[Mapping[str, Any]],
+    issued: Mapping[tuple[str, str], Mapping[str, Any]],
+    per_node: bool,
+) -> tuple[Json, dict[str, str]]:
+    """A Secret without its files' contents, and the files to read: key -> path on the controller."""
+    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    dates: Json = {}
+    for binding in bindings:
+        prefix = f"{binding['node']}." if per_node else ""
+        files[prefix + spec.get("ca_file", "ca.crt")] = f"{hostnet['pki_dir']}/ca.crt"
+        for wish in spec["certificates"]:
+            entry = issued[(certificate_folder(wish, binding), wish["file"])]
+            files[f"{prefix}{wish['file']}.crt"] = entry["certificate"]
+            files[f"{prefix}{wish['file']}.key"] = entry["private_key"]
+            dates.setdefault(str(binding["member"]), {})[wish["file"]] = {"serial": entry["serial"], "not_after": entry["not_after"]}
+        for file, text in spec.get("member_files", {}).items():
+            filled = join.render([binding], str(text), "", all_ports(spec))
+            texts[prefix + file] = base64.b64encode(filled.encode()).decode()
+    definition: Json = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": _metadata(hostnet, name, annotations={names.CERTIFICATES_ANNOTATION: json.dumps(dates, sort_keys=True)}),
+    }
+    if texts:
+        definition["data"] = texts
+    return definition, files
+
+
+def certificate_folder(wish: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
+    """Folder of a certificate under the pki folder: the member's own, or `clients` for one that all members share."""
+    return "clients" if wish.get("shared") else str(binding["member"])
+
+
+def _secret_files(spec: Mapping[str, Any]) -> list[str]:
+    files = [str(spec.get("ca_file", "ca.crt"))]
+    for wish in spec["certificates"]:
+        files += [f"{wish['file']}.crt", f"{wish['file']}.key"]
+    return files + list(spec.get("member_files", {}))
+
+
+def _is_ipv6(bindings: Sequence[Mapping[str, Any]]) -> bool:
+    return any(ipaddress.ip_address(str(binding["address"])).version == 6 for binding in bindings)
+
+
+def _fill(text: str, hostnet: Mapping[str, Any], spec: Mapping[str, Any], ipv6: bool) -> str:
+    """Replace the placeholders of a spec's texts; `$(HOSTNET_...)` is left for Kubernetes to expand in the container."""
+    ports = all_ports(spec)
+    certs = CERTIFICATES_PATH + ("/$(HOSTNET_NODE)" if hostnet["placement"] == "daemonset" else "")
+    text = _PORT.sub(lambda match: str(ports[match.group(1)]), text)
+    for placeholder, value in (
+        ("{host}", "[$(HOSTNET_ADDRESS)]" if ipv6 else "$(HOSTNET_ADDRESS)"),
+        ("{any_host}", "[::]" if ipv6 else "0.0.0.0"),
+        ("{certs}", certs),
+        ("{config}", CONFIG_PATH),
+        ("{data}", str(spec["data_path"])),
+        ("{name}", str(hostnet["name"])),
+    ):
+        text = text.replace(placeholder, value)
+    return text
+
+
+def _deep_fill(value: Any, hostnet: Mapping[str, Any], spec: Mapping[str, Any], ipv6: bool) -> Any:
+    if isinstance(value, str):
+        filled = _fill(value, hostnet, spec, ipv6)
+        # A probe's port must be a number; "{ports[http]}" is one.
+        return int(filled) if filled != value and filled.isdigit() else filled
+    if isinstance(value, Mapping):
+        return {key: _deep_fill(item, hostnet, spec, ipv6) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_deep_fill(item, hostnet, spec, ipv6) for item in value]
+    return value
+
+
+def _pod_spec(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], env: list[Json], volumes: list[Json]
+) -> Json:
+    ipv6 = _is_ipv6(bindings)
+    name = str(hostnet["name"])
+    join_keys = ["HOSTNET_STATE", "HOSTNET_TOKEN", *sorted(spec.get("join", {}))]
+    # From a ConfigMap, so that a rewritten join list is used at the next start of a container, and no template changes.
+    env = env + [{"name": key, "valueFrom": {"configMapKeyRef": {"name": names.join(name), "key": key}}} for key in join_keys]
+    env += [{"name": key, "value": _fill(str(value), hostnet, spec, ipv6)} for key, value in sorted(spec.get("env", {}).items())]
+    mounts = [{"name": "data", "mountPath": spec["data_path"]}, {"name": "certificates", "mountPath": CERTIFICATES_PATH, "readOnly": True}]
+    if spec.get("config"):
+        mounts.append({"name": "config", "mountPath": CONFIG_PATH, "readOnly": True})
+        volumes = [*volumes, {"name": "config", "configMap": {"name": names.config(name), "defaultMode": 0o444}}]
+    for folder in spec.get("scratch", []):
+        volume = "scratch-" + re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
+        mounts.append({"name": volume, "mountPath": folder})
+        volumes = [*volumes, {"name": volume, "emptyDir": {"sizeLimit": "64Mi"}}]
+    security: Json = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], **({"add": list(spec["capabilities"])} if spec.get("capabilities") else {})},
+    }
+    container: Json = {
+        "name": str(hostnet["system"]),
+        "image": hostnet["image"],
+        "imagePullPolicy": "IfNotPresent",
+        "command": [_fill(str(word), hostnet, spec, ipv6) for word in spec["command"]],
+        "args": [_fill(str(word), hostnet, spec, ipv6) for word in spec.get("args", [])],
+        "env": env,
+        "ports": [
+            {"name": port, "containerPort": number, "hostPort": number, "protocol": "TCP"} for port, number in sorted(spec["ports"].items())
+        ],
+        "resources": hostnet["resources"],
+        "securityContext": security,
+        "volumeMounts": mounts,
+    }
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        if spec.get(probe):
+            container[probe] = _deep_fill(spec[probe], hostnet, spec, ipv6)
+    user = int(spec["user"])
+    return {
+        "hostNetwork": True,
+        "dnsPolicy": "ClusterFirstWithHostNet",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": int(spec["grace_seconds"]),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": user,
+            "runAsGroup": user,
+            # Gives the group of the certificate files; a hostPath is not touched by it.
+            "fsGroup": user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": STAY_TOLERATIONS + list(hostnet["tolerations"]),
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _annotations(identity: Mapping[str, Any]) -> dict[str, str]:
+    return {names.TOKEN_ANNOTATION: str(identity["token"]), names.CA_ANNOTATION: str(identity["ca_fingerprint"])}
+
+
+def _data_volume(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> Json:
+    # `Directory`, never `DirectoryOrCreate`: the kubelet refuses to start the pod where the folder does not exist.
+    return {"name": "data", "hostPath": {"path": data_folder(hostnet, binding), "type": "Directory"}}
+
+
+def _stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity: Mapping[str, Any], binding: Mapping[str, Any]) -> Json:
+    member = str(binding["member"])
+    name = names.workload(str(hostnet["name"]), member)
+    env: list[Json] = [
+        {"name": "HOSTNET_ADDRESS", "value": binding["address"]},
+        {"name": "HOSTNET_PROCESS", "value": binding["process"]},
+        {"name": "HOSTNET_NODE", "value": binding["node"]},
+    ]
+    volumes = [_data_volume(hostnet, binding), {"name": "certificates", "secret": {"secretName": name, "defaultMode": 0o440}}]
+    pod = _pod_spec(hostnet, spec, [binding], env, volumes)
+    # Not spec.nodeName: that skips the scheduler and starts the pod again on a node that somebody has cordoned.
+    pod["affinity"] = {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [binding["node"]]}]}]
+            }
+        }
+    }
+    selector = {names.DEPLOYMENT_LABEL: hostnet["name"], names.MEMBER_LABEL: member}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": _metadata(hostnet, name, member, _annotations(identity)),
+        "spec": {
+            "replicas": 1,
+            "serviceName": "",
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "OnDelete"},
+            "selector": {"matchLabels": selector},
+            "template": {"metadata": {"labels": _labels(hostnet, member)}, "spec": pod},
+        },
+    }
+
+
+def _daemon_set(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]
+) -> Json:
+    name = names.workload(str(hostnet["name"]))
+    env: list[Json] = [
+        {"name": "HOSTNET_ADDRESS", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}}},
+        {"name": "HOSTNET_NODE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
+        {"name": "HOSTNET_PROCESS", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
+    ]
+    # One template for all nodes: the Secret is mounted whole (a subPath would never be refreshed) with a folder per node.
+    items = [{"key": f"{entry['node']}.{file}", "path": f"{entry['node']}/{file}"} for entry in bindings for file in _secret_files(spec)]
+    volumes = [
+        _data_volume(hostnet, bindings[0]),
+        {"name": "certificates", "secret": {"secretName": name, "defaultMode": 0o440, "items": items}},
+    ]
+    pod = _pod_spec(hostnet, spec, bindings, env, volumes)
+    pod["affinity"] = {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": names.node_label(name), "operator": "Exists"}]}]
+            }
+        }
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": _metadata(hostnet, name, annotations=_annotations(identity)),
+        "spec": {
+            "updateStrategy": {"type": "OnDelete"},
+            "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}},
+            "template": {"metadata": {"labels": _labels(hostnet)}, "spec": pod},
+        },
+    }
