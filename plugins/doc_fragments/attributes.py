@@ -7,36 +7,28 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # What every module has.
+    # Every module. One that differs overrides `support` in its own `attributes`.
     DOCUMENTATION = r"""
 options: {}
 attributes:
   check_mode:
     description: Can run in check mode and return the changed status and the diff without changing anything.
     support: full
+  diff_mode:
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
+    support: full
   idempotent:
     description: A second run with the same input and no change in between changes nothing.
     support: full
 """
 
-    # Modules that change objects of the kube clusters.
+    # The same as in every module; for those that name it.
     DIFF = r"""
 options: {}
 attributes:
   diff_mode:
     description: Returns what changed, or in check mode would change, when run with C(--diff).
     support: full
-"""
-
-    # Modules that only read.
-    READ_ONLY = r"""
-options: {}
-attributes:
-  diff_mode:
-    description: Returns what changed, or in check mode would change, when run with C(--diff).
-    support: N/A
-    details:
-      - This module changes nothing.
 """
 
     # Modules with the option kube_clusters: those that are in the action group of meta/runtime.yml.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 import threading
 import time
@@ -104,7 +105,7 @@ class KubeCluster:
             api.set_default_header("Impersonate-Group", options["impersonate_groups"][0])
         self.api = api
         # The client would ask the API server for every group it serves; the kinds we need are in kinds.py.
-        self._dynamic = DynamicClient(api, discoverer=lambda *args: None)
+        self._dynamic = DynamicClient(api, discoverer=lambda *_: None)
         self._kinds = dict(BUILT_IN)
 
     @property
@@ -217,21 +218,6 @@ class KubeCluster:
                 return None
             raise
 
-    def list(
-        self,
-        kind: Kind,
-        namespace: str | None = None,
-        label_selector: str | None = None,
-        field_selector: str | None = None,
-        page: int = 500,
-    ) -> tuple[list[Json], str]:
-        """All objects of a kind (in pages of `page`), and the resourceVersion to watch from."""
-        items: list[Json] = []
-        version = ""
-        for page_items, version in self.pages(kind, namespace, label_selector, field_selector, page):  # noqa: B007  # the last one counts
-            items.extend(page_items)
-        return items, version
-
     def pages(
         self,
         kind: Kind,
@@ -261,6 +247,21 @@ class KubeCluster:
             token = metadata.get("continue")
             if not token:
                 return
+
+    def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        page: int = 500,
+    ) -> tuple[list[Json], str]:
+        """All objects of a kind (in pages of `page`), and the resourceVersion to watch from."""
+        items: list[Json] = []
+        version = ""
+        for page_items, version in self.pages(kind, namespace, label_selector, field_selector, page):  # noqa: B007  # the last one counts
+            items.extend(page_items)
+        return items, version
 
     def watch(
         self,
@@ -383,6 +384,8 @@ class KubeCluster:
         return kind, metadata["name"], metadata.get("namespace") if kind.namespaced else None
 
 
+_POOL = re.compile(r"^(HTTPS?Connection(Pool)?\(host=.*?\)|<urllib3\.\S+ object at \w+>): ")
+
 POD_PATH = "/api/v1/namespaces/{namespace}/pods/{name}"
 
 
@@ -437,7 +440,9 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _root_cause(error: BaseException) -> str:
     innermost = _innermost(error)
-    return str(innermost).split("\n", 1)[0][:300] or type(innermost).__name__
+    # urllib3 begins with the object that failed; the host is named in our own text already.
+    text = _POOL.sub("", str(innermost).split("\n", 1)[0])
+    return text[:300] or type(innermost).__name__
 
 
 def _configuration(options: Json) -> Any:

@@ -1,0 +1,167 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads nodes of several kube clusters and sets their labels, with few requests and little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict, TypeVar
+
+from .._plan.labels import LabelChange, label_changes, label_patch
+from .._plan.nodes import Node, node_facts
+from . import kinds
+from .client import METADATA_ONLY, Json, KubeCluster, KubeError, each_cluster, in_parallel
+
+R = TypeVar("R")
+
+
+class ClusterState(TypedDict):
+    """How a kube cluster answered. `error` is "" unless it is `absent`; `version` is the API server's, such as v1.36.3."""
+
+    host: str
+    version: str
+    absent: bool
+    error: str
+
+
+class NodeLabels(TypedDict):
+    """Identity and labels of a node."""
+
+    uid: str
+    labels: dict[str, str]
+
+
+def does_not_answer(error: KubeError) -> bool:
+    """True where nobody serves the API: no connection, or a proxy's or dying API server's 5xx.
+
+    Refused credentials and a certificate that is not trusted are answers: somebody has to repair something.
+    """
+    return (error.unreachable and error.reason != "CertificateNotTrusted") or error.status >= 500
+
+
+def _all_or_error(clusters: dict[str, KubeCluster], function: Callable[[KubeCluster], R]) -> tuple[dict[str, R], dict[str, KubeError]]:
+    """Call `function` for every kube cluster at the same time; results and errors by name of the kube cluster."""
+
+    def attempt(cluster: KubeCluster) -> tuple[R | None, KubeError | None]:
+        try:
+            return function(cluster), None
+        except KubeError as error:
+            return None, error
+
+    results: dict[str, R] = {}
+    errors: dict[str, KubeError] = {}
+    for name, (result, error) in each_cluster(clusters, attempt).items():
+        if error is not None:
+            errors[name] = error
+        elif result is not None:
+            results[name] = result
+    return results, errors
+
+
+def _raise(errors: Sequence[KubeError]) -> None:
+    """Raise the first error; the others are told in its text, so that one run shows all that has to be repaired."""
+    if errors:
+        first, rest = errors[0], errors[1:]
+        if rest:
+            first.args = ("; ".join(str(error) for error in errors[:5]) + (f"; and {len(errors) - 5} more" if len(errors) > 5 else ""),)
+        raise first
+
+
+def _slim(decoded: Json) -> Json:
+    """Drop the bulk of a Node while it is decoded: who manages which field, and the images on its disk."""
+    decoded.pop("managedFields", None)
+    decoded.pop("images", None)
+    return decoded
+
+
+def _read_one(cluster: KubeCluster, node_selector: str, address_type: str) -> tuple[str, list[Node]]:
+    version = str(cluster.version().get("gitVersion", ""))
+    nodes: list[Node] = []
+    for items, _version in cluster.pages(kinds.NODE, label_selector=node_selector or None, object_hook=_slim):
+        nodes.extend(node_facts(item, cluster.name, address_type) for item in items)
+    return version, nodes
+
+
+def read_nodes(
+    clusters: dict[str, KubeCluster], node_selector: str, address_type: str, absent_ok: Sequence[str] = ()
+) -> tuple[list[Node], dict[str, ClusterState]]:
+    """Nodes that match `node_selector` ("" for all) of all kube clusters, sorted by kube cluster and name, and how each answered.
+
+    Raises KubeError where a kube cluster does not answer and is not in `absent_ok`, and always where it refuses.
+    """
+    answers, errors = _all_or_error(clusters, lambda cluster: _read_one(cluster, node_selector, address_type))
+    _raise([error for name, error in errors.items() if not (name in absent_ok and does_not_answer(error))])
+    nodes = [node for _version, found in answers.values() for node in found]
+    states: dict[str, ClusterState] = {
+        name: {
+            "host": cluster.host,
+            "version": answers[name][0] if name in answers else "",
+            "absent": name in errors,
+            "error": str(errors[name]) if name in errors else "",
+        }
+        for name, cluster in clusters.items()
+    }
+    return sorted(nodes, key=lambda node: (node["kube_cluster"], node["name"])), states
+
+
+def read_labels(clusters: dict[str, KubeCluster]) -> dict[str, dict[str, NodeLabels]]:
+    """Labels of all nodes: kube cluster -> node -> labels. Raises KubeError where a kube cluster does not answer."""
+
+    def read(cluster: KubeCluster) -> dict[str, NodeLabels]:
+        found: dict[str, NodeLabels] = {}
+        for items, _version in cluster.pages(kinds.NODE, accept=METADATA_ONLY, object_hook=_slim):
+            for item in items:
+                metadata = item["metadata"]
+                found[metadata["name"]] = {"uid": metadata["uid"], "labels": dict(metadata.get("labels") or {})}
+        return found
+
+    answers, errors = _all_or_error(clusters, read)
+    _raise(list(errors.values()))
+    return answers
+
+
+def plan_labels(
+    current: Mapping[str, Mapping[str, NodeLabels]], wanted: Mapping[tuple[str, str], Mapping[str, str]], owned: Sequence[str]
+) -> dict[str, list[LabelChange]]:
+    """The changes of each kube cluster. `wanted` is by (kube cluster, node). Raises KubeError for a node that does not exist."""
+    for kube_cluster, name in wanted:
+        if name not in current[kube_cluster]:
+            raise KubeError(kube_cluster, f"Node {name}", "there is no such node; correct its name or leave it out", 404, "NotFound")
+    return {
+        kube_cluster: label_changes(
+            {name: node["labels"] for name, node in nodes.items()},
+            {name: labels for (cluster, name), labels in wanted.items() if cluster == kube_cluster},
+            owned,
+        )
+        for kube_cluster, nodes in current.items()
+    }
+
+
+def write_labels(
+    clusters: dict[str, KubeCluster], current: Mapping[str, Mapping[str, NodeLabels]], changes: Mapping[str, Sequence[LabelChange]]
+) -> dict[str, list[LabelChange]]:
+    """Send one PATCH for each change and return those that were made.
+
+    All are tried; then KubeError tells the ones that failed. A node that was replaced under the same name meanwhile is
+    not touched (409), and one that is gone has lost its labels as well.
+    """
+
+    def write(cluster: KubeCluster) -> tuple[list[LabelChange], list[KubeError]]:
+        def patch(change: LabelChange) -> KubeError | None:
+            # With the UID the API server refuses the patch where another VM has come under the old name.
+            body: Json = {"metadata": {"uid": current[cluster.name][change["name"]]["uid"], "labels": label_patch(change)}}
+            try:
+                cluster.merge_patch(kinds.NODE, change["name"], body)
+            except KubeError as error:
+                return None if error.status == 404 and not change["after"] else error
+            return None
+
+        mine = changes[cluster.name]
+        failed = in_parallel(patch, mine)
+        return [change for change, error in zip(mine, failed, strict=True) if error is None], [error for error in failed if error]
+
+    involved = {name: cluster for name, cluster in clusters.items() if changes.get(name)}
+    answers = each_cluster(involved, write)
+    _raise([error for _made, errors in answers.values() for error in errors])
+    return {name: made for name, (made, _errors) in answers.items()}

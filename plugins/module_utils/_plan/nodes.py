@@ -1,0 +1,175 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known about a node, and what makes a set of nodes unusable for host-network members."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Address types of Node.status; any other address type is the name of an annotation.
+STATUS_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
+
+_CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+# The old names are still set by some clouds and kept on nodes that were made long ago.
+_REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
+_ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+
+
+class NodeAddress(TypedDict):
+    """One entry of Node.status.addresses."""
+
+    type: str
+    address: str
+
+
+class Node(TypedDict):
+    """One node as modules and the inventory hand it out.
+
+    `address` is the one chosen by the address type, in its canonical spelling, or "" where the node has none.
+    `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
+    """
+
+    kube_cluster: str
+    name: str
+    uid: str
+    provider_id: str
+    address: str
+    addresses: list[NodeAddress]
+    region: str
+    zone: str
+    ready: bool
+    unschedulable: bool
+    control_plane: bool
+    labels: dict[str, str]
+    taints: list[dict[str, Any]]
+    boot_id: str
+    machine_id: str
+    system_uuid: str
+    kubelet_version: str
+    created: str
+
+
+def parse_address(text: str) -> IPAddress:
+    """The IP address in `text`; an IPv4 address written as IPv6 (::ffff:10.0.0.1) counts as the IPv4 address that it is.
+
+    Raises ValueError for anything else, also for an address with a scope (fe80::1%eth0), which means nothing on another host.
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id:
+            raise ValueError(f"{text!r} has a scope, which means nothing on another host")
+        return address.ipv4_mapped or address
+    return address
+
+
+def ip_family(address: str) -> Literal["IPv4", "IPv6"]:
+    """`IPv4` or `IPv6`. Raises ValueError where `address` is no IP address."""
+    return "IPv4" if parse_address(address).version == 4 else "IPv6"
+
+
+def _first(mapping: Mapping[str, str], keys: Sequence[str]) -> str:
+    return next((mapping[key] for key in keys if mapping.get(key)), "")
+
+
+def _chosen_address(node: Mapping[str, Any], address_type: str) -> str:
+    if address_type in STATUS_ADDRESS_TYPES:
+        # The first one is the node's primary address; a dual-stack node has a second one of the other family.
+        found = [entry["address"] for entry in node.get("status", {}).get("addresses") or [] if entry["type"] == address_type]
+        text = found[0] if found else ""
+    else:
+        text = (node["metadata"].get("annotations") or {}).get(address_type) or ""
+    text = text.strip()
+    try:
+        return str(parse_address(text))
+    except ValueError:
+        # Kept as it is, so that node_errors can show it.
+        return text
+
+
+def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: str) -> Node:
+    """What matters about a Node object (its JSON) of kube cluster `kube_cluster`.
+
+    `address_type` is InternalIP, ExternalIP, or the name of an annotation that holds the address.
+    """
+    metadata = node_object["metadata"]
+    spec = node_object.get("spec") or {}
+    status = node_object.get("status") or {}
+    info = status.get("nodeInfo") or {}
+    labels = dict(metadata.get("labels") or {})
+    return {
+        "kube_cluster": kube_cluster,
+        "name": metadata["name"],
+        "uid": metadata.get("uid", ""),
+        "provider_id": spec.get("providerID", ""),
+        "address": _chosen_address(node_object, address_type),
+        "addresses": [{"type": entry["type"], "address": entry["address"]} for entry in status.get("addresses") or []],
+        "region": _first(labels, _REGION_LABELS),
+        "zone": _first(labels, _ZONE_LABELS),
+        "ready": any(entry["type"] == "Ready" and entry["status"] == "True" for entry in status.get("conditions") or []),
+        "unschedulable": bool(spec.get("unschedulable", False)),
+        "control_plane": any(label in labels for label in _CONTROL_PLANE_LABELS),
+        "labels": labels,
+        "taints": [dict(taint) for taint in spec.get("taints") or []],
+        "boot_id": info.get("bootID", ""),
+        "machine_id": info.get("machineID", ""),
+        "system_uuid": info.get("systemUUID", ""),
+        "kubelet_version": info.get("kubeletVersion", ""),
+        "created": metadata.get("creationTimestamp") or "",
+    }
+
+
+def _describe(node: Node) -> str:
+    return f"node {node['name']} (kube cluster {node['kube_cluster']})"
+
+
+def _address_error(node: Node, address_type: str) -> str:
+    """Why this node's own address cannot be used, or ""."""
+    if not node["address"]:
+        if address_type in STATUS_ADDRESS_TYPES:
+            has = ", ".join(dict.fromkeys(entry["type"] for entry in node["addresses"])) or "none"
+            return f"{_describe(node)} has no address of type {address_type} (it has: {has}); choose another address type"
+        return f"{_describe(node)} has no annotation {address_type} with its address; annotate it or choose another address type"
+    try:
+        address = parse_address(node["address"])
+    except ValueError:
+        where = f"annotation {address_type}" if address_type not in STATUS_ADDRESS_TYPES else address_type
+        return f"{_describe(node)}: {where} is {node['address']!r}, which is not a plain IP address"
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
+        return f"{_describe(node)}: {address} is not an address that other hosts can reach it by"
+    return ""
+
+
+def node_errors(nodes: Sequence[Node], address_type: str) -> list[str]:
+    """What makes these nodes unusable together, one sentence each; [] where all is well.
+
+    A node without an address of the wanted type, an address that is no usable IP, and addresses that several nodes
+    have. Addresses are compared as IPs, never as text: 10.0.0.1 is no prefix of 10.0.0.12, and fd00::1 is fd00:0::1.
+    The result does not depend on the order of `nodes`.
+    """
+    ordered = sorted(nodes, key=lambda node: (node["kube_cluster"], node["name"]))
+    errors: list[str] = []
+    owners: dict[IPAddress, list[Node]] = {}
+    for node in ordered:
+        error = _address_error(node, address_type)
+        if error:
+            errors.append(error)
+        else:
+            owners.setdefault(parse_address(node["address"]), []).append(node)
+    for address, same in owners.items():
+        if len(same) > 1:
+            names = " and ".join(_describe(node) for node in same)
+            errors.append(f"{names} have the same address {address}; choose another address type or node selector")
+    return errors
+
+
+def unknown_error(option: str, names: Sequence[str], kube_clusters: Sequence[str]) -> str:
+    """What is wrong where `option` names kube clusters that are not in `kube_clusters`, or ""."""
+    unknown = [name for name in names if name not in kube_clusters]
+    if not unknown:
+        return ""
+    return f"{option}: {', '.join(unknown)} is not in kube_clusters, which has {', '.join(kube_clusters) or 'none'}; correct the name"

@@ -1,0 +1,242 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nodes_info
+short_description: Lists the nodes of several kube clusters
+version_added: "0.1.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - Reads the nodes of all kube clusters at the same time, in one process, with one request to each (one more for every further 500 nodes)
+    and one for the API server's version.
+  - Tells in RV(errors) what would make the nodes unusable for members on the host network.
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.action_group
+attributes:
+  diff_mode:
+    support: N/A
+    details:
+      - This module changes nothing.
+options:
+  node_selector:
+    description:
+      - Label selector of the nodes, as C(kubectl get nodes -l) takes it. All nodes when empty.
+    type: str
+    default: ""
+  address_type:
+    description:
+      - Which address of a node counts - V(InternalIP), V(ExternalIP), or the name of a node annotation that holds the address.
+    type: str
+    default: InternalIP
+  absent_ok:
+    description:
+      - Names of kube clusters that may fail to answer. They are then reported in RV(kube_clusters) with RV(ignore:absent=true).
+      - Refused credentials, and a certificate that is not trusted, are errors even then.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - plugin: hostnet.multicluster.nodes
+    plugin_type: inventory
+  - module: hostnet.multicluster.node_labels
+"""
+
+EXAMPLES = r"""
+- name: List the nodes that may carry members
+  hostnet.multicluster.nodes_info:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    node_selector: "!node-role.kubernetes.io/control-plane"
+  register: found
+
+- name: Stop where two nodes have the same address or one has none
+  ansible.builtin.assert:
+    that: found.errors | length == 0
+    fail_msg: "{{ found.errors | join('\n') }}"
+
+- name: Show name and address of each node
+  ansible.builtin.debug:
+    msg: "{{ found.nodes | map(attribute='name') | zip(found.nodes | map(attribute='address')) | map('join', ' ') }}"
+
+- name: List the nodes that are reachable now, by an address that an annotation holds
+  hostnet.multicluster.nodes_info:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    address_type: example.com/backbone-ip
+    absent_ok: [west]
+  register: reachable
+"""
+
+RETURN = r"""
+nodes:
+  description: The nodes, sorted by kube cluster and name. Texts are empty where a node does not say.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kube_cluster:
+      description: Name of the kube cluster.
+      type: str
+      returned: success
+      sample: east
+    name:
+      description: Name of the Node object.
+      type: str
+      returned: success
+      sample: east-worker
+    uid:
+      description: UID of the Node object. A node that is deleted and comes back has another one.
+      type: str
+      returned: success
+      sample: 6fb7f0a8-2d6f-4a0b-9d0c-0d6c1d8a4c57
+    provider_id:
+      description: The cloud's id of the VM.
+      type: str
+      returned: success
+      sample: gce://project/europe-west1-b/gke-east-pool-1
+    address:
+      description: The address of the wanted type in its canonical spelling; empty where the node has none.
+      type: str
+      returned: success
+      sample: 192.0.2.11
+    addresses:
+      description: All addresses of the node's status, each with C(type) and C(address).
+      type: list
+      elements: dict
+      returned: success
+      sample: [{type: InternalIP, address: 192.0.2.11}, {type: Hostname, address: east-worker}]
+    region:
+      description: Label C(topology.kubernetes.io/region).
+      type: str
+      returned: success
+      sample: europe-west1
+    zone:
+      description: Label C(topology.kubernetes.io/zone).
+      type: str
+      returned: success
+      sample: europe-west1-b
+    ready:
+      description: Whether the node's condition Ready is true.
+      type: bool
+      returned: success
+    unschedulable:
+      description: Whether the node is cordoned.
+      type: bool
+      returned: success
+    control_plane:
+      description: Whether the node has the role of a control plane.
+      type: bool
+      returned: success
+    labels:
+      description: All labels.
+      type: dict
+      returned: success
+    taints:
+      description: All taints.
+      type: list
+      elements: dict
+      returned: success
+    boot_id:
+      description: Id of the running boot; another one after a reboot.
+      type: str
+      returned: success
+    machine_id:
+      description: Content of C(/etc/machine-id).
+      type: str
+      returned: success
+    system_uuid:
+      description: UUID of the VM's firmware.
+      type: str
+      returned: success
+    kubelet_version:
+      description: Version of the kubelet.
+      type: str
+      returned: success
+      sample: v1.36.3
+    created:
+      description: When the Node object was created.
+      type: str
+      returned: success
+      sample: "2026-11-22T10:00:00Z"
+kube_clusters:
+  description: How each kube cluster answered, by name.
+  returned: success
+  type: dict
+  contains:
+    host:
+      description: URL of the API server.
+      type: str
+      returned: success
+      sample: https://192.0.2.10:6443
+    version:
+      description: Version of the API server; empty where it did not answer.
+      type: str
+      returned: success
+      sample: v1.36.3
+    absent:
+      description: Whether it did not answer, which O(absent_ok) allowed.
+      type: bool
+      returned: success
+    error:
+      description: Why it did not answer; else empty.
+      type: str
+      returned: success
+errors:
+  description:
+    - What makes these nodes unusable together, one sentence each, in a fixed order - a node without an address of the wanted type, an
+      address that is no usable IP, several nodes with the same address.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+requests:
+  description: API requests sent.
+  returned: always
+  type: int
+  sample: 4
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import node_errors, unknown_error
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "kube_clusters": client.kube_clusters_argument(),
+            "node_selector": {"type": "str", "default": ""},
+            "address_type": {"type": "str", "default": "InternalIP"},
+            "absent_ok": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    if client.KUBERNETES_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR, requests=0)
+    params = module.params
+    unknown = unknown_error("absent_ok", params["absent_ok"], [entry["name"] for entry in params["kube_clusters"]])
+    if unknown:
+        module.fail_json(msg=unknown, requests=0)
+    clusters: dict[str, client.KubeCluster] = {}
+    try:
+        clusters = client.connect(params["kube_clusters"])
+        nodes, states = read_nodes(clusters, params["node_selector"], params["address_type"], params["absent_ok"])
+    except client.KubeError as error:
+        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
+    module.exit_json(
+        changed=False,
+        nodes=nodes,
+        kube_clusters=states,
+        errors=node_errors(nodes, params["address_type"]),
+        requests=client.total_requests(clusters),
+    )
+
+
+if __name__ == "__main__":
+    main()
