@@ -11,6 +11,7 @@ from typing import Any
 import kubernetes.client
 import kubernetes.config
 import pytest
+
 from support.kube_api import KubeApi
 
 
@@ -18,7 +19,8 @@ def test_two_separate_kube_clusters(kube_api: KubeApi, kube_api_two: KubeApi, ku
     uids = set()
     for entry in kube_clusters:
         client = kubernetes.config.new_client_from_config(config_file=entry["kubeconfig"], context=entry["context"])
-        uids.add(kubernetes.client.CoreV1Api(client).read_namespace("kube-system").metadata.uid)
+        namespace: Any = kubernetes.client.CoreV1Api(client).read_namespace("kube-system")
+        uids.add(namespace.metadata.uid)
     assert [entry["name"] for entry in kube_clusters] == ["east", "west"]
     assert len(uids) == 2
 
