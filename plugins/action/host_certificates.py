@@ -15,6 +15,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.parsing.vault import VaultLib, match_encrypt_secret
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import (
     KEY_TYPES,

@@ -1,0 +1,721 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pki folder on a real disk, with OpenSSL's command line as the outside judge of what was issued."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, x25519
+from cryptography.x509.oid import NameOID
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
+
+DAY = timedelta(days=1)
+NOW = datetime.now(UTC)
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not installed")
+
+
+class OpenVault:
+    """A vault that turns bytes around: what is in a file can be told from what is in memory."""
+
+    def __init__(self, password: str = "right") -> None:
+        self.password = password
+
+    def check_encrypt(self, where: str) -> None:
+        if not self.password:
+            raise _pki.PkiError(f"{where}: no vault password")
+
+    def encrypt(self, plain: bytes, where: str) -> bytes:
+        self.check_encrypt(where)
+        return _pki.VAULT_HEADER + self.password.encode() + b"\n" + plain[::-1]
+
+    def decrypt(self, data: bytes, where: str) -> bytes:
+        head, _, body = data.partition(b"\n")
+        if head != _pki.VAULT_HEADER + self.password.encode():
+            raise _pki.PkiError(f"{where}: wrong vault password")
+        return body[::-1]
+
+
+def entry(name: str = "east-0", **fields: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "file": "node",
+        "common_name": "node",
+        "ip_addresses": ["10.0.0.1", "fd00::1"],
+        "dns_names": ["localhost"],
+        **fields,
+    }
+
+
+def request_for(folder: Path, *entries: dict[str, Any], **fields: Any) -> _pki.Request:
+    return _pki.Request(folder, list(entries) or [entry()], **{"lifetime": Lifetime(365, 30), **fields})
+
+
+def ensure(request: _pki.Request, *, now: datetime = NOW, vault: OpenVault | None = None, check: bool = False) -> dict[str, Any]:
+    result = _pki.ensure_certificates(request, vault or OpenVault(), now, check_mode=check)
+    assert "PRIVATE KEY" not in json.dumps(result)
+    return result
+
+
+def openssl(*arguments: str | Path) -> str:
+    done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def content(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Every file with content, mode and inode: equal only if nothing was written."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mode, path.stat().st_ino)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def write_ca(folder: Path, key: Any = None, **changes: Any) -> tuple[Path, Path]:
+    """A CA of the user's own, by default a good one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Company CA")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(changes.get("begin", NOW - DAY))
+        .not_valid_after(changes.get("end", NOW + 1000 * DAY))
+    )
+    if changes.get("constraints", True):
+        builder = builder.add_extension(x509.BasicConstraints(ca=changes.get("is_ca", True), path_length=None), critical=True)
+    if "sign" in changes:
+        builder = builder.add_extension(_pki._key_usage(sign=True, ca=changes["sign"], encipher=False), critical=True)
+    certificate = builder.sign(key, _pki._signature_hash(key))
+    paths = folder / "company.pem", folder / "company-key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encryption = changes.get("encryption", serialization.NoEncryption())
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    return paths
+
+
+def own(folder: Path, paths: tuple[Path, Path], *entries: dict[str, Any], **fields: Any) -> _pki.Request:
+    return request_for(folder, *entries, ca_certificate=paths[0], ca_private_key=paths[1], **fields)
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Path:
+    return tmp_path / "some" / "pki"
+
+
+# ---- what is made ----
+
+
+def test_first_run_second_run_and_modes(pki: Path) -> None:
+    request = request_for(pki, entry(), entry("client", file="client.root", common_name="root", usages=["client"], ip_addresses=[]))
+    first = ensure(request)
+    assert first["changed"]
+    assert first["ca"]["created"]
+    assert [one["reason"] for one in first["certificates"]] == ["missing", "missing"]
+    assert stat.S_IMODE(pki.stat().st_mode) == 0o700
+    modes = {str(path.relative_to(pki)): stat.S_IMODE(path.stat().st_mode) for path in pki.rglob("*")}
+    assert modes == {
+        ".lock": 0o600,
+        "ca.crt": 0o644,
+        "ca.key": 0o600,
+        "client": 0o700,
+        "client/client.root.crt": 0o644,
+        "client/client.root.key": 0o600,
+        "east-0": 0o700,
+        "east-0/node.crt": 0o644,
+        "east-0/node.key": 0o600,
+    }
+    before = content(pki)
+    second = ensure(request, now=NOW + DAY)
+    assert not second["changed"]
+    assert "diff" not in second
+    assert content(pki) == before
+    kept = ("serial", "fingerprint", "not_before", "not_after", "sans", "certificate", "private_key")
+    for one, two in zip(first["certificates"], second["certificates"], strict=True):
+        assert {key: one[key] for key in kept} == {key: two[key] for key in kept}
+        assert (two["reissued"], two["reason"]) == (False, "")
+    assert second["ca"] == {**first["ca"], "created": False}
+
+
+def test_check_mode_writes_nothing_and_plans_the_same(pki: Path) -> None:
+    planned = ensure(request_for(pki), check=True)
+    assert not pki.exists()
+    real = ensure(request_for(pki))
+    assert planned["changed"]
+    assert planned["diff"] == real["diff"]
+    assert planned["ca"] == {**real["ca"], "fingerprint": ""}
+    (one,), (two,) = planned["certificates"], real["certificates"]
+    assert one == {**two, "serial": "", "fingerprint": ""}
+
+    wider = request_for(pki, entry(dns_names=["localhost", "vm-1"]), entry("west-0"))
+    before = content(pki)
+    planned = ensure(wider, check=True)
+    assert content(pki) == before
+    real = ensure(wider)
+    assert planned["diff"] == real["diff"]
+    assert [one["reason"] for one in planned["certificates"]] == ["SANs differ (missing DNS:vm-1)", "missing"]
+
+
+def test_diff_tells_what_changes_and_nothing_else(pki: Path) -> None:
+    ensure(request_for(pki, entry(), entry("east-1")))
+    diff = ensure(request_for(pki, entry(ip_addresses=["10.0.0.9"]), entry("east-1")))["diff"]
+    assert "east-1" not in diff["before"] + diff["after"]
+    assert "SANs: IP:10.0.0.1, IP:fd00::1, DNS:localhost" in diff["before"]
+    assert "SANs: IP:10.0.0.9, DNS:localhost" in diff["after"]
+    assert "reason: SANs differ (missing IP:10.0.0.9; extra IP:10.0.0.1, IP:fd00::1)" in diff["after"]
+
+
+@needs_openssl
+@pytest.mark.parametrize("key_type", ["EC_P256", "RSA_2048"])
+def test_openssl_accepts_chain_addresses_and_profile(pki: Path, key_type: str) -> None:
+    result = ensure(request_for(pki, key_type=key_type, ca_key_type=key_type, organization="Cockroach"))
+    ca, leaf = pki / "ca.crt", pki / "east-0" / "node.crt"
+    for purpose in ("sslserver", "sslclient"):
+        openssl("verify", "-x509_strict", "-purpose", purpose, "-verify_ip", "10.0.0.1", "-CAfile", ca, leaf)
+    assert "does match" in openssl("x509", "-in", leaf, "-noout", "-checkip", "fd00::1")
+    assert "does NOT match" in openssl("x509", "-in", leaf, "-noout", "-checkip", "10.0.0.12")
+    assert "does match" in openssl("x509", "-in", leaf, "-noout", "-checkhost", "localhost")
+    text = openssl("x509", "-in", leaf, "-noout", "-text")
+    assert "Version: 3" in text
+    assert re.search(r"Subject: O ?= ?Cockroach, CN ?= ?node", text)
+    assert re.search(r"Basic Constraints: critical\s+CA:FALSE", text)
+    usage = "Digital Signature, Key Encipherment" if key_type == "RSA_2048" else "Digital Signature\n"
+    assert re.search(r"Key Usage: critical\s+" + usage, text)
+    assert "TLS Web Server Authentication, TLS Web Client Authentication" in text
+    assert "Subject Key Identifier" in text
+    assert "Authority Key Identifier" in text
+    text = openssl("x509", "-in", ca, "-noout", "-text")
+    assert re.search(r"Basic Constraints: critical\s+CA:TRUE, pathlen:0", text)
+    assert re.search(r"Key Usage: critical\s+Certificate Sign, CRL Sign\n", text)
+    openssl("pkey", "-in", pki / "east-0" / "node.key", "-check", "-noout")
+    fingerprint = openssl("x509", "-in", ca, "-noout", "-fingerprint", "-sha256").strip().partition("=")[2]
+    assert result["ca"]["fingerprint"] == fingerprint.replace(":", "").lower()
+    serial = openssl("x509", "-in", leaf, "-noout", "-serial").strip().partition("=")[2]
+    assert result["certificates"][0]["serial"] == serial.lower()
+    assert len(serial) > 16
+
+
+@needs_openssl
+def test_openssl_refuses_the_leaf_of_another_ca(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        ensure(request_for(tmp_path / name))
+    leaf = tmp_path / "one" / "east-0" / "node.crt"
+    accepted = {}
+    for name in ("one", "two"):
+        done = subprocess.run(["openssl", "verify", "-CAfile", tmp_path / name / "ca.crt", leaf], capture_output=True, check=False)
+        accepted[name] = done.returncode == 0
+    assert accepted == {"one": True, "two": False}
+
+
+def test_not_before_is_an_hour_ago(pki: Path) -> None:
+    result = ensure(request_for(pki), now=datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC))
+    assert result["certificates"][0]["not_before"] == "2026-05-04T02:02:01Z"
+    assert result["certificates"][0]["not_after"] == "2027-05-04T03:02:01Z"
+    assert result["ca"]["not_before"] == "2026-05-04T02:02:01Z"
+
+
+def test_further_cas(pki: Path) -> None:
+    request = request_for(pki, entry(), entry("client", usages=["client"], ca_name="ca-client"))
+    result = ensure(request)
+    assert sorted(result["cas"]) == ["ca", "ca-client"]
+    assert result["cas"]["ca"] == result["ca"]
+    assert result["cas"]["ca-client"]["common_name"] == "hostnet CA ca-client"
+    issuer = x509.load_pem_x509_certificate((pki / "client" / "node.crt").read_bytes())
+    issuer.verify_directly_issued_by(x509.load_pem_x509_certificate((pki / "ca-client.crt").read_bytes()))
+    assert not ensure(request)["changed"]
+    moved = ensure(request_for(pki, entry(), entry("client", usages=["client"])))
+    assert moved["certificates"][1]["reason"] == "issued by another CA"
+
+
+# ---- reasons, from real files ----
+
+
+def damage_key(pki: Path) -> None:
+    shutil.copy(pki / "ca.key", pki / "east-0" / "node.key")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda pki: (pki / "east-0" / "node.crt").unlink(), "missing node.crt"),
+        (lambda pki: (pki / "east-0" / "node.key").unlink(), "missing node.key"),
+        (lambda pki: shutil.rmtree(pki / "east-0"), "missing"),
+        (lambda pki: (pki / "east-0" / "node.crt").write_text("x"), "unreadable: node.crt is not a PEM certificate"),
+        (lambda pki: (pki / "east-0" / "node.key").write_text("x"), "unreadable: node.key is not an unencrypted PEM private key"),
+        (damage_key, "the private key does not match the certificate"),
+    ],
+)
+def test_damage_is_repaired(pki: Path, damage: Callable[[Path], object], reason: str) -> None:
+    request = request_for(pki, entry(), entry("east-1"))
+    first = ensure(request)
+    damage(pki)
+    result = ensure(request)
+    assert [one["reason"] for one in result["certificates"]] == [reason, ""]
+    assert result["certificates"][0]["serial"] != first["certificates"][0]["serial"]
+    assert not ensure(request)["changed"]
+
+
+def test_a_reissued_certificate_has_a_fresh_key(pki: Path) -> None:
+    ensure(request_for(pki))
+    key = (pki / "east-0" / "node.key").read_bytes()
+    result = ensure(request_for(pki, entry(common_name="other")))
+    assert result["certificates"][0]["reason"] == "common name is 'node', wanted is 'other'"
+    assert (pki / "east-0" / "node.key").read_bytes() != key
+
+
+def test_key_type_organization_and_usages_are_reasons(pki: Path) -> None:
+    ensure(request_for(pki))
+    result = ensure(request_for(pki, entry(usages=["server"]), organization="O", key_type="RSA_2048"))
+    assert result["certificates"][0]["reason"] == (
+        "organization is '', wanted is 'O'; usages is 'client,server', wanted is 'server'; key type is 'EC_P256', wanted is 'RSA_2048'"
+    )
+    assert not ensure(request_for(pki, entry(usages=["server"]), organization="O", key_type="RSA_2048"))["changed"]
+
+
+def test_renewal(pki: Path) -> None:
+    ensure(request_for(pki))
+    assert not ensure(request_for(pki), now=NOW + 334 * DAY)["changed"]
+    result = ensure(request_for(pki), now=NOW + 336 * DAY)
+    assert result["certificates"][0]["reason"].startswith("expires in 28 days")
+
+
+def test_a_certificate_that_this_module_did_not_make(pki: Path) -> None:
+    """No extensions but a SAN of a kind that is never wanted, and a key type that is never issued."""
+    ensure(request_for(pki))
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+    ca_key = serialization.load_pem_private_key((pki / "ca.key").read_bytes(), None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(255)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + 100 * DAY)
+    )
+    with_san = builder.add_extension(x509.SubjectAlternativeName([x509.RFC822Name("a@b")]), critical=False)
+    (pki / "east-0" / "node.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    for made, extra in ((with_san, "; extra RFC822Name:a@b"), (builder, "")):
+        certificate = made.sign(ca_key, _pki._signature_hash(ca_key))
+        (pki / "east-0" / "node.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (found,) = ensure(request_for(pki), check=True, now=NOW + timedelta(seconds=1))["certificates"]
+        assert found["reason"] == (
+            f"SANs differ (missing IP:10.0.0.1, IP:fd00::1, DNS:localhost{extra}); usages is '', wanted is 'client,server'; "
+            "key type is 'Ed25519', wanted is 'EC_P256'; issued by another CA"
+        )
+
+
+def test_wide_modes_of_keys_are_narrowed_and_shown(pki: Path) -> None:
+    ensure(request_for(pki))
+    for path, mode in ((pki / "ca.key", 0o640), (pki / "east-0" / "node.key", 0o644)):
+        path.chmod(mode)
+    assert ensure(request_for(pki), check=True)["changed"]
+    result = ensure(request_for(pki))
+    assert result["diff"]["before"] == "east-0/node.key: mode 0644\nca.key: mode 0640\n"
+    assert result["diff"]["after"] == "east-0/node.key: mode 0600\nca.key: mode 0600\n"
+    assert not result["certificates"][0]["reissued"]
+    assert not ensure(request_for(pki))["changed"]
+    (pki / "ca.key").chmod(0o400)
+    assert not ensure(request_for(pki))["changed"]
+
+
+def test_a_mode_that_cannot_be_corrected(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure(request_for(pki))
+    (pki / "ca.key").chmod(0o640)
+
+    def refuse(_path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(_pki.PkiError, match=r"the mode of .*ca.key cannot be corrected: Operation not permitted"):
+        ensure(request_for(pki))
+
+
+# ---- the user's own CA ----
+
+
+@pytest.mark.parametrize(
+    "make_key",
+    [
+        lambda: ec.generate_private_key(ec.SECP384R1()),
+        lambda: ec.generate_private_key(ec.SECP521R1()),
+        ed25519.Ed25519PrivateKey.generate,
+    ],
+)
+def test_own_ca_of_any_key_type(pki: Path, tmp_path: Path, make_key: Callable[[], Any]) -> None:
+    paths = write_ca(tmp_path / "company", make_key(), sign=True)
+    result = ensure(own(pki, paths))
+    assert result["ca"]["certificate"] == str(paths[0])
+    assert result["ca"]["common_name"] == "Company CA"
+    assert not result["ca"]["created"]
+    assert not (pki / "ca.crt").exists()
+    if shutil.which("openssl"):
+        openssl("verify", "-CAfile", paths[0], pki / "east-0" / "node.crt")
+    assert not ensure(own(pki, paths))["changed"]
+
+
+def test_own_ca_may_be_a_bundle_of_which_the_first_issues(pki: Path, tmp_path: Path) -> None:
+    paths, others = write_ca(tmp_path / "new"), write_ca(tmp_path / "old")
+    paths[0].write_bytes(paths[0].read_bytes() + others[0].read_bytes())
+    assert ensure(own(pki, paths))["changed"]
+    assert not ensure(own(pki, paths))["changed"]
+
+
+def test_own_key_is_needed_only_to_issue(pki: Path, tmp_path: Path) -> None:
+    paths = write_ca(tmp_path / "company")
+    ensure(own(pki, paths))
+    paths[1].unlink()
+    assert not ensure(own(pki, paths))["changed"]
+    with pytest.raises(_pki.PkiError, match=r"private key .* does not exist, and west-0/node must be issued \(missing\)"):
+        ensure(own(pki, paths, entry(), entry("west-0")))
+
+
+BAD_CAS: list[tuple[dict[str, Any], str]] = [
+    ({"is_ca": False}, "is not a CA certificate"),
+    ({"constraints": False}, "is not a CA certificate"),
+    ({"sign": False}, "keyUsage lacks keyCertSign"),
+    ({"begin": NOW - 9 * DAY, "end": NOW - DAY}, "expired at"),
+    ({"begin": NOW + DAY}, "is not valid before"),
+    ({"end": NOW + 100 * DAY}, "expires at .* before a certificate issued now for 365 days would .* at most (100|99), or renew the CA"),
+    ({"encryption": serialization.BestAvailableEncryption(b"x")}, "protected by a PEM passphrase"),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), BAD_CAS)
+@pytest.mark.parametrize("check", [True, False])
+def test_bad_own_ca(pki: Path, tmp_path: Path, changes: dict[str, Any], text: str, check: bool) -> None:
+    paths = write_ca(tmp_path / "company", **changes)
+    with pytest.raises(CertificateError, match=text):
+        ensure(own(pki, paths), check=check)
+    assert not pki.exists()
+
+
+def test_key_of_another_ca(pki: Path, tmp_path: Path) -> None:
+    one, two = write_ca(tmp_path / "one"), write_ca(tmp_path / "two")
+    with pytest.raises(_pki.PkiError, match=r"does not match the CA certificate"):
+        ensure(own(pki, (one[0], two[1])))
+    assert not pki.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"nonsense", "is neither a PEM private key nor one that ansible-vault encrypted"),
+        (
+            x25519.X25519PrivateKey.generate().private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+            "of a type that cannot sign",
+        ),
+        (
+            dsa.generate_private_key(1024).private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+            "of a type that cannot sign",
+        ),
+    ],
+)
+def test_own_key_is_nonsense(pki: Path, tmp_path: Path, data: bytes, text: str) -> None:
+    paths = write_ca(tmp_path / "company")
+    paths[1].write_bytes(data)
+    with pytest.raises(_pki.PkiError, match=text):
+        ensure(own(pki, paths))
+
+
+def test_own_certificate_is_nonsense_or_absent(pki: Path, tmp_path: Path) -> None:
+    paths = write_ca(tmp_path / "company")
+    paths[0].write_text("nonsense")
+    with pytest.raises(_pki.PkiError, match=r"is not a PEM certificate"):
+        ensure(own(pki, paths))
+    paths[0].unlink()
+    with pytest.raises(_pki.PkiError, match=r"exists, but its certificate .* does not"):
+        ensure(own(pki, paths))
+    paths[1].unlink()
+    with pytest.raises(_pki.PkiError, match=r"does not exist: correct ca.certificate"):
+        ensure(own(pki, paths))
+    assert not pki.exists()
+
+
+def test_an_old_own_ca_gets_a_warning_before_it_gets_in_the_way(pki: Path, tmp_path: Path) -> None:
+    paths = write_ca(tmp_path / "company", end=NOW + 400 * DAY)
+    assert "warnings" not in ensure(own(pki, paths))
+    (warning,) = ensure(own(pki, paths), now=NOW + 40 * DAY)["warnings"]
+    assert "can issue no certificate for 365 days any more" in warning
+
+
+# ---- the recorded CA ----
+
+
+def test_recorded_ca_is_insisted_on(pki: Path) -> None:
+    for fields in ({"ca_create": False}, {"expected_ca_fingerprint": "AB" * 32}):
+        with pytest.raises(_pki.PkiError, match=r"restore ca.crt and ca.key from a backup"):
+            ensure(request_for(pki, **fields))
+        assert not pki.exists()
+    fingerprint = ensure(request_for(pki))["ca"]["fingerprint"]
+    before = content(pki)
+    colons = ":".join(re.findall("..", fingerprint.upper()))
+    assert not ensure(request_for(pki, ca_create=False, expected_ca_fingerprint=colons))["changed"]
+    with pytest.raises(_pki.PkiError, match=f"fingerprint {fingerprint}, but the recorded CA has {'ab' * 32}"):
+        ensure(request_for(pki, entry("west-0"), expected_ca_fingerprint="ab" * 32))
+    with pytest.raises(CertificateError, match=r"64 hexadecimal digits"):
+        ensure(request_for(pki, expected_ca_fingerprint="abc"))
+    assert content(pki) == before
+
+
+# ---- vault ----
+
+
+def test_vaulted_key(pki: Path) -> None:
+    request = request_for(pki, ca_vault=True)
+    with pytest.raises(_pki.PkiError, match=r"no vault password"):
+        ensure(request, vault=OpenVault(""), check=True)
+    assert not pki.exists()
+    ensure(request)
+    assert (pki / "ca.key").read_bytes().startswith(_pki.VAULT_HEADER)
+    assert stat.S_IMODE((pki / "ca.key").stat().st_mode) == 0o600
+    assert not ensure(request)["changed"]
+    before = content(pki)
+    for fields in ({}, {"ca_vault": True}):
+        with pytest.raises(_pki.PkiError, match=r"wrong vault password"):
+            ensure(request_for(pki, entry("west-0"), **fields), vault=OpenVault("wrong"))
+    assert content(pki) == before
+    # What is encrypted stays encrypted, also where the option is off.
+    assert ensure(request_for(pki, entry(), entry("west-0")))["changed"]
+    assert (pki / "ca.key").read_bytes() == before["ca.key"][0]
+
+
+def test_plain_key_is_encrypted_when_asked_for(pki: Path) -> None:
+    ensure(request_for(pki))
+    request = request_for(pki, ca_vault=True)
+    with pytest.raises(_pki.PkiError, match=r"no vault password"):
+        ensure(request, vault=OpenVault(""))
+    result = ensure(request)
+    assert result["changed"]
+    assert result["diff"]["after"] == "ca.key: encrypted with ansible-vault\n"
+    assert not result["ca"]["created"]
+    assert (pki / "ca.key").read_bytes().startswith(_pki.VAULT_HEADER)
+    assert not ensure(request)["changed"]
+
+
+# ---- the folder ----
+
+
+def test_bad_input_is_seen_before_anything_is_written(pki: Path) -> None:
+    with pytest.raises(CertificateError) as raised:
+        ensure(request_for(pki, entry(ip_addresses=["x"]), entry(), lifetime=Lifetime(10, 20)))
+    assert "renew_days: 20" in str(raised.value)
+    assert "certificates[0] (east-0/node): ip_addresses: 'x'" in str(raised.value)
+    assert "certificates[1] (east-0/node): name and file" in str(raised.value)
+    assert not pki.exists()
+
+
+def test_pki_dir_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for check in (True, False):
+        with pytest.raises(_pki.PkiError, match=r"file is not a folder"):
+            ensure(request_for(tmp_path / "file" / "pki"), check=check)
+
+
+def test_member_folder_is_a_file(pki: Path) -> None:
+    ensure(request_for(pki))
+    (pki / "west-0").touch()
+    with pytest.raises(_pki.PkiError, match=r"west-0 is not a folder"):
+        ensure(request_for(pki, entry("west-0")))
+
+
+def test_unwritable_folder(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tests may run as root, whom modes do not stop.
+    real = os.access
+
+    def access(path: Any, mode: int, **options: Any) -> bool:
+        return mode != os.W_OK | os.X_OK and real(path, mode, **options)
+
+    monkeypatch.setattr(_pki.os, "access", access)
+    for check in (True, False):
+        with pytest.raises(_pki.PkiError, match=r"is not writable for this user"):
+            ensure(request_for(pki), check=check)
+    assert not pki.parent.exists()
+
+
+def test_unwritable_folder_is_no_matter_when_nothing_is_to_be_written(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure(request_for(pki))
+    monkeypatch.setattr(_pki.os, "access", lambda *_args, **_options: False)
+    assert not ensure(request_for(pki))["changed"]
+
+
+def test_a_file_that_cannot_be_read_is_not_overwritten(pki: Path) -> None:
+    ensure(request_for(pki))
+    (pki / "east-0" / "node.crt").unlink()
+    (pki / "east-0" / "node.crt").mkdir()
+    with pytest.raises(_pki.PkiError, match=r"node.crt cannot be read: Is a directory"):
+        ensure(request_for(pki))
+
+
+def test_lock_file_cannot_be_made(pki: Path) -> None:
+    (pki / ".lock").mkdir(parents=True)
+    with pytest.raises(_pki.PkiError, match=r"lock cannot be written"):
+        ensure(request_for(pki))
+
+
+def test_full_disk_leaves_every_old_file_in_place(pki: Path) -> None:
+    ensure(request_for(pki))
+    before = content(pki)
+    # A file size limit makes a real write fail; the signal that comes with it is ignored by Python.
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))
+    try:
+        with pytest.raises(_pki.PkiError, match=r"cannot be written: File too large \(0 of 4 files are in place"):
+            ensure(request_for(pki, entry(common_name="x"), entry("west-0")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert content(pki) == before
+    assert ensure(request_for(pki, entry(common_name="x"), entry("west-0")))["changed"]
+
+
+def test_what_a_killed_run_left_is_overwritten_and_no_link_is_followed(pki: Path, tmp_path: Path) -> None:
+    ensure(request_for(pki))
+    (pki / "west-0").mkdir()
+    (pki / "west-0" / ".node.key.new").write_text("half a key")
+    (pki / "west-0" / ".node.key.new").chmod(0o644)
+    ensure(request_for(pki, entry("west-0")))
+    assert sorted(path.name for path in (pki / "west-0").iterdir()) == ["node.crt", "node.key"]
+    assert stat.S_IMODE((pki / "west-0" / "node.key").stat().st_mode) == 0o600
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (pki / "east-0" / ".node.key.new").symlink_to(victim)
+    with pytest.raises(_pki.PkiError, match=r"cannot be written"):
+        ensure(request_for(pki, entry(common_name="x")))
+    assert victim.read_text() == "mine"
+
+
+# ---- two runs at once ----
+
+
+def _one_of_many(folder: Path, start: Any, results: Any) -> None:
+    start.wait()
+    try:
+        outcome = _pki.ensure_certificates(request_for(folder), OpenVault(), datetime.now(UTC))
+        results.put((outcome["ca"]["fingerprint"], outcome["ca"]["created"]))
+    except Exception as error:  # the parent must hear of it
+        results.put((repr(error), None))
+
+
+def test_many_runs_at_once_make_one_ca(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        start, results = context.Barrier(6), context.Queue()
+        runs = [context.Process(target=_one_of_many, args=(tmp_path / str(attempt), start, results)) for _ in range(6)]
+        for run in runs:
+            run.start()
+        outcomes = [results.get(timeout=60) for _ in runs]
+        for run in runs:
+            run.join()
+        assert len({fingerprint for fingerprint, _created in outcomes}) == 1, outcomes
+        assert sorted(created for _fingerprint, created in outcomes) == [False] * 5 + [True]
+
+
+def test_a_lock_that_is_never_given_back(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure(request_for(pki))
+    monkeypatch.setattr(_pki._locked.__wrapped__, "__kwdefaults__", {"seconds": 0.2})
+    with (pki / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(_pki.PkiError, match=r"another run has held .*lock for 0\.2 seconds"):
+            ensure(request_for(pki, entry("west-0")))
+    assert ensure(request_for(pki, entry("west-0")))["changed"]
+
+
+def test_a_file_system_without_locks(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_handle: int, _operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(_pki.fcntl, "flock", refuse)
+    with pytest.raises(_pki.PkiError, match=r"cannot be locked: No locks available"):
+        ensure(request_for(pki))
+    assert not (pki / "ca.crt").exists()
+
+
+def test_what_another_run_has_half_written_is_looked_at_again(pki: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock file appears, and a CA's key without its certificate, while this run looks without a lock."""
+    finished = tmp_path / "finished"
+    ensure(request_for(finished))
+    real, looks = _pki._look, []
+
+    def look(*arguments: Any) -> Any:
+        looks.append(1)
+        if len(looks) == 1:
+            shutil.copytree(finished, pki)
+            (pki / "ca.crt").unlink()
+        else:
+            shutil.copy(finished / "ca.crt", pki / "ca.crt")
+        return real(*arguments)
+
+    monkeypatch.setattr(_pki, "_look", look)
+    assert not ensure(request_for(pki))["changed"]
+    assert len(looks) == 2
+
+
+# ---- the rest ----
+
+
+def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _pki.missing_library() == ""
+    monkeypatch.setattr(_pki, "cryptography_version", "40.0.2")
+    assert "cryptography 40.0.2 is too old" in _pki.missing_library()
+    monkeypatch.setattr(_pki, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
+    assert "cryptography is needed" in _pki.missing_library()
+
+
+def test_no_key_in_any_repr(pki: Path) -> None:
+    """A traceback with local variables must not show a key."""
+    ensure(request_for(pki))
+    ca = _pki._look_at_ca(request_for(pki), "ca", OpenVault(), NOW)
+    assert ca.key_pem
+    file = _pki._File(pki / "x", ca.key_pem, 0o600)
+    assert "BEGIN" not in repr(ca) + repr(file)
+
+
+def test_a_thousand_certificates_are_quick_and_small(tmp_path: Path) -> None:
+    entries = [entry(f"east-{index}", ip_addresses=[f"10.0.{index // 250}.{index % 250 + 1}", "127.0.0.1"]) for index in range(1000)]
+    request = request_for(tmp_path / "pki", *entries)
+    begin = time.process_time()
+    assert all(one["reissued"] for one in ensure(request)["certificates"])
+    issued = time.process_time() - begin
+    begin = time.process_time()
+    assert not ensure(request)["changed"]
+    looked = time.process_time() - begin
+    print(f"1,000 certificates: {issued:.2f} s of CPU to issue, {looked:.2f} s to look at again")
+    assert issued < 4
+    assert looked < 2
+
+
+def test_request_is_immutable(pki: Path) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        request_for(pki).pki_dir = pki  # type: ignore[misc]
