@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from .kinds import BUILT_IN, Kind
 
 try:
+    import yaml
     from kubernetes import client as kubernetes_client
     from kubernetes import config as kubernetes_config
     from kubernetes.dynamic import DynamicClient
@@ -400,6 +401,25 @@ def connect(kube_clusters: Sequence[Json]) -> dict[str, KubeCluster]:
         if names.count(name) > 1:
             raise KubeError(name, "kube_clusters", "this name is given twice; every kube cluster needs a name of its own")
     return {options["name"]: KubeCluster(options) for options in sorted(kube_clusters, key=lambda entry: str(entry["name"]))}
+
+
+def contexts(kubeconfig: str) -> list[str]:
+    """Names of the contexts of a kubeconfig (several paths joined by os.pathsep: of all), each once, in their order.
+
+    Raises ValueError where a file is missing or is no kubeconfig.
+    """
+    found: dict[str, None] = {}
+    for path in kubeconfig.split(os.pathsep):
+        try:
+            with open(path, encoding="utf-8") as source:
+                content = yaml.safe_load(source)
+            found.update(dict.fromkeys(str(context["name"]) for context in content.get("contexts") or []))
+        except OSError as error:
+            raise ValueError(f"kubeconfig {path} cannot be read: {error.strerror}; give kubeconfig or kube_clusters") from error
+        except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+            # A parser's text could quote the file, and with it a token.
+            raise ValueError(f"kubeconfig {path} is not a kubeconfig ({type(error).__name__})") from error
+    return list(found)
 
 
 def in_parallel(function: Callable[[T], R], items: Sequence[T], workers: int = MAX_CONNECTIONS) -> list[R]:

@@ -173,3 +173,18 @@ def unknown_error(option: str, names: Sequence[str], kube_clusters: Sequence[str
     if not unknown:
         return ""
     return f"{option}: {', '.join(unknown)} is not in kube_clusters, which has {', '.join(kube_clusters) or 'none'}; correct the name"
+
+
+def host_names(nodes: Sequence[Node], qualified: bool) -> list[str]:
+    """The inventory's host name of each node: its name, or `<node>.<kube cluster>`.
+
+    Raises ValueError where two nodes would have the same name.
+    """
+    if qualified:
+        return [f"{node['name']}.{node['kube_cluster']}" for node in nodes]
+    homes: dict[str, str] = {}
+    for node in nodes:
+        other = homes.setdefault(node["name"], node["kube_cluster"])
+        if other != node["kube_cluster"]:
+            raise ValueError(f"kube clusters {other} and {node['kube_cluster']} both have a node {node['name']}; set qualified_names: true")
+    return [node["name"] for node in nodes]
