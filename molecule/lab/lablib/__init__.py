@@ -1,0 +1,4 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's parts, standard library only: `cli` has the verbs, the other modules one purpose each (see README.md)."""

@@ -1,0 +1,223 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes as VMs: made, joined, stopped, moved to other addresses, filled with images."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import time
+from collections.abc import Sequence
+
+from . import images
+from .console import LabError, say
+from .docker import CLUSTER_LABEL, ROLE_LABEL, Container, containers, docker, move, remove, taken_addresses
+from .kube import kubectl, wait_ready
+from .process import output, parallel, poll, succeeds
+from .settings import HERE, NETWORK, NODE_IMAGE
+from .state import Cluster, Node, State
+
+_BOOT_DEADLINE = 60.0  # seconds until containerd answers in a new container
+_STOP_SECONDS = 10  # what a node gets to shut down before it is switched off
+# as kind starts its nodes
+_RUN_FLAGS = (
+    "--privileged", "--cgroupns=private", "--init=false", "--restart=on-failure:1", "--tty",
+    "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
+    "--tmpfs", "/tmp", "--tmpfs", "/run", "--volume", "/var", "--volume", "/lib/modules:/lib/modules:ro",
+)  # fmt: skip
+
+
+def _join_configuration(cluster: Cluster, node: Node, token: str) -> str:
+    """JSON is YAML too. No node-ip: the kubelet takes the host's address anew at every start, as a moved VM needs it."""
+    labels = f"topology.kubernetes.io/region={cluster.name},topology.kubernetes.io/zone={node.zone}"
+    arguments = {"provider-id": node.provider_id, "node-labels": labels}
+    return json.dumps(
+        {
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "kind": "JoinConfiguration",
+            "discovery": {
+                "bootstrapToken": {
+                    "apiServerEndpoint": f"{cluster.kind_name}-control-plane:6443",
+                    "token": token,
+                    "unsafeSkipCAVerification": True,
+                }
+            },
+            "nodeRegistration": {
+                "name": node.name,
+                "criSocket": "unix:///run/containerd/containerd.sock",
+                "kubeletExtraArgs": [{"name": name, "value": value} for name, value in arguments.items()],
+            },
+        }
+    )
+
+
+def join_token(cluster: Cluster) -> str:
+    if not cluster.control:
+        raise LabError(f"kube cluster {cluster.name} has no control plane; run `lab up`")
+    command = ["docker", "exec", cluster.control.name, "kubeadm", "--kubeconfig", "/etc/kubernetes/admin.conf", "token", "create", "--ttl", "1h"]
+    return output(command, what=f"{cluster.name}: kubeadm token create").strip().splitlines()[-1]
+
+
+def create_worker(state: State, cluster: Cluster, node: Node, token: str, original: bool) -> None:
+    """A new container, and so an empty disk, under the node's name and address. `original`: the VM that the shape began with has
+    kind's plain provider id; every later one has an id that was never seen, as in a cloud."""
+    remove([node.name])
+    if node.joined or not original:
+        kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
+    node.joined, node.images = False, {}
+    state.save()
+    begun = time.monotonic()
+    identity = docker(
+        "run", "--detach", *_RUN_FLAGS, "--hostname", node.name, "--name", node.name,
+        "--label", f"{CLUSTER_LABEL}={cluster.kind_name}", "--label", f"{ROLE_LABEL}=worker",
+        "--network", NETWORK, "--ip", node.address, NODE_IMAGE,
+    ).strip()  # fmt: skip
+    plain = f"kind://docker/{cluster.kind_name}/{node.name}"
+    node.provider_id = plain if original else f"{plain}/{identity[:12]}"
+    wait_boot(node.name)
+    prepare_inside(node.name)
+    load(state, node)
+    docker("exec", "--interactive", node.name, "sh", "-c", "cat > /kind/kubeadm-join.json", data=_join_configuration(cluster, node, token).encode())
+    command = ["docker", "exec", node.name, "kubeadm", "join", "--config", "/kind/kubeadm-join.json", "--skip-phases=preflight"]
+    output(command, what=f"{node.name}: kubeadm join", timeout=180)
+    node.joined = True
+    state.save()
+    say(f"{node.name}: joined after {time.monotonic() - begun:.0f} s ({node.address}, {node.zone})")
+
+
+def wait_boot(name: str) -> None:
+    """Until containerd answers in the node, or the container has ended."""
+
+    def up() -> bool | None:
+        return succeeds(["docker", "exec", name, "ctr", "version"], timeout=15) or None
+
+    def missing() -> str:
+        state = output(["docker", "inspect", "--format", "{{.State.Status}}", name], ok=(0, 1)).strip()
+        logs = output(["docker", "logs", "--tail", "1", name], ok=(0, 1)).strip()
+        return f"containerd in {name} (container {state or 'missing'}; its last line: {logs or 'none'})"
+
+    poll(up, deadline=_BOOT_DEADLINE, missing=missing)
+
+
+def prepare_inside(name: str) -> None:
+    """kind's official image has no network configuration of its own; ours has this one baked in."""
+    target = "/etc/cni/net.d/10-lab.conflist"
+    script = f"[ -e {target} ] || {{ mkdir -p /etc/cni/net.d && cat > {target}; }}"
+    docker("exec", "--interactive", name, "sh", "-c", script, data=(HERE / "node-image" / "10-lab.conflist").read_bytes())
+
+
+def load(state: State, node: Node, wanted: dict[str, str] | None = None) -> None:
+    """Loads the images that the node does not have yet: the systems', and what the user has loaded."""
+    for reference, identity in (wanted if wanted is not None else all_images(state)).items():
+        if node.images.get(reference) == identity:
+            continue
+        tar = images.tar(reference, identity)
+        with tar.open("rb") as stream:
+            command = ["docker", "exec", "--interactive", node.name, "ctr", "-n", "k8s.io", "images", "import", "-"]
+            output(command, what=f"{node.name}: loading {reference}", stdin=stream, timeout=300)
+        node.images[reference] = identity
+        state.save()
+
+
+_system_images: dict[str, str] = {}
+
+
+def all_images(state: State) -> dict[str, str]:
+    if not _system_images:
+        _system_images.update(images.ensure_system_images())
+    return {**_system_images, **state.images}
+
+
+def plan_worker(state: State, cluster: Cluster, zone: str = "") -> Node:
+    """Writes down a worker with a name and an address that were never used; its container comes later."""
+    with state.lock:
+        node = Node(cluster.fresh_name(), cluster.name, zone or cluster.free_zone(), state.fresh_address(taken_addresses()))
+        cluster.workers[node.name] = node
+        state.save()
+        return node
+
+
+def forget_worker(state: State, cluster: Cluster, node: Node) -> None:
+    remove([node.name])
+    kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
+    with state.lock:
+        cluster.workers.pop(node.name, None)
+        state.save()
+
+
+def present(state: State) -> dict[str, Container]:
+    return containers(cluster.kind_name for cluster in state.clusters.values())
+
+
+def power_off(nodes: Sequence[Node], hard: bool = False) -> None:
+    """Switches nodes off, in parallel; a paused container has to be woken first."""
+    names = [node.name for node in nodes]
+    if names:
+        output(["docker", "unpause", *names], ok=(0, 1))
+        output(["docker", "stop", "--time", "0" if hard else str(_STOP_SECONDS), *names], what=f"stopping {', '.join(names)}", timeout=120)
+
+
+def power_on(state: State, nodes: Sequence[Node]) -> None:
+    """Starts stopped nodes at the addresses written in the state. All are disconnected before the first one is connected, so that
+    two nodes can exchange theirs."""
+    found = present(state)
+    wrong = [node for node in nodes if node.address and found[node.name].pinned != node.address]
+    for node in wrong:
+        for network in found[node.name].networks:
+            output(["docker", "network", "disconnect", "--force", network, node.name], ok=(0, 1))
+    for node in wrong:
+        move(present(state)[node.name], node.address)
+    parallel({node.name: lambda node=node: docker("start", node.name) for node in nodes})  # type: ignore[misc]
+    parallel({node.name: lambda node=node: wait_boot(node.name) for node in nodes})  # type: ignore[misc]
+
+
+def restart(state: State, nodes: Sequence[Node], hard: bool = False) -> None:
+    """Stops and starts nodes (with the addresses in the state) and waits until their kube clusters see them Ready."""
+    power_off(nodes, hard)
+    since = time.time()
+    power_on(state, nodes)
+    for cluster in state.clusters.values():
+        here = [node for node in nodes if node.cluster == cluster.name]
+        if here:
+            wait_ready(cluster, here, since)
+
+
+# The outside world of one API server: everything but the cluster's nodes and the control plane itself
+def _pause_rules(state: State) -> list[list[str]]:
+    rule = ["INPUT", "!", "-i", "lo", "-p", "tcp", "--dport", "6443"]
+    return [[*rule, "-s", state.automatic_range(), "-j", "DROP"], [*rule, "!", "-s", state.subnet, "-j", "DROP"]]
+
+
+def set_paused(state: State, cluster: Cluster, paused: bool) -> None:
+    """Cuts the API server off from everybody outside the lab's workers (or ends that): requests hang, as with a dead load
+    balancer or a lost route. The kubelets keep their connection, so the kube cluster itself stays as it is, for any time."""
+    if not cluster.control:
+        raise LabError(f"kube cluster {cluster.name} has no control plane; run `lab up`")
+    cluster.paused = paused
+    state.save()
+    for rule in _pause_rules(state):
+        there = succeeds(["docker", "exec", cluster.control.name, "iptables", "-w", "-C", *rule])
+        if there != paused:
+            docker("exec", cluster.control.name, "iptables", "-w", "-I" if paused else "-D", *rule)
+
+
+def check_address(state: State, text: str) -> str:
+    """An address that the user wants for a node: in the workers' part of the network, and nobody's now."""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise LabError(f"{text!r} is not an IPv4 address") from error
+    subnet, automatic = ipaddress.IPv4Network(state.subnet), ipaddress.IPv4Network(state.automatic_range())
+    if address not in subnet or address in automatic or address == subnet.broadcast_address:
+        raise LabError(f"{text} is not one of the lab's addresses for workers ({subnet} without {automatic})")
+    holder = next((node.name for node in state.nodes if node.address == str(address)), "")
+    if holder or str(address) in taken_addresses():
+        raise LabError(f"{text} is in use by {holder or 'another container'}")
+    return str(address)
+
+
+def ordinal(name: str) -> int:
+    match = re.search(r"worker([0-9]*)$", name)
+    return int(match.group(1) or 1) if match else 0

@@ -1,0 +1,173 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lab remembers between commands, in one JSON file: shape, nodes, zones, addresses and names already used, images.
+
+Intentions are written before they are carried out (a node's address before its container), so that `up` can finish what an
+interrupted command has begun."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .console import LabError, say
+from .process import poll
+from .settings import CACHE, LAB, PREFIX
+
+
+@dataclass
+class Node:
+    name: str
+    cluster: str
+    zone: str = ""  # empty: the control plane
+    address: str = ""  # empty: a control plane that has not been started yet
+    provider_id: str = ""
+    joined: bool = False  # its Node object was registered by the present disk
+    images: dict[str, str] = field(default_factory=dict)  # reference -> image id that is loaded in it
+
+    @property
+    def is_worker(self) -> bool:
+        return bool(self.zone)
+
+
+@dataclass
+class Cluster:
+    name: str
+    wanted: int
+    created: bool = False  # `kind create cluster` has ended well
+    next_worker: int = 1
+    paused: bool = False
+    control: Node | None = None
+    workers: dict[str, Node] = field(default_factory=dict)
+
+    @property
+    def kind_name(self) -> str:
+        return f"{PREFIX}{self.name}"
+
+    @property
+    def nodes(self) -> list[Node]:
+        return ([self.control] if self.control else []) + list(self.workers.values())
+
+    def fresh_name(self) -> str:
+        number, self.next_worker = self.next_worker, self.next_worker + 1
+        return f"{self.kind_name}-worker{number if number > 1 else ''}"
+
+    def free_zone(self) -> str:
+        """The first zone letter that no worker is in, so that there are as many zones as workers."""
+        taken = {node.zone for node in self.workers.values()}
+        letters = (letter * repeat for repeat in range(1, 20) for letter in "abcdefghijklmnopqrstuvwxyz")
+        return next(zone for zone in (f"{self.name}-{letter}" for letter in letters) if zone not in taken)
+
+
+class State:
+    path = LAB / "state.json"
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.subnet = ""
+        self.used: list[str] = []
+        self.images: dict[str, str] = {}  # loaded by the user: reference -> image id
+        self.clusters: dict[str, Cluster] = {}
+        if not self.path.exists():
+            return
+        try:
+            data = json.loads(self.path.read_text())
+        except ValueError as error:
+            raise LabError(f"{self.path} is not JSON ({error}); run `lab down`, which removes it") from error
+        self.subnet, self.used, self.images = data["subnet"], data["used"], data["images"]
+        for entry in data["clusters"]:
+            control = Node(**entry.pop("control")) if entry["control"] else entry.pop("control")
+            workers = {node["name"]: Node(**node) for node in entry.pop("workers")}
+            self.clusters[entry["name"]] = Cluster(**entry, control=control, workers=workers)
+
+    def save(self) -> None:
+        with self.lock:
+            clusters = [
+                {**asdict(cluster), "workers": [asdict(node) for node in cluster.workers.values()]} for cluster in self.clusters.values()
+            ]
+            data = {"subnet": self.subnet, "used": self.used, "images": self.images, "clusters": clusters}
+            write(self.path, json.dumps(data, indent=1))
+
+    @property
+    def shape(self) -> str:
+        return ",".join(f"{cluster.name}:{cluster.wanted}" for cluster in self.clusters.values())
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [node for cluster in self.clusters.values() for node in cluster.nodes]
+
+    def cluster(self, name: str) -> Cluster:
+        if name not in self.clusters:
+            raise LabError(f"no kube cluster {name!r} in the lab; there are: {', '.join(self.clusters) or 'none (run `lab up`)'}")
+        return self.clusters[name]
+
+    def worker(self, name: str) -> Node:
+        found = self.node(name)
+        if not found.is_worker:
+            raise LabError(f"{name} is a control plane; this verb is for workers only")
+        return found
+
+    def node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise LabError(f"no node {name!r} in the lab; there are: {', '.join(node.name for node in self.nodes) or 'none (run `lab up`)'}")
+
+    # Addresses: automatic ones (control planes, other containers) come from the first /24, workers get theirs from the rest,
+    # in order, so that none is given twice while the lab lives.
+    def automatic_range(self) -> str:
+        return str(next(ipaddress.IPv4Network(self.subnet).subnets(new_prefix=24)))
+
+    def fresh_address(self, taken: set[str]) -> str:
+        with self.lock:
+            first = int(ipaddress.IPv4Network(self.automatic_range()).broadcast_address) + 2
+            for number in range(first, int(ipaddress.IPv4Network(self.subnet).broadcast_address)):
+                address = str(ipaddress.IPv4Address(number))
+                if address.rsplit(".", 1)[1] not in ("0", "255") and address not in self.used and address not in taken:
+                    self.used.append(address)
+                    return address
+        raise LabError(f"the network {self.subnet} has no address left that was never used; `lab down` starts afresh")
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replaces a file in one step, so that an interrupt leaves the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
+@contextmanager
+def exclusive(name: str) -> Iterator[None]:
+    """One lab command (or one build) at a time; the kernel lets go of the lock when its holder dies."""
+    path = CACHE / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        told = False
+
+        def taken() -> bool:
+            nonlocal told
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    handle.seek(0)
+                    say(f"another lab command is at work (process {handle.read().strip() or 'unknown'}); waiting for it")
+                    told = True
+                return False
+            return True
+
+        poll(lambda: taken() or None, deadline=3600, missing=lambda: f"the lock {path}, held by another lab command")
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
