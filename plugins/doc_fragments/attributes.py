@@ -37,8 +37,8 @@ options: {}
 attributes:
   action_group:
     description:
-      - Use C(group/hostnet.multicluster.kube) in C(module_defaults) to give O(kube_clusters) once for all modules that take it.
+      - Use C(group/hostnet.multicluster.hostnet) in C(module_defaults) to give O(kube_clusters) once for all modules that take it.
     support: full
     membership:
-      - hostnet.multicluster.kube
+      - hostnet.multicluster.hostnet
 """
