@@ -172,25 +172,24 @@ def main() -> None:
             "members": ",".join(params["members"]),
             "claimed_by": params["run_id"],
         }
-        identity, created = write_record(clusters, params["namespace"], names.identity(params["name"]), labels, claim, module.check_mode)
-        for field in ("system", "placement", "ca_fingerprint"):
-            if identity.get(field) != claim[field]:
-                raise IdentityConflict(
-                    f"deployment {params['name']} in namespace {params['namespace']} is recorded with {field} {identity.get(field)!r}, this run has "
-                    f"{claim[field]!r}: another deployment has this name. Choose another hostnet_name, or give this run the recorded {field}"
-                )
-        cluster_id = ""
+        cluster_id, created = "", []
         if params["cluster_id"]:
-            wanted = {"cluster_id": params["cluster_id"], "token": identity["token"]}
-            record, created_records = write_record(
-                clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode
-            )
-            created += created_records
+            # Before the claim: a run that restores a lost record and dies in between must not leave a claim that looks unfinished.
+            wanted = {"cluster_id": params["cluster_id"], "token": params["token"]}
+            record, created = write_record(clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode)
             cluster_id = record.get("cluster_id", "")
             if record != wanted:
                 raise IdentityConflict(
                     f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report {params['cluster_id']}: this is a "
                     f"second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
+                )
+        identity, claimed = write_record(clusters, params["namespace"], names.identity(params["name"]), labels, claim, module.check_mode)
+        created += claimed
+        for field in ("system", "placement", "ca_fingerprint"):
+            if identity.get(field) != claim[field]:
+                raise IdentityConflict(
+                    f"deployment {params['name']} in namespace {params['namespace']} is recorded with {field} {identity.get(field)!r}, this run has "
+                    f"{claim[field]!r}: another deployment has this name. Choose another hostnet_name, or give this run the recorded {field}"
                 )
     except (client.KubeError, IdentityConflict) as error:
         module.fail_json(msg=str(error), requests=client.total_requests(clusters))

@@ -29,6 +29,12 @@ options:
       - Label selector of the nodes, as C(kubectl get nodes -l) takes it. All nodes when empty.
     type: str
     default: ""
+  extra_selector:
+    description:
+      - Label selector of nodes that are listed too, with C(selected=false), where they do not match O(node_selector). It costs one more
+        request to each kube cluster.
+    type: str
+    default: ""
   address_type:
     description:
       - Which address of a node counts - V(InternalIP), V(ExternalIP), or the name of a node annotation that holds the address.
@@ -123,6 +129,10 @@ nodes:
       description: Whether the node's condition Ready is true.
       type: bool
       returned: success
+    selected:
+      description: Whether the node matches O(node_selector).
+      type: bool
+      returned: success
     unschedulable:
       description: Whether the node is cordoned.
       type: bool
@@ -212,6 +222,7 @@ def main() -> None:
         argument_spec={
             "kube_clusters": client.kube_clusters_argument(),
             "node_selector": {"type": "str", "default": ""},
+            "extra_selector": {"type": "str", "default": ""},
             "address_type": {"type": "str", "default": "InternalIP"},
             "absent_ok": {"type": "list", "elements": "str", "default": []},
         },
@@ -226,14 +237,14 @@ def main() -> None:
     clusters: dict[str, client.KubeCluster] = {}
     try:
         clusters = client.connect(params["kube_clusters"])
-        nodes, states = read_nodes(clusters, params["node_selector"], params["address_type"], params["absent_ok"])
+        nodes, states = read_nodes(clusters, params["node_selector"], params["address_type"], params["absent_ok"], params["extra_selector"])
     except client.KubeError as error:
         module.fail_json(msg=str(error), requests=client.total_requests(clusters))
     module.exit_json(
         changed=False,
         nodes=nodes,
         kube_clusters=states,
-        errors=node_errors(nodes, params["address_type"]),
+        errors=node_errors([node for node in nodes if node["selected"]], params["address_type"]),
         requests=client.total_requests(clusters),
     )
 

@@ -75,22 +75,29 @@ def _slim(decoded: Json) -> Json:
     return decoded
 
 
-def _read_one(cluster: KubeCluster, node_selector: str, address_type: str) -> tuple[str, list[Node]]:
+def _read_one(cluster: KubeCluster, node_selector: str, address_type: str, extra_selector: str) -> tuple[str, list[Node]]:
     version = str(cluster.version().get("gitVersion", ""))
-    nodes: list[Node] = []
-    for items, _version in cluster.pages(kinds.NODE, label_selector=node_selector or None, object_hook=_slim):
-        nodes.extend(node_facts(item, cluster.name, address_type) for item in items)
-    return version, nodes
+    nodes: dict[str, Node] = {}
+    for selector, selected in ((node_selector, True), (extra_selector, False)):
+        if not selected and (not extra_selector or not node_selector):
+            continue
+        for items, _version in cluster.pages(kinds.NODE, label_selector=selector or None, object_hook=_slim):
+            for item in items:
+                facts = node_facts(item, cluster.name, address_type)
+                if facts["name"] not in nodes:
+                    nodes[facts["name"]] = {**facts, "selected": selected}
+    return version, list(nodes.values())
 
 
 def read_nodes(
-    clusters: dict[str, KubeCluster], node_selector: str, address_type: str, absent_ok: Sequence[str] = ()
+    clusters: dict[str, KubeCluster], node_selector: str, address_type: str, absent_ok: Sequence[str] = (), extra_selector: str = ""
 ) -> tuple[list[Node], dict[str, ClusterState]]:
     """Nodes that match `node_selector` ("" for all) of all kube clusters, sorted by kube cluster and name, and how each answered.
 
+    Nodes that match `extra_selector` alone come with them, `selected` false: those that carry a member and match no longer.
     Raises KubeError where a kube cluster does not answer and is not in `absent_ok`, and always where it refuses.
     """
-    answers, errors = _all_or_error(clusters, lambda cluster: _read_one(cluster, node_selector, address_type))
+    answers, errors = _all_or_error(clusters, lambda cluster: _read_one(cluster, node_selector, address_type, extra_selector))
     _raise([error for name, error in errors.items() if not (name in absent_ok and does_not_answer(error))])
     nodes = [node for _version, found in answers.values() for node in found]
     states: dict[str, ClusterState] = {

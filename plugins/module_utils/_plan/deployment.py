@@ -78,9 +78,11 @@ def deployment_plan(
     `nodes` are the nodes that match the selector (nodes_info), `observed` is deployment_info's `kube_clusters`.
 
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, never finished; `existing`; `lost_record`: members
-    exist but no record), `errors`, `warnings`, `identity` (the record found, or null), `cluster_id`, `members` (bindings that exist), `new`
-    (bindings to admit, their admission still empty), `batches` (names of new members, admitted one batch after another), `seeds` (the join
-    list now), `probe` (nodes to look at before anything starts).
+    exist but no record), `errors`, `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the
+    record that others have), `members` (bindings that exist), `new` (bindings to admit, their admission still empty), `batches` (lists of names of
+    members that are started together, one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
+
+    `nodes` may hold nodes that do not match the selector (`selected` false): they tell what became of members, and never get one.
     """
     errors: list[str] = []
     warnings: list[str] = []
@@ -97,8 +99,9 @@ def deployment_plan(
     else:
         mode = "lost_record" if evidence else "first"
     errors += _namespace_errors(hostnet, observed)
-    errors += _node_errors(hostnet, spec, nodes)
-    new = [] if mode == "lost_record" else _new_bindings(hostnet, nodes, members, errors, warnings)
+    selected = [node for node in nodes if node.get("selected", True)]
+    errors += _node_errors(hostnet, spec, selected)
+    new = [] if mode == "lost_record" else _new_bindings(hostnet, selected, members, errors, warnings)
     if mode == "lost_record":
         identity, lost = _restored_identity(hostnet, observed, evidence)
         errors += lost
@@ -123,8 +126,6 @@ def deployment_plan(
         workload = names.workload(str(hostnet["name"]), str(binding["member"]))
         if hostnet["placement"] == "node_name" and len(workload) > MAX_WORKLOAD_NAME:
             errors.append(f"{workload} is longer than {MAX_WORKLOAD_NAME} characters; choose a shorter hostnet_name or kube cluster name")
-    new_names = [str(binding["member"]) for binding in new]
-    together = mode in ("first", "unfinished") or spec.get("admit", "serial") == "together"
     return {
         "mode": mode,
         "errors": errors,
@@ -133,10 +134,22 @@ def deployment_plan(
         "cluster_id": str((record or {}).get("cluster_id", "")),
         "members": members,
         "new": new,
-        "batches": ([new_names] if together else [[name] for name in new_names]) if new_names else [],
+        "incomplete": mode == "existing" and any(not observed[name]["identity"] or (record and not observed[name]["cluster_record"]) for name in observed),
+        "batches": _batches(mode, spec, members, new),
         "seeds": _seeds(observed),
-        "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, nodes, new)],
+        "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, selected, new)],
     }
+
+
+def _batches(mode: str, spec: Mapping[str, Any], members: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Who starts together. The first members of a system always do; a run that was cut short starts them all again."""
+    if mode in ("first", "unfinished"):
+        everybody = sorted([*members, *new], key=join.canonical_key)
+        return [[str(binding["member"]) for binding in everybody]] if everybody else []
+    fresh = [str(binding["member"]) for binding in new]
+    if spec.get("admit", "serial") == "together":
+        return [fresh] if fresh else []
+    return [[name] for name in fresh]
 
 
 def _cluster_names(hostnet: Mapping[str, Any]) -> str:
@@ -477,8 +490,6 @@ def probe_errors(
         if (result["kube_cluster"], result["node"]) not in planned:
             continue
         for port in sorted(set(facts["ports"]) & set(ports)):
-            if plan["mode"] == "unfinished":
-                continue  # the listener may be our own member from the run that was cut short
             errors.append(
                 f"{where}: port {port} ({ports[port]} of {hostnet['system']}) is already taken on the host; free it or narrow hostnet_node_selector"
             )
@@ -505,13 +516,22 @@ ADMIT_SCRIPT = """
 set -eu
 folder="/host/$DEPLOYMENT/$ADMISSION"
 if [ -d "$folder" ] && [ -n "$(ls -A "$folder")" ]; then
-  [ "$RESUME" = yes ] || { echo "not empty"; exit 3; }
+  echo "$folder has content, although no member was ever admitted to it"
+  exit 3
 fi
 mkdir -p "$folder"
 chmod 0711 "/host/$DEPLOYMENT"
 chown "$OWNER:$OWNER" "$folder"
 chmod 0700 "$folder"
 echo admitted
+"""
+
+# Removal of a deployment's data on a node, only ever run when the user has asked for it by name.
+REMOVE_SCRIPT = """
+set -eu
+[ -n "$DEPLOYMENT" ]
+rm -rf "/host/${DEPLOYMENT:?}"
+echo removed
 """
 
 
@@ -535,8 +555,15 @@ def _epoch(timestamp: str) -> float:
     return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
 
 
-def admit_nodes(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], resume: bool) -> list[Json]:
-    """`nodes` of node_run with ADMIT_SCRIPT. `resume` allows a folder that a member has started to fill in a run that was cut short."""
+def admit_nodes(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], batch: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> list[Json]:
+    """`nodes` of node_run with ADMIT_SCRIPT: the members of the batch that were never admitted before.
+
+    A folder is made before its binding is written, so a member with a binding has one; where it is gone, the disk was
+    emptied, and the member must wait for a repair.
+    """
+    fresh = {binding["member"] for binding in new}
     return [
         {
             "kube_cluster": binding["kube_cluster"],
@@ -545,11 +572,49 @@ def admit_nodes(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: S
                 "DEPLOYMENT": str(hostnet["name"]),
                 "ADMISSION": str(binding["admission"]),
                 "OWNER": str(spec["user"]),
-                "RESUME": "yes" if resume else "no",
             },
         }
-        for binding in bindings
+        for binding in batch
+        if binding["member"] in fresh
     ]
+
+
+def expected(bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`expect` of deployment_info: the members to wait for."""
+    return [{key: binding[key] for key in ("kube_cluster", "member", "node")} for binding in bindings]
+
+
+def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], inspection: Mapping[str, Any]) -> Json:
+    """Whether the members are one cluster: {`errors`, `cluster_id`}.
+
+    Before the cluster id is recorded, every first member must report the same one; where a lost record is restored, a
+    majority of all members must, and nobody another one. Afterwards a member that does not answer is no error here
+    (unreachable is not dead), one that reports another cluster id always is.
+    """
+    reported: dict[str, list[str]] = {}
+    silent: list[str] = []
+    for binding in bindings:
+        said = inspection.get(binding["member"], {})
+        if said.get("reachable") and said.get("cluster_id"):
+            reported.setdefault(str(said["cluster_id"]), []).append(str(binding["member"]))
+        else:
+            silent.append(f"{binding['member']} ({said.get('reason') or 'it does not answer'})")
+    errors: list[str] = []
+    recorded = str(plan["cluster_id"])
+    if recorded:
+        errors += [
+            f"members {', '.join(who)} report cluster id {found}, the record says {recorded}: this is a second cluster. Change nothing by hand; see docs/recovery.md"
+            for found, who in sorted(reported.items())
+            if found != recorded
+        ]
+        return {"errors": errors, "cluster_id": recorded}
+    if len(reported) > 1:
+        errors.append("members report different cluster ids: " + "; ".join(f"{found}: {', '.join(who)}" for found, who in sorted(reported.items())))
+    answered = len(bindings) - len(silent)
+    needed = len(bindings) // 2 + 1 if plan["mode"] == "lost_record" else len(bindings)
+    if answered < needed:
+        errors.append(f"{answered} of {len(bindings)} members report a cluster id, {needed} must; no answer from {', '.join(silent)}")
+    return {"errors": errors, "cluster_id": next(iter(reported)) if len(reported) == 1 and not errors else ""}
 
 
 def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -31,7 +31,7 @@ class Node(TypedDict):
     """One node as modules and the inventory hand it out.
 
     `address` is the one chosen by the address type, in its canonical spelling, or "" where the node has none.
-    `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
+    `selected` is false for a node that is listed although it does not match the selector. `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
     """
 
     kube_cluster: str
@@ -52,6 +52,7 @@ class Node(TypedDict):
     system_uuid: str
     kubelet_version: str
     created: str
+    selected: bool
 
 
 def parse_address(text: str) -> IPAddress:
@@ -120,6 +121,7 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "system_uuid": info.get("systemUUID", ""),
         "kubelet_version": info.get("kubeletVersion", ""),
         "created": metadata.get("creationTimestamp") or "",
+        "selected": True,
     }
 
 

@@ -77,11 +77,10 @@ def render_objects(
 
 
 def namespace_objects(hostnet: Mapping[str, Any], existing: Mapping[str, Any]) -> list[Json]:
-    """The namespace in each kube cluster that has none. One that somebody else made is left as it is."""
+    """The namespace in each kube cluster that has none. One that exists is left as it is: it may be somebody else's."""
     objects = []
     for cluster in hostnet["kube_clusters"]:
-        found = existing.get(cluster["name"], {}).get("namespace")
-        if found is not None and found["labels"].get(names.MANAGED_BY_LABEL) != names.PREFIX:
+        if existing.get(cluster["name"], {}).get("namespace") is not None:
             continue
         definition = {
             "apiVersion": "v1",

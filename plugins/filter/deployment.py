@@ -1,0 +1,77 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that bring the pure functions of a deployment to the roles. Most take the settings `hostnet` first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, join, placement
+
+Json = dict[str, Any]
+
+
+def _errors_of_input(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that a user's input can cause end as one line, not as a traceback."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            raise AnsibleFilterError(str(error)) from error
+
+    called.__doc__ = function.__doc__
+    return called
+
+
+def objects(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    bindings: Sequence[Mapping[str, Any]],
+    live: Sequence[Mapping[str, Any]],
+    seeds: Sequence[str],
+    state: str,
+    certificates: Sequence[Mapping[str, Any]],
+) -> list[Json]:
+    """Objects of the admitted `bindings` for `manifests`; the join list is made of the `live` ones and keeps entries of `seeds`.
+
+    Where nobody is live there is nothing to choose from, and the list in force stays: it names where the members were.
+    """
+    candidates = live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
+    entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
+    return placement.render_objects(hostnet, spec, identity, bindings, entries, state, certificates)
+
+
+def script(name: str) -> str:
+    """A script that node_run runs on nodes: `probe`, `admit` or `remove`."""
+    return {"probe": deployment.PROBE_SCRIPT, "admit": deployment.ADMIT_SCRIPT, "remove": deployment.REMOVE_SCRIPT}[name]
+
+
+class FilterModule:
+    """Filters of the roles; docs/design.md tells how a deploy uses them."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        functions: dict[str, Callable[..., Any]] = {
+            "deployment_errors": deployment.settings_errors,
+            "deployment_plan": deployment.deployment_plan,
+            "deployment_admitted": deployment.admitted,
+            "deployment_live": deployment.live_members,
+            "deployment_certificates": deployment.wanted_certificates,
+            "deployment_probe_errors": deployment.probe_errors,
+            "deployment_admit_nodes": deployment.admit_nodes,
+            "deployment_node_labels": deployment.node_labels,
+            "deployment_expect": deployment.expected,
+            "deployment_verdict": deployment.verdict,
+            "deployment_script": script,
+            "deployment_namespaces": placement.namespace_objects,
+            "deployment_objects": objects,
+            "deployment_targets": classify.member_targets,
+            "deployment_status": classify.deployment_status,
+            "deployment_table": classify.status_table,
+        }
+        return {name: _errors_of_input(function) for name, function in functions.items()}

@@ -1,0 +1,25 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the role system_etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.join import bracketed
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
+
+
+class FilterModule:
+    """Filters of the role system_etcd."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "etcd_inspection": etcd.inspection,
+            "etcd_voters": etcd.voters,
+            "etcd_known": etcd.known,
+            "etcd_learners": etcd.learners,
+            "host": bracketed,
+        }

@@ -1,0 +1,203 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has become of each member, from observation alone, and the status report made of it: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import join
+from .placement import data_folder
+
+Json = dict[str, Any]
+
+SCHEMA_VERSION = 1
+# The kubelet's words where a hostPath of type Directory is not there.
+_NO_FOLDER = "is not a directory"
+
+
+def classify(
+    hostnet: Mapping[str, Any],
+    binding: Mapping[str, Any],
+    bindings: Sequence[Mapping[str, Any]],
+    node: Mapping[str, Any] | None,
+    pod: Mapping[str, Any] | None,
+    inspected: Mapping[str, Any] | None,
+    cluster_id: str,
+) -> tuple[str, str]:
+    """Class of a member and the reason in words (empty for `ok`).
+
+    `node` is the Node of the binding's name as it is now (None: there is none), `pod` the member's pod, `inspected` what
+    the system said about the member. Classes are those of docs/design.md, section 7.
+    """
+    folder = data_folder(hostnet, binding)
+    where = f"node {binding['node']}"
+    if node is None:
+        return "missing", f"{where} does not exist any more in kube cluster {binding['kube_cluster']}"
+    if inspected and inspected.get("reachable") and cluster_id and inspected.get("cluster_id") and inspected["cluster_id"] != cluster_id:
+        return "foreign", f"it reports cluster id {inspected['cluster_id']}, the record says {cluster_id}"
+    no_folder = bool(pod and not pod["running"] and _NO_FOLDER in str(pod["waiting"]))
+    if node["address"] != binding["address"]:
+        owners = [other["member"] for other in bindings if other["address"] == node["address"]]
+        if owners:
+            return "swapped", f"{where} now has address {node['address']}, which belongs to member {owners[0]}"
+        if no_folder or node["uid"] != binding["node_uid"]:
+            return "replaced", f"{where} is another VM, with address {node['address']} instead of {binding['address']}; {folder} is not on its disk"
+        return "moved", f"{where} now has address {node['address']} instead of {binding['address']}"
+    if no_folder:
+        return (
+            "reimaged",
+            f"{where} has the same name and address, but its disk is empty: {folder} is not there, so the member waits and does not start on an empty disk",
+        )
+    if not node["ready"]:
+        return "unknown", f"{where} is not Ready; unreachable is not dead"
+    if pod is None:
+        return "unknown", "it has no pod"
+    if not pod["running"]:
+        return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
+    if inspected is None or not inspected.get("reachable"):
+        return "unknown", str((inspected or {}).get("reason") or "it does not answer")
+    return "ok", "" if inspected.get("healthy") else str(inspected.get("reason") or "it says that it is not healthy")
+
+
+def deployment_status(
+    hostnet: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    observed: Mapping[str, Any],
+    inspection: Mapping[str, Any],
+) -> Json:
+    """The status of a deployment: the JSON that `hostnet_status_file` gets (docs/status.md is its schema)."""
+    by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
+    dates: dict[str, Json] = {}
+    for found in observed.values():
+        for secret in found["secrets"]:
+            dates.update(secret["certificates"])
+    members = []
+    bindings = sorted(plan["members"], key=join.canonical_key)
+    lists = {name: [entry for entry in str((observed[name]["join"] or {}).get("seeds", "")).split(",") if entry] for name in sorted(observed)}
+    for binding in bindings:
+        kube_cluster = str(binding["kube_cluster"])
+        node = by_name.get((kube_cluster, str(binding["node"])))
+        pod = _pod(observed[kube_cluster]["pods"], binding)
+        inspected = inspection.get(binding["member"])
+        kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"])
+        said = inspected or {}
+        certificates = dates.get(str(binding["member"]), {})
+        first = certificates[next(iter(sorted(certificates, key=lambda file: (str(certificates[file]["not_after"]), file))))] if certificates else {}
+        members.append(
+            {
+                "member": binding["member"],
+                "class": kind,
+                "healthy": kind == "ok" and bool(said.get("healthy")),
+                "reason": reason,
+                "kube_cluster": kube_cluster,
+                "node": binding["node"],
+                "node_uid": binding["node_uid"],
+                "provider_id": binding["provider_id"],
+                "address": binding["address"],
+                "region": binding["region"],
+                "zone": binding["zone"],
+                "admission": binding["admission"],
+                "id": said.get("id", ""),
+                "cluster_id": said.get("cluster_id", ""),
+                "role": said.get("role", ""),
+                "leader": bool(said.get("leader")),
+                "version": said.get("version", ""),
+                "image": pod["image"] if pod else "",
+                "pod": pod["name"] if pod else "",
+                "started_at": pod["started_at"] if pod else "",
+                "restarts": pod["restarts"] if pod else 0,
+                "certificate": {"serial": first.get("serial", ""), "not_after": first.get("not_after", "")},
+                "join_list": lists[kube_cluster],
+            }
+        )
+    problems = [f"member {entry['member']}: {entry['class']}: {entry['reason']}" for entry in members if not entry["healthy"]]
+    ids = sorted({str(entry["cluster_id"]) for entry in members if entry["cluster_id"]})
+    if len(ids) > 1:
+        problems.insert(0, f"members report {len(ids)} cluster ids: {', '.join(ids)}")
+    if len({tuple(entries) for entries in lists.values()}) > 1:
+        problems.append("join lists differ between kube clusters; run playbooks/deploy.yml")
+    if not plan["identity"]:
+        problems.append("there is no identity record" if members else "it is not deployed")
+    return {
+        "schema": SCHEMA_VERSION,
+        "deployment": hostnet["name"],
+        "namespace": hostnet["namespace"],
+        "system": hostnet["system"],
+        "placement": hostnet["placement"],
+        "cluster_id": plan["cluster_id"],
+        "identity": plan["identity"],
+        "healthy": bool(members) and not problems,
+        "problems": problems,
+        "members": members,
+        "join_lists": lists,
+    }
+
+
+def _pod(pods: Sequence[Mapping[str, Any]], binding: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The member's pod: by its label, or (a DaemonSet's pods carry none) by its node."""
+    found = [pod for pod in pods if (pod["member"] == binding["member"] if pod["member"] else pod["node"] == binding["node"])]
+    found.sort(key=lambda pod: (bool(pod["terminating"]), str(pod["name"])))
+    return found[0] if found else None
+
+
+def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]) -> list[Json]:
+    """`members` of member_exec: every member whose container runs, with what its commands may need."""
+    targets = []
+    for binding in bindings:
+        pod = _pod(observed.get(binding["kube_cluster"], {}).get("pods", []), binding)
+        if pod is None or not pod["running"] or pod["terminating"]:
+            continue
+        targets.append(
+            {
+                "member": binding["member"],
+                "kube_cluster": binding["kube_cluster"],
+                "namespace": hostnet["namespace"],
+                "pod": pod["name"],
+                "container": hostnet["system"],
+                "variables": {
+                    "address": str(binding["address"]),
+                    "host": join.bracketed(str(binding["address"])),
+                    "process": str(binding["process"]),
+                    "node": str(binding["node"]),
+                    "certs": "/etc/hostnet/certs" + (f"/{binding['node']}" if hostnet["placement"] == "daemonset" else ""),
+                },
+            }
+        )
+    return targets
+
+
+_COLUMNS = ("member", "class", "node", "address", "zone", "role", "version", "certificate until", "started")
+
+
+def status_table(status: Mapping[str, Any]) -> list[str]:
+    """The status as lines for people: a headline, one row per member, then the problems."""
+    rows = [_COLUMNS]
+    for entry in status["members"]:
+        role = f"{entry['role']}{' (leader)' if entry['leader'] else ''}"
+        health = entry["class"] if entry["healthy"] or entry["class"] != "ok" else "unhealthy"
+        rows.append(
+            (
+                entry["member"],
+                health,
+                entry["node"],
+                entry["address"],
+                entry["zone"],
+                role or "-",
+                entry["version"] or "-",
+                str(entry["certificate"]["not_after"])[:10] or "-",
+                entry["started_at"] or "-",
+            )
+        )
+    widths = [max(len(str(row[column])) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [
+        f"{status['deployment']} ({status['system']}, {status['placement']}): {'healthy' if status['healthy'] else 'NOT HEALTHY'}, "
+        f"{sum(entry['healthy'] for entry in status['members'])} of {len(status['members'])} members, cluster id {status['cluster_id'] or '-'}"
+    ]
+    lines += ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for name, entries in sorted(status["join_lists"].items()):
+        lines.append(f"join list in {name}: {', '.join(entries) or '-'}")
+    return lines + [f"! {problem}" for problem in status["problems"]]
