@@ -286,6 +286,8 @@ def _pod_spec(
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         if spec.get(probe):
             container[probe] = _deep_fill(spec[probe], hostnet, spec, ipv6)
+    if spec.get("preStop"):
+        container["lifecycle"] = {"preStop": _deep_fill(spec["preStop"], hostnet, spec, ipv6)}
     user = int(spec["user"])
     return {
         "hostNetwork": True,
