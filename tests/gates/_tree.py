@@ -17,7 +17,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.collection import CHECKOUT, cache_root, collections_path  # noqa: E402
+from support.collection import CHECKOUT, cache_root, collections_path
 
 __all__ = ["CHECKOUT", "cache_root", "clean_copy", "collections_path", "files", "finish", "require", "run"]
 

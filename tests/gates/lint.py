@@ -17,7 +17,12 @@ def main() -> None:
         home = str(root.parents[2])
         run(["git", "init", "--quiet"], cwd=root)
         run(["git", "add", "--all"], cwd=root)
-        run(["ansible-lint", "--profile", "production", "--nocolor", *sys.argv[1:]], cwd=root, ANSIBLE_COLLECTIONS_PATH=home, ANSIBLE_HOME=f"{home}/home")
+        run(
+            ["ansible-lint", "--profile", "production", "--nocolor", *sys.argv[1:]],
+            cwd=root,
+            ANSIBLE_COLLECTIONS_PATH=home,
+            ANSIBLE_HOME=f"{home}/home",
+        )
 
 
 if __name__ == "__main__":

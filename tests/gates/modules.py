@@ -28,8 +28,10 @@ def documentation(kind: str, names: list[str]) -> dict[str, Any]:
     command = [sys.executable, str(Path(sys.executable).parent / "ansible-doc"), "-t", kind, "-j"]
     command += [f"{_NAMESPACE}.{name}" for name in names]
     done = subprocess.run(
-        command, env={"ANSIBLE_COLLECTIONS_PATH": str(collections_path()), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-        stdout=subprocess.PIPE, check=True,
+        command,
+        env={"ANSIBLE_COLLECTIONS_PATH": str(collections_path()), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        stdout=subprocess.PIPE,
+        check=True,
     )
     return {name.rsplit(".", 1)[1]: entry for name, entry in json.loads(done.stdout).items()}
 

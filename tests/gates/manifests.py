@@ -1,0 +1,46 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A linter of Kubernetes manifests (checkov) over what the collection would create, for every system and placement."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from _tree import CHECKOUT, cache_root, require, run
+
+_REQUIREMENTS = CHECKOUT / "tools" / "requirements-manifests.txt"
+
+
+def linter() -> Path:
+    """The folder of the linter's programs, in a virtual environment of its own in the cache."""
+    version = "{}.{}.{}".format(*sys.version_info[:3])
+    digest = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    folder = cache_root() / f"venv-manifests-{digest}-py{version}"
+    ready = folder / "ready"
+    if not ready.exists():
+        run([sys.executable, "-m", "venv", "--clear", folder])
+        run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", _REQUIREMENTS])
+        ready.touch()
+    return folder / "bin"
+
+
+def main() -> None:
+    with TemporaryDirectory(prefix="hostnet-manifests-") as temporary:
+        folder = Path(temporary)
+        run([CHECKOUT / "tools" / "render-manifests", folder])
+        rendered = sorted(folder.rglob("*.yaml"))
+        require(rendered, "rendered manifests")
+        programs = linter()
+        command = [programs / "checkov", "--directory", folder, "--config-file", CHECKOUT / "tests" / "gates" / "checkov.yaml"]
+        run(command, PATH=f"{programs}:/usr/bin:/bin", LOG_LEVEL="ERROR")
+        kinds = subprocess.run(["grep", "-rhc", "^kind:", folder], stdout=subprocess.PIPE, text=True, check=False).stdout.split()
+        print(f"{sum(map(int, kinds))} objects in {len(rendered)} files")
+
+
+if __name__ == "__main__":
+    main()
