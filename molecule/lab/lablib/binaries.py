@@ -83,7 +83,7 @@ GROUPS = {
             requires={"k8s.io/kubernetes": _K8S},
             variables={
                 f"{_component}.gitVersion": f"v{_K8S}",
-                f"{_component}.gitMajor": _K8S.split(".")[0],
+                f"{_component}.gitMajor": _K8S.partition(".")[0],
                 f"{_component}.gitMinor": _K8S.split(".")[1],
             },
             staging=f"0.{_K8S.split('.', 1)[1]}",
@@ -147,7 +147,7 @@ def _build(group: Group) -> None:
 
 def _default_name(package: str) -> str:
     """The name that `go build` gives a command: the last part of its path that is not a major version."""
-    parts = [part for part in package.split("@")[0].split("/") if not re.fullmatch(r"v[0-9]+", part)]
+    parts = [part for part in package.partition("@")[0].split("/") if not re.fullmatch(r"v[0-9]+", part)]
     return parts[-1]
 
 

@@ -224,15 +224,17 @@ def kubeconfig(arguments: list[str]) -> None:
 
 
 def show_binaries(_: list[str]) -> None:
-    binaries.ensure()
+    with exclusive("build"):
+        binaries.ensure()
     print(settings.BIN)
 
 
 def show_images(_: list[str]) -> None:
     host.prepare()
-    ensure_node_image()
-    for reference in images.ensure_system_images():
-        print(reference)
+    with exclusive("build"):
+        ensure_node_image()
+        references = images.ensure_system_images()
+    print("\n".join(references))
 
 
 def usage(_: list[str]) -> None:
@@ -260,8 +262,8 @@ VERBS = {
     "resume-api": Verb(resume_api, "CLUSTER", "and reachable again", 1, 1),
     "load-image": Verb(load_image, "IMAGE", "a local Docker image into every node, also later ones", 1, 1),
     "kubeconfig": Verb(kubeconfig, "[collection]", "path of the administrator's (or the collection's) kubeconfig", most=1, changes=False),
-    "binaries": Verb(show_binaries, "", "builds kube-apiserver, etcd, kubectl, ... and prints their folder"),
-    "images": Verb(show_images, "", "builds or pulls the node image and the systems' images"),
+    "binaries": Verb(show_binaries, "", "builds kube-apiserver, etcd, kubectl, ... and prints their folder", changes=False),
+    "images": Verb(show_images, "", "builds or pulls the node image and the systems' images", changes=False),
     "help": Verb(usage, "", "this text", changes=False),
 }
 
@@ -277,7 +279,7 @@ def main(arguments: list[str]) -> int:
             raise LabError(f"usage: lab {name} {verb.arguments}")
         settings.check()
         if verb.changes:
-            with exclusive("lab"):
+            with exclusive(settings.LAB.name):
                 return verb.run(arguments[1:]) or 0
         return verb.run(arguments[1:]) or 0
     except LabError as error:

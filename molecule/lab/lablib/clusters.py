@@ -15,7 +15,7 @@ from .kube import answers, kubectl, wait_ready
 from .node_image import ensure_node_image
 from .process import logged, output, parallel, poll
 from .settings import BIN, DEFAULT_SHAPE, LAB, LOGS, NETWORK, NODE_IMAGE
-from .state import Cluster, Node, State, write
+from .state import Cluster, Node, State, exclusive, write
 
 _API_DEADLINE = 90.0  # seconds until a control plane that was switched on answers
 
@@ -37,9 +37,10 @@ def up(state: State, shape: dict[str, int] | None) -> None:
     """Without a shape: what the lab has (add-node and remove-node have changed it too), or the default in a new lab."""
     wanted = shape or {name: cluster.wanted for name, cluster in state.clusters.items()} or parse_shape(DEFAULT_SHAPE)
     host.prepare()
-    ensure_node_image()
+    with exclusive("build"):
+        ensure_node_image()
+        ensure("kind")
     nodes.all_images(state)
-    ensure("kind")
     subnet = docker.ensure_network()
     if state.subnet and subnet != state.subnet:
         say("the lab's Docker network was made anew: the kube clusters are too")

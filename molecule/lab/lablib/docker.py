@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 from .console import LabError, say
 from .process import logged, output, succeeds
-from .settings import NETWORK
+from .settings import BIN, BUILD, HERE, NETWORK
 
 KEY_LABEL = "hostnet.multicluster/lab-key"
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
@@ -143,4 +145,22 @@ def image(reference: str) -> Image | None:
 
 def build(reference: str, context: Path, key: str, log: Path, arguments: dict[str, str] | None = None) -> None:
     options = [part for name, value in (arguments or {}).items() for part in ("--build-arg", f"{name}={value}")]
-    logged(["docker", "build", *options, "--label", f"{KEY_LABEL}={key}", "--tag", reference, str(context)], what=f"building {reference}", log=log)
+    command = ["docker", "build", *options, "--label", f"{KEY_LABEL}={key}", "--tag", reference, str(context)]
+    logged(command, what=f"building {reference}", log=log)
+
+
+def context(name: str, from_bin: Iterable[str], folder: Path | None = None) -> Path:
+    """A build context in the cache: the files of images/<name> and links to the binaries."""
+    work = BUILD / f"image-{name}"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(folder or HERE / "images" / name, work)
+    for binary in from_bin:
+        try:
+            os.link(BIN / binary, work / binary)
+        except OSError:
+            shutil.copy2(BIN / binary, work / binary)
+    return work
+
+
+def file_name(reference: str) -> str:
+    return reference.replace("/", "_").replace(":", "_").replace("@", "_")

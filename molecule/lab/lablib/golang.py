@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 from . import host
@@ -18,7 +19,6 @@ from .settings import ARCH, CACHE, VERSIONS
 
 MINIMUM = tuple(int(part) for part in VERSIONS["GO_MINIMUM"].split("."))
 OWN = CACHE / "go" / VERSIONS["GO_TOOLCHAIN"]
-_found: tuple[str, dict[str, str]] | None = None
 
 
 def _version(go: str) -> tuple[int, ...]:
@@ -27,13 +27,10 @@ def _version(go: str) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in match.groups()) if match else (0,)
 
 
+@cache
 def go() -> tuple[str, dict[str, str]]:
     """The `go` command and the environment to run it in. Never asks for cgo, never looks at a workspace around the cache."""
-    global _found
-    if _found is None:
-        command = _find()
-        _found = command, {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
-    return _found
+    return _find(), {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
 
 
 def _find() -> str:

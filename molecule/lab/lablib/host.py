@@ -138,6 +138,7 @@ def _write_runtime() -> bool:
 
 def _use_wrapper() -> None:
     """Makes a running daemon use the wrapper; a default runtime of the user's own is left alone (it may be such a wrapper)."""
+
     def default() -> str:
         return output(["docker", "info", "--format", "{{.DefaultRuntime}}"]).strip()
 
@@ -150,7 +151,8 @@ def _use_wrapper() -> None:
     except (OSError, ValueError) as error:
         raise LabError(f"{DAEMON_JSON} has changed, but the daemon's process is not known; restart the Docker daemon") from error
     os.kill(pid, signal.SIGHUP)  # dockerd reads runtimes and default-runtime again, containers go on
-    poll(lambda: default() == RUNTIME or None, deadline=20, missing=lambda: f"the Docker daemon's default runtime {RUNTIME}; restart the daemon")
+    missing = f"the Docker daemon's default runtime {RUNTIME}; restart the daemon"
+    poll(lambda: default() == RUNTIME or None, deadline=20, missing=lambda: missing)
 
 
 def default_mirror() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import threading
 import time
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from .docker import CLUSTER_LABEL, ROLE_LABEL, Container, containers, docker, mo
 from .kube import kubectl, wait_ready
 from .process import output, parallel, poll, succeeds
 from .settings import HERE, NETWORK, NODE_IMAGE
-from .state import Cluster, Node, State
+from .state import Cluster, Node, State, exclusive
 
 _BOOT_DEADLINE = 60.0  # seconds until containerd answers in a new container
 _STOP_SECONDS = 10  # what a node gets to shut down before it is switched off
@@ -25,7 +26,7 @@ _STOP_SECONDS = 10  # what a node gets to shut down before it is switched off
 _RUN_FLAGS = (
     "--privileged", "--cgroupns=private", "--init=false", "--restart=on-failure:1", "--tty",
     "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
-    "--tmpfs", "/tmp", "--tmpfs", "/run", "--volume", "/var", "--volume", "/lib/modules:/lib/modules:ro",
+    "--tmpfs", "/tmp", "--tmpfs", "/run", "--volume", "/var", "--volume", "/lib/modules:/lib/modules:ro",  # noqa: S108
 )  # fmt: skip
 
 
@@ -56,13 +57,14 @@ def _join_configuration(cluster: Cluster, node: Node, token: str) -> str:
 def join_token(cluster: Cluster) -> str:
     if not cluster.control:
         raise LabError(f"kube cluster {cluster.name} has no control plane; run `lab up`")
-    command = ["docker", "exec", cluster.control.name, "kubeadm", "--kubeconfig", "/etc/kubernetes/admin.conf", "token", "create", "--ttl", "1h"]
-    return output(command, what=f"{cluster.name}: kubeadm token create").strip().splitlines()[-1]
+    kubeadm = ["docker", "exec", cluster.control.name, "kubeadm", "--kubeconfig", "/etc/kubernetes/admin.conf"]
+    return output([*kubeadm, "token", "create", "--ttl", "1h"], what=f"{cluster.name}: kubeadm token create").strip().splitlines()[-1]
 
 
 def create_worker(state: State, cluster: Cluster, node: Node, token: str, original: bool) -> None:
     """A new container, and so an empty disk, under the node's name and address. `original`: the VM that the shape began with has
-    kind's plain provider id; every later one has an id that was never seen, as in a cloud."""
+    kind's plain provider id; every later one has an id that was never seen, as in a cloud.
+    """
     remove([node.name])
     if node.joined or not original:
         kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
@@ -79,7 +81,8 @@ def create_worker(state: State, cluster: Cluster, node: Node, token: str, origin
     wait_boot(node.name)
     prepare_inside(node.name)
     load(state, node)
-    docker("exec", "--interactive", node.name, "sh", "-c", "cat > /kind/kubeadm-join.json", data=_join_configuration(cluster, node, token).encode())
+    configuration = _join_configuration(cluster, node, token).encode()
+    docker("exec", "--interactive", node.name, "sh", "-c", "cat > /kind/kubeadm-join.json", data=configuration)
     command = ["docker", "exec", node.name, "kubeadm", "join", "--config", "/kind/kubeadm-join.json", "--skip-phases=preflight"]
     output(command, what=f"{node.name}: kubeadm join", timeout=180)
     node.joined = True
@@ -122,11 +125,15 @@ def load(state: State, node: Node, wanted: dict[str, str] | None = None) -> None
 
 
 _system_images: dict[str, str] = {}
+_once = threading.Lock()
 
 
 def all_images(state: State) -> dict[str, str]:
-    if not _system_images:
-        _system_images.update(images.ensure_system_images())
+    """What every node holds: reference -> image id."""
+    with _once:
+        if not _system_images:
+            with exclusive("build"):
+                _system_images.update(images.ensure_system_images())
     return {**_system_images, **state.images}
 
 

@@ -22,12 +22,12 @@ T = TypeVar("T")
 TICK = 10.0  # seconds between two signs of life
 _running: set[subprocess.Popen[bytes]] = set()
 _guard = threading.Lock()
-_stopping = False
+_stopping = threading.Event()
 
 
 def _start(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     with _guard:
-        if _stopping:
+        if _stopping.is_set():
             raise LabError("interrupted")
         try:
             # a session of its own, so that stop_all() ends a command together with its children
@@ -40,9 +40,8 @@ def _start(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 
 def stop_all() -> None:
     """Ends what this lab command has started (not: containers)."""
-    global _stopping
     with _guard:
-        _stopping = True
+        _stopping.set()
         for process in _running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)

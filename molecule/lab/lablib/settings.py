@@ -18,8 +18,7 @@ RBAC_FILE = CHECKOUT / "docs" / "rbac.yaml"
 DEFAULT_SHAPE = "east:3,west:2"
 
 CACHE = Path(
-    os.environ.get("HOSTNET_CACHE")
-    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hostnet-multicluster"
+    os.environ.get("HOSTNET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hostnet-multicluster"
 ).absolute()
 BIN = CACHE / "bin"
 IMAGES = CACHE / "images"
