@@ -59,6 +59,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "ca_name": {"type": "str", "default": "ca"},
         },
     },
+    # Not used: it comes from the module_defaults of the action group.
+    "kube_clusters": {"type": "list", "elements": "dict"},
 }
 
 
@@ -139,6 +141,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             result.update(_pki.ensure_certificates(request, vault, datetime.now(UTC), check_mode=bool(self._task.check_mode)))
         except CertificateError as error:
             raise AnsibleActionFail(str(error)) from None
+        result["requests"] = 0
         return result
 
     def _path(self, given: str) -> Path:

@@ -581,7 +581,7 @@ def _write_files(files: Sequence[_File]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(pki_dir: Path, *, create: bool, seconds: float = LOCK_SECONDS) -> Iterator[bool]:
+def _locked(pki_dir: Path, *, create: bool) -> Iterator[bool]:
     """Hold the folder's lock; yields False, without a lock, where the lock file does not exist and must not be made.
 
     The kernel gives the lock back when its holder dies, so the file itself means nothing and stays.
@@ -597,7 +597,7 @@ def _locked(pki_dir: Path, *, create: bool, seconds: float = LOCK_SECONDS) -> It
         yield False
         return
     try:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -607,7 +607,7 @@ def _locked(pki_dir: Path, *, create: bool, seconds: float = LOCK_SECONDS) -> It
                     raise PkiError(f"pki folder: {path} cannot be locked: {error.strerror}") from error
                 if time.monotonic() >= deadline:
                     raise PkiError(
-                        f"pki folder: another run has held {path} for {seconds:g} seconds: wait for it to end, then run again"
+                        f"pki folder: another run has held {path} for {LOCK_SECONDS:g} seconds: wait for it to end, then run again"
                     ) from None
                 time.sleep(LOCK_POLL_SECONDS)
         yield True

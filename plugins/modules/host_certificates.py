@@ -163,19 +163,35 @@ options:
             O(ca) and the common name followed by this name. O(expected_ca_fingerprint) does not concern it.
         type: str
         default: ca
+  kube_clusters:
+    description:
+      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
+        neighbours without an error here; this module talks to no API server.
+    type: list
+    elements: dict
 requirements:
   - cryptography >= 41 (on the controller)
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
+    description: Can run in check mode and return the changed status and the diff without changing anything.
     support: full
     details:
       - A certificate that would be issued has an empty serial and fingerprint.
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check mode).
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
     support: full
     details:
       - Subjects, names, dates and reasons; never key material.
+  idempotent:
+    description: A second run with the same input and no change in between changes nothing.
+    support: full
+    details:
+      - Until fewer than O(renew_days) days are left.
+  action_group:
+    description: Use C(group/hostnet.multicluster.hostnet) in C(module_defaults) to give options to all modules of the group.
+    support: full
+    membership:
+      - hostnet.multicluster.hostnet
   action:
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
     support: full
@@ -389,6 +405,11 @@ certificates:
       type: str
       returned: always
       sample: "SANs differ (missing IP:10.0.0.1; extra IP:10.0.0.9)"
+requests:
+  description: API requests made, as every module of this collection counts them. Always 0 here.
+  returned: success
+  type: int
+  sample: 0
 diff:
   description: The certificates that changed, before and after, as text.
   returned: when something changed

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, x25519
 from cryptography.x509.oid import NameOID
 
@@ -558,7 +558,7 @@ def test_unwritable_folder(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def access(path: Any, mode: int, **options: Any) -> bool:
         return mode != os.W_OK | os.X_OK and real(path, mode, **options)
 
-    monkeypatch.setattr(_pki.os, "access", access)
+    monkeypatch.setattr(os, "access", access)
     for check in (True, False):
         with pytest.raises(_pki.PkiError, match=r"is not writable for this user"):
             ensure(request_for(pki), check=check)
@@ -567,7 +567,7 @@ def test_unwritable_folder(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unwritable_folder_is_no_matter_when_nothing_is_to_be_written(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(request_for(pki))
-    monkeypatch.setattr(_pki.os, "access", lambda *_args, **_options: False)
+    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     assert not ensure(request_for(pki))["changed"]
 
 
@@ -644,7 +644,7 @@ def test_many_runs_at_once_make_one_ca(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_never_given_back(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(request_for(pki))
-    monkeypatch.setattr(_pki._locked.__wrapped__, "__kwdefaults__", {"seconds": 0.2})
+    monkeypatch.setattr(_pki, "LOCK_SECONDS", 0.2)
     with (pki / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(_pki.PkiError, match=r"another run has held .*lock for 0\.2 seconds"):
@@ -656,7 +656,7 @@ def test_a_file_system_without_locks(pki: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(_handle: int, _operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(_pki.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(_pki.PkiError, match=r"cannot be locked: No locks available"):
         ensure(request_for(pki))
     assert not (pki / "ca.crt").exists()
@@ -702,7 +702,14 @@ def test_no_key_in_any_repr(pki: Path) -> None:
     assert "BEGIN" not in repr(ca) + repr(file)
 
 
-def test_a_thousand_certificates_are_quick_and_small(tmp_path: Path) -> None:
+def test_a_thousand_certificates_cost_little_more_than_their_signatures(tmp_path: Path) -> None:
+    """In multiples of the bare cryptography, because a busy machine makes seconds of any length."""
+    begin = time.process_time()
+    for index in range(1000):
+        key = ec.generate_private_key(ec.SECP256R1())
+        key.sign(index.to_bytes(1000, "big"), ec.ECDSA(hashes.SHA256()))
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    bare = time.process_time() - begin
     entries = [entry(f"east-{index}", ip_addresses=[f"10.0.{index // 250}.{index % 250 + 1}", "127.0.0.1"]) for index in range(1000)]
     request = request_for(tmp_path / "pki", *entries)
     begin = time.process_time()
@@ -711,9 +718,9 @@ def test_a_thousand_certificates_are_quick_and_small(tmp_path: Path) -> None:
     begin = time.process_time()
     assert not ensure(request)["changed"]
     looked = time.process_time() - begin
-    print(f"1,000 certificates: {issued:.2f} s of CPU to issue, {looked:.2f} s to look at again")
-    assert issued < 4
-    assert looked < 2
+    print(f"1,000 certificates: {issued:.2f} s of CPU to issue, {looked:.2f} s to look at again, bare signatures {bare:.2f} s")
+    assert issued < 80 * bare
+    assert looked < 40 * bare
 
 
 def test_request_is_immutable(pki: Path) -> None:
