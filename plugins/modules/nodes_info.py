@@ -31,7 +31,7 @@ options:
     default: ""
   extra_selector:
     description:
-      - Label selector of nodes that are listed too, with C(selected=false), where they do not match O(node_selector). It costs one more
+      - Label selector of nodes that are listed too, with RV(ignore:selected=false), where they do not match O(node_selector). It costs one more
         request to each kube cluster.
     type: str
     default: ""
@@ -197,7 +197,7 @@ kube_clusters:
       returned: success
 errors:
   description:
-    - What makes these nodes unusable together, one sentence each, in a fixed order - a node without an address of the wanted type, an
+    - What makes the selected nodes unusable together, one sentence each, in a fixed order - a node without an address of the wanted type, an
       address that is no usable IP, several nodes with the same address.
   returned: success
   type: list

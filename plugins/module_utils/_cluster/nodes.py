@@ -78,14 +78,12 @@ def _slim(decoded: Json) -> Json:
 def _read_one(cluster: KubeCluster, node_selector: str, address_type: str, extra_selector: str) -> tuple[str, list[Node]]:
     version = str(cluster.version().get("gitVersion", ""))
     nodes: dict[str, Node] = {}
-    for selector, selected in ((node_selector, True), (extra_selector, False)):
-        if not selected and (not extra_selector or not node_selector):
-            continue
+    # A node that matches both counts as selected, so the second list only adds.
+    selectors = [(node_selector, True)] + ([(extra_selector, False)] if node_selector and extra_selector else [])
+    for selector, selected in selectors:
         for items, _version in cluster.pages(kinds.NODE, label_selector=selector or None, object_hook=_slim):
             for item in items:
-                facts = node_facts(item, cluster.name, address_type)
-                if facts["name"] not in nodes:
-                    nodes[facts["name"]] = {**facts, "selected": selected}
+                nodes.setdefault(item["metadata"]["name"], node_facts(item, cluster.name, address_type, selected))
     return version, list(nodes.values())
 
 

@@ -92,7 +92,7 @@ def _chosen_address(node: Mapping[str, Any], address_type: str) -> str:
         return text
 
 
-def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: str) -> Node:
+def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: str, selected: bool = True) -> Node:
     """What matters about a Node object (its JSON) of kube cluster `kube_cluster`.
 
     `address_type` is InternalIP, ExternalIP, or the name of an annotation that holds the address.
@@ -121,6 +121,7 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "system_uuid": info.get("systemUUID", ""),
         "kubelet_version": info.get("kubeletVersion", ""),
         "created": metadata.get("creationTimestamp") or "",
+        "selected": selected,
         "selected": True,
     }
 
