@@ -147,7 +147,7 @@ class KubeCluster:
         except KubeError:
             raise
         except Exception as error:  # the client raises its own, urllib3's and ssl's exceptions; all end the same way here
-            raise self._error(what, error) from error
+            raise self.explain(what, error) from error
 
     def request(self, method: str, path: str, what: str, object_hook: Callable[[Json], Any] | None = None, **options: Any) -> Json:
         """Send one request and return the decoded JSON. `what` names the object in errors, for example `node east-1`.
@@ -166,7 +166,8 @@ class KubeCluster:
         data: bytes = self._send("GET", path, what, accept="*/*", **options).data
         return data.decode("utf-8", "replace")
 
-    def _error(self, what: str, error: Exception) -> KubeError:
+    def explain(self, what: str, error: Exception) -> KubeError:
+        """A KubeError for any exception of the client; `status`, `reason` and `body` of the exception are used where it has them."""
         status = int(getattr(error, "status", 0) or 0)
         if not status:
             cause = _root_cause(error)
@@ -296,7 +297,7 @@ class KubeCluster:
         try:
             response = self._dynamic.request("GET", kind.path(namespace), **params)
         except Exception as error:
-            raise self._error(what, error) from error
+            raise self.explain(what, error) from error
         try:
             buffer = b""
             for chunk in response.stream(amt=None, decode_content=False):
@@ -315,7 +316,7 @@ class KubeCluster:
         except Exception as error:
             if time.monotonic() >= deadline:
                 return
-            raise self._error(what, error) from error
+            raise self.explain(what, error) from error
         finally:
             response.close()
 

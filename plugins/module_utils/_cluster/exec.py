@@ -1,0 +1,294 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands in pods and HTTP requests to pods, many at a time, each with a deadline.
+
+Both are WebSockets to the API server, spoken here directly. The client's own `stream` knows no connect timeout (a hanging
+API server would hang the play), sends no impersonation headers (the command would run as somebody else), and reports a
+refusal without its HTTP status; its port-forward needs a thread for each connection, which cannot be told to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from .._plan import exec as plan
+from .client import CONNECT_TIMEOUT_SECONDS, POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
+
+try:
+    import websocket
+except ImportError:  # it is a dependency of the kubernetes package, whose absence is reported by the modules
+    websocket = None
+
+Json = dict[str, Any]
+
+# Channels are the first byte of each message; source: remotecommand protocol v4 of Kubernetes.
+_PROTOCOL = "v4.channel.k8s.io"
+_STDOUT, _STDERR, _ERROR = 1, 2, 3
+_DATA_CHANNEL, _FORWARD_ERROR_CHANNEL = 0, 1
+OUTPUT_LIMIT_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member and the pod it runs in; `pod` `` says that it has none."""
+
+    member: str
+    kube_cluster: str
+    namespace: str
+    pod: str
+    container: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def all_variables(self) -> dict[str, Any]:
+        """What `{key}` in commands and paths may name."""
+        return {"member": self.member, "kube_cluster": self.kube_cluster, "namespace": self.namespace, "pod": self.pod, **self.variables}
+
+
+@dataclass(frozen=True)
+class Get:
+    """An HTTP GET to a port of the pod."""
+
+    port: int
+    path: str
+
+
+class _Refused(Exception):
+    """The API server's answer to a WebSocket that it did not accept."""
+
+    def __init__(self, status: int, reason: str, body: bytes) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+        self.body = body
+
+
+def ask_members(
+    clusters: dict[str, KubeCluster],
+    members: Sequence[Member],
+    commands: Mapping[str, Sequence[str]],
+    gets: Mapping[str, Get],
+    timeout: float,
+    stop_at_failure: bool = False,
+) -> dict[str, dict[str, Json]]:
+    """Run all commands and GETs on all members and return {member: {name: answer}}; nothing is raised.
+
+    The members are asked in parallel, the commands of one member in their order. `stop_at_failure` leaves out what follows
+    a failed command of the same member. `timeout` in seconds is for everything.
+    """
+    deadline = time.monotonic() + timeout
+    found: dict[str, dict[str, Json]] = {}
+
+    def ask(member: Member) -> None:
+        cluster = clusters[member.kube_cluster]
+        answers: dict[str, Json] = {}
+        for name, argv in commands.items():
+            answers[name] = _command(cluster, member, rendered(member, argv), deadline)
+            if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
+                break
+        else:
+            for name, get in gets.items():
+                answers[name] = _get(cluster, member, get, deadline)
+        found[member.member] = answers
+
+    involved = {name: cluster for name, cluster in clusters.items() if any(member.kube_cluster == name for member in members)}
+    each_cluster(involved, lambda cluster: in_parallel(ask, [member for member in members if member.kube_cluster == cluster.name]))
+    return {member.member: found[member.member] for member in members}
+
+
+def rendered(member: Member, argv: Sequence[str]) -> list[str]:
+    """The command of one member."""
+    variables = member.all_variables()
+    return [plan.render(str(argument), variables) for argument in argv]
+
+
+def _command(cluster: KubeCluster, member: Member, argv: list[str], deadline: float) -> Json:
+    answer: Json = {"rc": None, "stdout": "", "stderr": "", "error": ""}
+    if not member.pod:
+        return {**answer, "error": "the member has no pod"}
+    try:
+        return {**answer, **run_command(cluster, member.namespace, member.pod, member.container, argv, deadline)}
+    except KubeError as error:
+        return {**answer, "error": f"{error.what}: {error.detail}"}
+
+
+def _get(cluster: KubeCluster, member: Member, get: Get, deadline: float) -> Json:
+    answer: Json = {"status": 0, "body": "", "error": ""}
+    if not member.pod:
+        return {**answer, "error": "the member has no pod"}
+    path = plan.render(get.path, member.all_variables())
+    try:
+        status, body = http_get(cluster, member.namespace, member.pod, get.port, path, deadline)
+    except KubeError as error:
+        return {**answer, "error": f"{error.what}: {error.detail}"}
+    return {**answer, "status": status, "body": body.decode("utf-8", "replace")}
+
+
+def run_command(cluster: KubeCluster, namespace: str, pod: str, container: str, argv: Sequence[str], deadline: float) -> Json:
+    """Run one command in a container: {rc, stdout, stderr, error}; rc None where it could not be started.
+
+    Raises KubeError where there is no such pod, no answer, or no end before `deadline` (time.monotonic() seconds). A
+    command that is cut off by the deadline goes on in the container.
+    """
+    query = [("command", argument) for argument in argv]
+    query += [("container", container)] if container else []
+    query += [("stdout", "true"), ("stderr", "true")]
+    what = f"exec in pod {namespace}/{pod}"
+    output = {_STDOUT: bytearray(), _STDERR: bytearray(), _ERROR: bytearray()}
+    size = 0
+    with _connection(cluster, namespace, pod, "exec", query, what, deadline) as receive:
+        while (message := receive()) is not None:
+            if message and message[0] in output:
+                output[message[0]] += message[1:]
+                size += len(message)
+                if size > OUTPUT_LIMIT_BYTES:
+                    raise KubeError(cluster.name, what, f"the command wrote more than {OUTPUT_LIMIT_BYTES >> 20} MiB; let it write less", 413)
+    texts = {channel: bytes(data).decode("utf-8", "replace") for channel, data in output.items()}
+    code, error = plan.parse_status(texts[_ERROR])
+    return {"rc": code, "stdout": texts[_STDOUT], "stderr": texts[_STDERR], "error": error}
+
+
+def http_get(cluster: KubeCluster, namespace: str, pod: str, port: int, path: str, deadline: float) -> tuple[int, bytes]:
+    """(status, body) of an HTTP GET to 127.0.0.1:`port` of the pod: the host's own where the pod is on its network.
+
+    Raises KubeError where there is no such pod, nothing listens, or no whole answer came before `deadline`.
+    """
+    what = f"port-forward to port {port} of pod {namespace}/{pod}"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    data = bytearray()
+    refused = bytearray()
+    # Each channel opens with the port's number, which says nothing new.
+    opened: set[int] = set()
+    with _connection(cluster, namespace, pod, "portforward", [("ports", str(port))], what, deadline, send=bytes([_DATA_CHANNEL]) + request.encode()) as receive:
+        answer = None
+        ended = False
+        while answer is None and not ended:
+            message = receive()
+            if message is None:
+                ended = True
+            elif message and message[0] not in opened:
+                opened.add(message[0])
+                continue
+            elif message and message[0] == _FORWARD_ERROR_CHANNEL:
+                refused += message[1:]
+                ended = True
+            elif message:
+                data += message[1:]
+            if len(data) > OUTPUT_LIMIT_BYTES:
+                raise KubeError(cluster.name, what, f"the answer to GET {path} is larger than {OUTPUT_LIMIT_BYTES >> 20} MiB", 413)
+            if refused and not data:
+                raise KubeError(cluster.name, what, refused.decode("utf-8", "replace").strip(), 502)
+            try:
+                answer = plan.http_answer(bytes(data), ended)
+            except ValueError as error:
+                raise KubeError(cluster.name, what, f"GET {path}: {error}", 502) from error
+    if answer is None:
+        raise KubeError(cluster.name, what, f"GET {path}: no answer", 502)
+    return answer
+
+
+@contextlib.contextmanager
+def _connection(
+    cluster: KubeCluster,
+    namespace: str,
+    pod: str,
+    subresource: str,
+    query: Sequence[tuple[str, str]],
+    what: str,
+    deadline: float,
+    send: bytes = b"",
+) -> Iterator[Callable[[], bytes | None]]:
+    """A WebSocket to a subresource of a pod, as a function that gives the next message, or None at its end."""
+
+    def left() -> float:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise KubeError(cluster.name, what, "no end before the timeout", 504, "Timeout")
+        return seconds
+
+    path = f"{POD_PATH.format(namespace=namespace, name=pod)}/{subresource}"
+    cluster.count_request()
+    try:
+        connected = _connect(cluster, path, query, min(CONNECT_TIMEOUT_SECONDS, left()))
+    except KubeError:
+        raise
+    except websocket.WebSocketBadStatusException as error:
+        refusal = _Refused(error.status_code, str(error.status_message or ""), error.resp_body or b"")
+        raise cluster.explain(what, refusal) from error
+    except Exception as error:
+        raise cluster.explain(what, error) from error
+
+    def receive() -> bytes | None:
+        connected.settimeout(left())
+        try:
+            code, frame = connected.recv_data_frame(True)
+        except websocket.WebSocketTimeoutException as error:
+            raise KubeError(cluster.name, what, "no end before the timeout", 504, "Timeout") from error
+        except websocket.WebSocketConnectionClosedException:
+            return None
+        if code == websocket.ABNF.OPCODE_CLOSE:
+            return None
+        if code not in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT):
+            return b""
+        return bytes(frame.data)
+
+    try:
+        if send:
+            connected.settimeout(left())
+            connected.send_binary(send)
+        yield receive
+    except (websocket.WebSocketException, OSError) as error:
+        raise cluster.explain(what, error) from error
+    finally:
+        # Not close(): it would wait for the other side, and all that is wanted of it has been read.
+        connected.shutdown()
+
+
+def _connect(cluster: KubeCluster, path: str, query: Sequence[tuple[str, str]], timeout: float) -> Any:
+    configuration = cluster.api.configuration
+    host = urlsplit(configuration.host if "://" in configuration.host else f"https://{configuration.host}")
+    scheme = "ws" if host.scheme == "http" else "wss"
+    url = f"{scheme}://{host.netloc}{host.path.rstrip('/')}{path}?{urlencode(query)}"
+    headers = [f"{name}: {value}" for name, value in cluster.api.default_headers.items() if name.lower() != "user-agent"]
+    # This also runs the credential plugin again where its token has expired.
+    headers += [f"{setting['key']}: {setting['value']}" for setting in configuration.auth_settings().values() if setting["in"] == "header" and setting["value"]]
+    options: Json = {"header": headers, "subprotocols": [_PROTOCOL], "timeout": timeout, "suppress_origin": True}
+    if configuration.proxy:
+        proxy = urlsplit(configuration.proxy)
+        options.update(http_proxy_host=proxy.hostname, http_proxy_port=proxy.port, proxy_type="http")
+        if proxy.username:
+            options["http_proxy_auth"] = (proxy.username, proxy.password or "")
+    if configuration.no_proxy:
+        options["http_no_proxy"] = [name.strip() for name in configuration.no_proxy.split(",")]
+    tls = {"context": _tls(configuration)} if scheme == "wss" else {}
+    if configuration.tls_server_name:
+        tls["server_hostname"] = configuration.tls_server_name
+    connection = websocket.WebSocket(sslopt=tls, enable_multithread=False)
+    connection.connect(url, **options)
+    return connection
+
+
+def _tls(configuration: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if configuration.verify_ssl:
+        authority = getattr(configuration, "ca_cert_data", None)
+        if isinstance(authority, bytes):
+            authority = authority.decode()
+        if configuration.ssl_ca_cert or authority:
+            context.load_verify_locations(cafile=configuration.ssl_ca_cert or None, cadata=authority or None)
+        else:
+            context.load_default_certs()
+        if configuration.assert_hostname is False:
+            context.check_hostname = False
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return context

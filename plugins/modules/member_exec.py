@@ -1,0 +1,246 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: member_exec
+short_description: Runs commands in the pods of many members, and sends HTTP requests to them
+version_added: "0.1.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - Runs the same commands in the pod of every member listed, all members at the same time, and returns exit code and output of each.
+  - Sends HTTP GETs to ports of the pods through a port-forward of the API server. For pods on the host's network that is a port of the
+    host's C(127.0.0.1), which no other machine can reach.
+  - A member that does not answer gives a text in C(error) and does not stop the others.
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.action_group
+attributes:
+  check_mode:
+    details:
+      - Commands run in check mode only with O(read_only=true). Otherwise RV(results) is empty and RV(skipped_members) names the members.
+  diff_mode:
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
+    support: none
+  idempotent:
+    support: N/A
+    details:
+      - Whether a second run changes anything is up to the commands.
+options:
+  members:
+    description:
+      - The members to ask.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      member:
+        description:
+          - Name of the member, the key of its answers in RV(results).
+        type: str
+        required: true
+      kube_cluster:
+        description:
+          - Name of one of O(kube_clusters).
+        type: str
+        required: true
+      namespace:
+        description:
+          - Namespace of its pod.
+        type: str
+        required: true
+      pod:
+        description:
+          - Name of its pod. An empty name says that it has none, which gives an C(error).
+        type: str
+        required: true
+      container:
+        description:
+          - Container of the pod; its only or default one when omitted.
+        type: str
+        default: ""
+      variables:
+        description:
+          - Values for C({key}) in O(commands) and in the paths of O(http). C({member}), C({kube_cluster}), C({namespace}) and C({pod}) are there
+            already.
+        type: dict
+        default: {}
+  commands:
+    description:
+      - The commands, from a name of yours to the list of arguments. No shell is involved.
+      - C({key}) is replaced where the member has such a variable; other braces stay as they are.
+      - The commands of one member run one after the other, in this order.
+      - Commands may show up in error messages and in the audit log of the API server - no secrets here.
+    type: dict
+    default: {}
+  http:
+    description:
+      - HTTP GETs, from a name of yours to a dictionary of C(port), C(path) (default C(/)) and C(scheme) (V(http), the only one).
+      - They are sent after the commands of the member.
+    type: dict
+    default: {}
+  timeout:
+    description:
+      - Seconds for everything. A command that is cut off goes on in its container.
+    type: int
+    default: 60
+  read_only:
+    description:
+      - Promises that the commands change nothing. They then run in check mode too, and the module returns C(changed=false).
+    type: bool
+    default: false
+  fail:
+    description:
+      - Whether an error, an exit code other than 0 or an HTTP status from 400 on fails the module. What follows a failed command of the same
+        member is left out then, unless O(read_only=true).
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Ask every member for its version and its health
+  hostnet.multicluster.member_exec:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    members: "{{ members }}"
+    commands:
+      version: [sh, -c, 'echo "{member} runs $0"', "{version}"]
+    http:
+      health: {port: 18080, path: /health}
+    read_only: true
+    fail: false
+  register: health
+
+- name: Reload one member
+  hostnet.multicluster.member_exec:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    members: "{{ members[:1] }}"
+    commands:
+      reload: [touch, /tmp/reloaded]
+"""
+
+RETURN = r"""
+results:
+  description:
+    - The answers, by member and by name of the command or of the HTTP request.
+    - A command gives C(rc) (null where it did not run to its end), C(stdout), C(stderr) and C(error); an HTTP request C(status) (0 where no answer
+      came), C(body) and C(error). C(error) is empty where all went well.
+  returned: always
+  type: dict
+  sample:
+    east-0:
+      version: {rc: 0, stdout: "3.6.16\n", stderr: "", error: ""}
+      health: {status: 200, body: "ok", error: ""}
+skipped_members:
+  description: The members that would have been asked.
+  returned: in check mode
+  type: list
+  elements: str
+failures:
+  description: One line for each answer that failed the module.
+  returned: on failure
+  type: list
+  elements: str
+requests:
+  description: API requests sent, over all kube clusters.
+  returned: always
+  type: int
+  sample: 10
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Get, Member, ask_members, rendered
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import failures
+
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "members": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "member": {"type": "str", "required": True},
+            "kube_cluster": {"type": "str", "required": True},
+            "namespace": {"type": "str", "required": True},
+            "pod": {"type": "str", "required": True},
+            "container": {"type": "str", "default": ""},
+            "variables": {"type": "dict", "default": {}},
+        },
+    },
+    "commands": {"type": "dict", "default": {}},
+    "http": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 60},
+    "read_only": {"type": "bool", "default": False},
+    "fail": {"type": "bool", "default": True},
+}
+
+
+def problem(params: dict[str, Any]) -> str:
+    """What is wrong with the parameters, or `` when nothing is."""
+    names = [options["name"] for options in params["kube_clusters"]]
+    seen: set[str] = set()
+    for index, member in enumerate(params["members"]):
+        if member["kube_cluster"] not in names:
+            return f"members[{index}].kube_cluster is {member['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
+        if member["member"] in seen:
+            return f"members[{index}]: member {member['member']} is given twice; give it once"
+        seen.add(member["member"])
+    for name, argv in params["commands"].items():
+        if not isinstance(argv, list) or not argv or any(isinstance(argument, (dict, list)) or argument is None for argument in argv):
+            return f"commands.{name} must be a list of arguments, such as [etcdctl, member, list]"
+    for name, request in params["http"].items():
+        if name in params["commands"]:
+            return f"http.{name}: a command has this name too; give it another one"
+        if not isinstance(request, dict) or not str(request.get("port", "")).isdigit() or not 0 < int(request["port"]) < 65536:
+            return f"http.{name}.port must be a number from 1 to 65535"
+        unknown = sorted(set(request) - {"port", "path", "scheme"})
+        if unknown:
+            return f"http.{name}.{unknown[0]} is not known; use port, path and scheme"
+        if request.get("scheme", "http") != "http":
+            return f"http.{name}.scheme is {request['scheme']!r}; only http is supported"
+        if not str(request.get("path", "/")).startswith("/") or any(sign in str(request.get("path", "/")) for sign in " \r\n"):
+            return f"http.{name}.path must start with / and have no spaces"
+    if params["timeout"] < 1:
+        return f"timeout is {params['timeout']}; give at least 1 second"
+    return ""
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if client.KUBERNETES_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR)
+    params = module.params
+    wrong = problem(params)
+    if wrong:
+        module.fail_json(msg=wrong, results={}, requests=0)
+    commands = {name: [str(argument) for argument in argv] for name, argv in params["commands"].items()}
+    gets = {name: Get(int(request["port"]), str(request.get("path", "/"))) for name, request in params["http"].items()}
+    members = [Member(**member) for member in params["members"]]
+    changes = bool(commands) and bool(members) and not params["read_only"]
+    if module.check_mode and changes:
+        module.exit_json(changed=True, results={}, skipped_members=[member.member for member in members], requests=0)
+    try:
+        clusters = client.connect(params["kube_clusters"])
+    except client.KubeError as error:
+        module.fail_json(msg=str(error), results={}, requests=0)
+    stop = params["fail"] and not params["read_only"]
+    results = ask_members(clusters, members, commands, gets, params["timeout"], stop_at_failure=stop)
+    result: dict[str, Any] = {"changed": changes, "results": results, "requests": client.total_requests(clusters)}
+    if params["fail"]:
+        asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}
+        lines = failures(results, {member.member: member.kube_cluster for member in members}, asked)
+        if lines:
+            more = f" (and {len(lines) - 1} more failed: see failures)" if len(lines) > 1 else ""
+            module.fail_json(msg=lines[0] + more, failures=lines, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
