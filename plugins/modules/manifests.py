@@ -15,8 +15,8 @@ description:
     kube clusters side by side and with at most 8 connections to each API server.
   - Reads with one LIST for each kind, namespace and kube cluster, and sends one PATCH (server-side apply, field manager
     C(hostnet.multicluster)) for each object that differs. Where nothing differs, nothing is sent.
-  - Whether an object differs is seen from its annotation C(hostnet.multicluster/applied), the hash of the manifest applied last, and from the
-    values of all fields of the manifest.
+  - Whether an object differs is seen from its annotation C(hostnet.multicluster/applied), the hash of the manifest applied last, and from
+    the values of all fields of the manifest.
   - Nothing is written before every kube cluster has answered. Fields that other field managers hold are taken over.
   - A field with the value C(null) is taken as not given.
 extends_documentation_fragment:
@@ -54,7 +54,7 @@ options:
       files:
         description:
           - Only for a Secret - its keys whose data is read from files of the controller, as a dictionary from key to path.
-          - The data never shows in any output.
+          - The data never shows in any output. In check mode a file may be missing, because an earlier task of the play would have made it.
         type: dict
       create_only:
         description:
@@ -94,9 +94,10 @@ options:
   wait:
     description:
       - Whether to wait until what was applied is ready and what was deleted is gone (the object with that very UID).
-      - StatefulSets and DaemonSets are ready when all their pods are and the controller has seen the newest template. With the update strategy
-        C(OnDelete) pods of an older template count too. Deployments are ready when all their replicas are updated and available, Pods when
-        they are ready or have succeeded, Namespaces when they are active. Other kinds are ready at once.
+      - StatefulSets and DaemonSets are ready when all their pods are and the controller has seen the newest template. With the update
+        strategy C(OnDelete) pods of an older template count too.
+      - Deployments are ready when all their replicas are updated and available, Pods when they are ready or have succeeded, Namespaces when
+        they are active. Other kinds are ready at once.
       - An object, or the namespace of objects, that is still being deleted is waited for too before it is made anew. Without O(wait) that
         is an error.
       - All kube clusters and objects are waited for together, with one watch for each kind and namespace of a kube cluster.
@@ -195,7 +196,7 @@ objects:
       description: Its name.
       type: str
     action:
-      description: One of V(created), V(changed), V(unchanged), V(deleted), and V(kept) for an existing object with O(objects[].create_only).
+      description: V(created), V(changed), V(unchanged), V(deleted), or V(kept) for an existing object with O(objects[].create_only).
       type: str
   sample:
     - kube_cluster: east
@@ -221,6 +222,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.yaml import yaml_dump
+
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import apply, client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import diff, manifests
 
@@ -251,18 +253,24 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def read_files(entry: dict[str, Any], where: str) -> dict[str, bytes]:
-    """The content of one object's `files`. Raises ManifestError for a file that cannot be read."""
+def read_files(entry: dict[str, Any], where: str, planning: bool) -> dict[str, bytes]:
+    """The content of one object's `files`. Raises ManifestError for a file that cannot be read.
+
+    While only `planning` (check mode) a file may be missing: an earlier task of the same play would have made it.
+    """
     content = {}
     for key, path in (entry.get("files") or {}).items():
         try:
             content[str(key)] = Path(str(path)).expanduser().read_bytes()
         except OSError as error:
+            if planning and isinstance(error, FileNotFoundError):
+                content[str(key)] = b"(not made yet)"
+                continue
             raise manifests.ManifestError(f"{where}.files.{key}: {path} cannot be read on the controller: {error.strerror}") from error
     return content
 
 
-def load(params: dict[str, Any]) -> list[manifests.Manifest]:
+def load(params: dict[str, Any], planning: bool) -> list[manifests.Manifest]:
     """The manifests of the module's parameters. Raises ManifestError."""
     names = [options["name"] for options in params["kube_clusters"]]
     absent = params["state"] == "absent"
@@ -271,7 +279,9 @@ def load(params: dict[str, Any]) -> list[manifests.Manifest]:
     found = []
     for index, entry in enumerate(params["objects"]):
         where = f"objects[{index}]"
-        found.append(manifests.manifest_from(entry, where, names, {} if absent else read_files(entry, where), identity_only=absent))
+        found.append(
+            manifests.manifest_from(entry, where, names, {} if absent else read_files(entry, where, planning), identity_only=absent)
+        )
     manifests.check_unique(found)
     return found
 
@@ -306,7 +316,7 @@ def main() -> None:
     params = module.params
     clusters: dict[str, client.KubeCluster] = {}
     try:
-        wanted = load(params)
+        wanted = load(params, module.check_mode)
         clusters = client.connect(params["kube_clusters"])
         if params["state"] == "absent":
             outcome = apply.delete_manifests(clusters, wanted, params["wait"], params["wait_timeout"], module.check_mode)

@@ -65,8 +65,8 @@ options:
         default: ""
       variables:
         description:
-          - Values for C({key}) in O(commands) and in the paths of O(http). C({member}), C({kube_cluster}), C({namespace}) and C({pod}) are there
-            already.
+          - Values for C({key}) in O(commands) and in the paths of O(http). C({member}), C({kube_cluster}), C({namespace}) and C({pod}) are
+            there already.
         type: dict
         default: {}
   commands:
@@ -95,8 +95,8 @@ options:
     default: false
   fail:
     description:
-      - Whether an error, an exit code other than 0 or an HTTP status from 400 on fails the module. What follows a failed command of the same
-        member is left out then, unless O(read_only=true).
+      - Whether an error, an exit code other than 0 or an HTTP status from 400 on fails the module. What follows a failed command of the
+        same member is left out then, unless O(read_only=true).
     type: bool
     default: true
 """
@@ -126,8 +126,8 @@ RETURN = r"""
 results:
   description:
     - The answers, by member and by name of the command or of the HTTP request.
-    - A command gives C(rc) (null where it did not run to its end), C(stdout), C(stderr) and C(error); an HTTP request C(status) (0 where no answer
-      came), C(body) and C(error). C(error) is empty where all went well.
+    - A command gives C(rc) (null where it did not run to its end), C(stdout), C(stderr) and C(error); an HTTP request gives C(status) (0
+      where no answer came), C(body) and C(error). C(error) is empty where all went well.
   returned: always
   type: dict
   sample:

@@ -13,8 +13,8 @@ author:
 description:
   - Runs one POSIX shell script on every node listed, all at the same time, and returns exit code and output of each. No SSH is needed.
   - Each node gets one pod, pinned by node affinity, which tolerates everything, so that cordoned and tainted nodes are reached too.
-  - The pods of a kube cluster are awaited with one watch and deleted at the end, also after an error. What an earlier run that was killed left
-    behind is removed first.
+  - The pods of a kube cluster are awaited with one watch and deleted at the end, also after an error. What an earlier run that was
+    killed left behind is removed first.
   - The script runs as root, because it may have to make folders on the host that belong to another user, but without any capability
     that is not in O(capabilities), without a service account token and on a read-only root file system. The only folder it can write to is
     C(/host).
@@ -94,8 +94,8 @@ options:
     default: []
   name:
     description:
-      - First part of the pods' names, and the label C(hostnet.multicluster/run). Two runs with the same name in the same namespace disturb each
-        other.
+      - First part of the pods' names, and the label C(hostnet.multicluster/run). Two runs with the same name in the same namespace disturb
+        each other.
     type: str
     default: hostnet-run
   labels:
@@ -265,7 +265,9 @@ def exit_failures(results: list[dict[str, Any]]) -> list[str]:
     for result in results:
         if result["rc"] != 0:
             said = " / ".join((result["stderr"] or result["stdout"]).strip().splitlines()[-5:])
-            lines.append(f"kube cluster {result['kube_cluster']}: node {result['node']}: the script ended with exit code {result['rc']}: {said}")
+            lines.append(
+                f"kube cluster {result['kube_cluster']}: node {result['node']}: the script ended with exit code {result['rc']}: {said}"
+            )
     return lines
 
 

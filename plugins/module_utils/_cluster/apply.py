@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .._plan import manifests as plan
-from .._plan.diff import APPLIED_ANNOTATION
 from .._plan.manifests import Manifest, Step
 from .client import FIELD_MANAGER, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import BUILT_IN, EVENT, NAMESPACE, POD, Kind
@@ -62,17 +61,20 @@ def apply_manifests(
     prune_kinds = _prune_kinds(prune)
     runs = {name: _ClusterRun(cluster, [m for m in manifests if m.kube_cluster == name], dry_run) for name, cluster in clusters.items()}
     each_cluster(clusters, lambda cluster: runs[cluster.name].read(prune, prune_kinds))
-    each_cluster(clusters, lambda cluster: runs[cluster.name].apply(deadline if wait and not dry_run else None))
+    each_cluster(clusters, lambda cluster: runs[cluster.name].apply(deadline if wait else None))
     outcome = _gather(manifests, runs.values())
     if not outcome.failures:
         each_cluster(clusters, lambda cluster: runs[cluster.name].delete_surplus())
         if wait and not dry_run:
-            each_cluster(clusters, lambda cluster: runs[cluster.name].wait(deadline, wait_timeout))
+            each_cluster(clusters, lambda cluster: runs[cluster.name].wait_deleted(deadline, wait_timeout))
+            each_cluster(clusters, lambda cluster: runs[cluster.name].wait_ready(deadline, wait_timeout))
         outcome = _gather(manifests, runs.values())
     return outcome
 
 
-def delete_manifests(clusters: dict[str, KubeCluster], manifests: Sequence[Manifest], wait: bool, wait_timeout: float, dry_run: bool) -> Outcome:
+def delete_manifests(
+    clusters: dict[str, KubeCluster], manifests: Sequence[Manifest], wait: bool, wait_timeout: float, dry_run: bool
+) -> Outcome:
     """Delete all objects that the manifests name: workloads first, Namespaces last."""
     deadline = time.monotonic() + wait_timeout
     runs = {name: _ClusterRun(cluster, [m for m in manifests if m.kube_cluster == name], dry_run) for name, cluster in clusters.items()}
@@ -80,7 +82,7 @@ def delete_manifests(clusters: dict[str, KubeCluster], manifests: Sequence[Manif
     each_cluster(clusters, lambda cluster: runs[cluster.name].delete_all())
     outcome = _gather(manifests, runs.values())
     if wait and not dry_run and not outcome.failures:
-        each_cluster(clusters, lambda cluster: runs[cluster.name].wait(deadline, wait_timeout))
+        each_cluster(clusters, lambda cluster: runs[cluster.name].wait_deleted(deadline, wait_timeout))
         outcome = _gather(manifests, runs.values())
     return outcome
 
@@ -104,7 +106,9 @@ def _gather(manifests: Sequence[Manifest], runs: Iterable[_ClusterRun]) -> Outco
     for manifest in manifests:
         result = results.get(manifest.key)
         if result:
-            outcome.objects.append(_object(manifest.kube_cluster, manifest.api_version, manifest.kind, manifest.namespace, manifest.name, result[0]))
+            outcome.objects.append(
+                _object(manifest.kube_cluster, manifest.api_version, manifest.kind, manifest.namespace, manifest.name, result[0])
+            )
             if result[0] not in (plan.UNCHANGED, plan.KEPT):
                 outcome.diff.append({"title": f"{manifest.kube_cluster}: {manifest.title}", "before": result[1], "after": result[2]})
     for run in all_runs:
@@ -145,7 +149,9 @@ class _ClusterRun:
         for manifest in self.manifests:
             kind = self.cluster.kind(manifest.api_version, manifest.kind)
             if kind.namespaced and not manifest.namespace:
-                raise KubeError(self.cluster.name, manifest.title, "metadata.namespace is missing; give one, there is no default namespace here")
+                raise KubeError(
+                    self.cluster.name, manifest.title, "metadata.namespace is missing; give one, there is no default namespace here"
+                )
             groups.setdefault((kind, manifest.namespace if kind.namespaced else ""), []).append(manifest)
         prunable: dict[tuple[Kind, str], list[Json]] = {}
 
@@ -186,7 +192,10 @@ class _ClusterRun:
         entries = [
             entry
             for entry, found in groups.items()
-            if len(found) > 1 and plan.shared_selector(found) and entry[1] not in fresh and any(manifest.key not in self.live for manifest in found)
+            if len(found) > 1
+            and plan.shared_selector(found)
+            and entry[1] not in fresh
+            and any(manifest.key not in self.live for manifest in found)
         ]
         in_parallel(again, entries)
 
@@ -201,7 +210,11 @@ class _ClusterRun:
 
     def _new_namespaces(self) -> set[str]:
         """Namespaces among the manifests that do not exist yet, or are on their way out."""
-        return {manifest.name for manifest in self.manifests if manifest.kind == "Namespace" and (manifest.key not in self.live or self._terminating(manifest))}
+        return {
+            manifest.name
+            for manifest in self.manifests
+            if manifest.kind == "Namespace" and (manifest.key not in self.live or self._terminating(manifest))
+        }
 
     def _terminating(self, manifest: Manifest) -> bool:
         return bool(self.live.get(manifest.key, {}).get("metadata", {}).get("deletionTimestamp"))
@@ -220,7 +233,8 @@ class _ClusterRun:
     def _apply_one(self, manifest: Manifest, deadline: float | None, fresh: set[str]) -> None:
         live = self.live.get(manifest.key)
         if self._terminating(manifest):
-            live = self._until_gone(manifest, deadline)
+            self._until_gone(manifest, deadline)
+            live = None
         elif live is not None and manifest.namespace in fresh:
             live = None  # it goes with its namespace, which was waited for
         step = plan.decide(manifest, live, FIELD_MANAGER)
@@ -251,7 +265,7 @@ class _ClusterRun:
 
     def _explained(self, error: KubeError, manifest: Manifest) -> KubeError:
         if error.status == 403 and "because it is being terminated" in error.detail:
-            detail = f"namespace {manifest.namespace} is being deleted; wait until it is gone, or put the Namespace into objects and set wait: true"
+            detail = f"namespace {manifest.namespace} is being deleted; put it into objects and set wait: true to have it made anew"
         elif error.status == 404 and manifest.namespace and f'namespaces "{manifest.namespace}" not found' in error.detail:
             detail = f"namespace {manifest.namespace} does not exist; put it into objects"
         else:
@@ -260,9 +274,9 @@ class _ClusterRun:
 
     def _until_gone(self, manifest: Manifest, deadline: float | None) -> None:
         if deadline is None:
-            if self.dry_run:
-                return
-            raise KubeError(self.cluster.name, manifest.title, "it is being deleted; run again when it is gone, or set wait: true to wait for that")
+            raise KubeError(self.cluster.name, manifest.title, "it is being deleted; run again when it is gone, or set wait: true")
+        if self.dry_run:
+            return
         kind = self.cluster.kind(manifest.api_version, manifest.kind)
         uid = self.live[manifest.key]["metadata"]["uid"]
         if wait_gone(self.cluster, kind, manifest.namespace or None, {manifest.name: uid}, deadline):
@@ -324,25 +338,25 @@ class _ClusterRun:
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def wait(self, deadline: float, seconds: float) -> None:
-        """Wait for all objects of this kube cluster: those applied to be ready, those deleted to be gone."""
+    def wait_ready(self, deadline: float, seconds: float) -> None:
+        """Wait until everything that was applied is ready; what the last answer showed to be ready costs no request."""
         groups: dict[tuple[Kind, str], list[Manifest]] = {}
         for manifest in self.manifests:
             live = self.live.get(manifest.key)
-            # What the last answer already showed to be ready costs no request.
-            if self.results.get(manifest.key, ("",))[0] != plan.DELETED and live is not None and not self._gone_wanted(manifest) and plan.not_ready(live):
+            if live is not None and plan.not_ready(live):
                 kind = self.cluster.kind(manifest.api_version, manifest.kind)
                 groups.setdefault((kind, manifest.namespace if kind.namespaced else ""), []).append(manifest)
-        tasks: list[Callable[[], None]] = [lambda entry=entry: self._wait_ready(*entry, groups[entry], deadline, seconds) for entry in groups]  # type: ignore[misc]
-        tasks += [lambda entry=entry: self._wait_gone(*entry, self.deleted[entry], deadline, seconds) for entry in self.deleted]  # type: ignore[misc]
-        self._each(lambda task: task(), tasks)
+        self._each(lambda entry: self._wait_ready(entry[0], entry[1], groups[entry], deadline, seconds), list(groups))
 
-    def _gone_wanted(self, manifest: Manifest) -> bool:
-        return any(manifest.name in names and kind.name == manifest.kind for (kind, _namespace), names in self.deleted.items())
+    def wait_deleted(self, deadline: float, seconds: float) -> None:
+        """Wait until everything that was deleted is gone."""
+        self._each(lambda entry: self._wait_gone(entry[0], entry[1], self.deleted[entry], deadline, seconds), list(self.deleted))
 
     def _wait_ready(self, kind: Kind, namespace: str, manifests: list[Manifest], deadline: float, seconds: float) -> None:
         names = {manifest.name: manifest for manifest in manifests}
-        pending = wait_until(self.cluster, kind, namespace or None, names, lambda _name, item: not plan.not_ready(_as(kind, item)), deadline)
+        pending = wait_until(
+            self.cluster, kind, namespace or None, names, lambda _name, item: not plan.not_ready(_as(kind, item)), deadline
+        )
         if not pending:
             return
         pods = [] if kind == POD or not namespace else self.cluster.list(POD, namespace)[0]
@@ -389,7 +403,10 @@ def last_warning(cluster: KubeCluster, pod: Json) -> str:
         return ""  # this only explains another error, which must not be lost
     if not events:
         return ""
-    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", "")))
+    newest = max(
+        events,
+        key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", "")),
+    )
     return f"{newest.get('reason', '')}: {newest.get('message', '')}"[:_MESSAGE_LENGTH]
 
 
@@ -402,9 +419,10 @@ def _still_there(live: Json | None, when: str) -> str:
     metadata = (live or {}).get("metadata", {})
     finalizers = ", ".join(metadata.get("finalizers", ()))
     conditions = (live or {}).get("status", {}).get("conditions", ())
-    blocked = "; ".join(str(condition.get("message", "")) for condition in conditions if condition.get("status") == "True" and "Remaining" in condition.get("type", ""))
+    blocked = "; ".join(
+        str(condition.get("message", ""))
+        for condition in conditions
+        if condition.get("status") == "True" and "Remaining" in condition.get("type", "")
+    )
     reasons = "; ".join(filter(None, (f"finalizers {finalizers}" if finalizers else "", blocked)))
     return f"it is being deleted and was not gone {when}" + (f" ({reasons})" if reasons else "")
-
-
-__all__ = ["APPLIED_ANNOTATION", "Outcome", "Prune", "apply_manifests", "delete_manifests", "last_warning"]

@@ -21,10 +21,9 @@ from urllib.parse import urlencode, urlsplit
 from .._plan import exec as plan
 from .client import CONNECT_TIMEOUT_SECONDS, POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
 
-try:
+# It is a dependency of the kubernetes package, whose absence the modules report.
+with contextlib.suppress(ImportError):
     import websocket
-except ImportError:  # it is a dependency of the kubernetes package, whose absence is reported by the modules
-    websocket = None
 
 Json = dict[str, Any]
 
@@ -148,7 +147,9 @@ def run_command(cluster: KubeCluster, namespace: str, pod: str, container: str, 
                 output[message[0]] += message[1:]
                 size += len(message)
                 if size > OUTPUT_LIMIT_BYTES:
-                    raise KubeError(cluster.name, what, f"the command wrote more than {OUTPUT_LIMIT_BYTES >> 20} MiB; let it write less", 413)
+                    raise KubeError(
+                        cluster.name, what, f"the command wrote more than {OUTPUT_LIMIT_BYTES >> 20} MiB; let it write less", 413
+                    )
     texts = {channel: bytes(data).decode("utf-8", "replace") for channel, data in output.items()}
     code, error = plan.parse_status(texts[_ERROR])
     return {"rc": code, "stdout": texts[_STDOUT], "stderr": texts[_STDERR], "error": error}
@@ -165,7 +166,9 @@ def http_get(cluster: KubeCluster, namespace: str, pod: str, port: int, path: st
     refused = bytearray()
     # Each channel opens with the port's number, which says nothing new.
     opened: set[int] = set()
-    with _connection(cluster, namespace, pod, "portforward", [("ports", str(port))], what, deadline, send=bytes([_DATA_CHANNEL]) + request.encode()) as receive:
+    with _connection(
+        cluster, namespace, pod, "portforward", [("ports", str(port))], what, deadline, send=bytes([_DATA_CHANNEL]) + request.encode()
+    ) as receive:
         answer = None
         ended = False
         while answer is None and not ended:
@@ -257,7 +260,11 @@ def _connect(cluster: KubeCluster, path: str, query: Sequence[tuple[str, str]], 
     url = f"{scheme}://{host.netloc}{host.path.rstrip('/')}{path}?{urlencode(query)}"
     headers = [f"{name}: {value}" for name, value in cluster.api.default_headers.items() if name.lower() != "user-agent"]
     # This also runs the credential plugin again where its token has expired.
-    headers += [f"{setting['key']}: {setting['value']}" for setting in configuration.auth_settings().values() if setting["in"] == "header" and setting["value"]]
+    headers += [
+        f"{setting['key']}: {setting['value']}"
+        for setting in configuration.auth_settings().values()
+        if setting["in"] == "header" and setting["value"]
+    ]
     options: Json = {"header": headers, "subprotocols": [_PROTOCOL], "timeout": timeout, "suppress_origin": True}
     if configuration.proxy:
         proxy = urlsplit(configuration.proxy)
@@ -269,7 +276,7 @@ def _connect(cluster: KubeCluster, path: str, query: Sequence[tuple[str, str]], 
     tls = {"context": _tls(configuration)} if scheme == "wss" else {}
     if configuration.tls_server_name:
         tls["server_hostname"] = configuration.tls_server_name
-    connection = websocket.WebSocket(sslopt=tls, enable_multithread=False)
+    connection: Any = websocket.WebSocket(sslopt=tls, enable_multithread=False)
     connection.connect(url, **options)
     return connection
 

@@ -75,7 +75,9 @@ def _remove_leftovers(cluster: KubeCluster, script: Script, deadline: float) -> 
     uids = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
     still = wait_gone(cluster, POD, script.namespace, uids, deadline)
     if still:
-        raise KubeError(cluster.name, f"Pod {script.namespace}/{next(iter(still))}", "an earlier run left it, and it does not go away; delete it")
+        raise KubeError(
+            cluster.name, f"Pod {script.namespace}/{next(iter(still))}", "an earlier run left it, and it does not go away; delete it"
+        )
 
 
 def _run(cluster: KubeCluster, targets: Sequence[Target], script: Script, deadline: float) -> dict[str, Json | str]:
@@ -104,7 +106,9 @@ def _run(cluster: KubeCluster, targets: Sequence[Target], script: Script, deadli
         if nodes:
             wait_until(cluster, POD, script.namespace, nodes, settled, deadline, f"{plan.RUN_ID_LABEL}={run_id}")
         names = sorted(nodes)
-        results.update(zip((nodes[name] for name in names), in_parallel(lambda name: _result(cluster, last[name], script), names), strict=True))
+        results.update(
+            zip((nodes[name] for name in names), in_parallel(lambda name: _result(cluster, last[name], script), names), strict=True)
+        )
     finally:
         # The watch was on these very pods: the first list of the next run finds any that could not be deleted.
         in_parallel(lambda pod: _delete(cluster, last.get(pod["metadata"]["name"]) or pod, quiet=True), list(created.values()))

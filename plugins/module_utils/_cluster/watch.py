@@ -58,7 +58,9 @@ def wait_until(
             time.sleep(rest)
 
 
-def _events(cluster: KubeCluster, kind: Kind, deadline: float, namespace: str | None, label: str | None, field: str | None, version: str) -> Any:
+def _events(
+    cluster: KubeCluster, kind: Kind, deadline: float, namespace: str | None, label: str | None, field: str | None, version: str
+) -> Any:
     return cluster.watch(kind, deadline, namespace, label_selector=label, field_selector=field, resource_version=version)
 
 
@@ -67,4 +69,6 @@ def wait_gone(cluster: KubeCluster, kind: Kind, namespace: str | None, uids: dic
 
     Returns those that are still there at the deadline.
     """
-    return wait_until(cluster, kind, namespace, uids, lambda name, item: item is None or item["metadata"].get("uid") != uids[name], deadline)
+    return wait_until(
+        cluster, kind, namespace, uids, lambda name, item: item is None or item["metadata"].get("uid") != uids[name], deadline
+    )

@@ -188,7 +188,7 @@ def _same_scalar(desired: Any, live: Any, path: tuple[str, ...]) -> bool:
         return desired is live
     if desired == live:
         return True
-    if len(path) >= 2 and path[-2] in _QUANTITY_MAPS or path and path[-1] in _QUANTITY_FIELDS:
+    if (len(path) >= 2 and path[-2] in _QUANTITY_MAPS) or (path and path[-1] in _QUANTITY_FIELDS):
         first, second = quantity(desired), quantity(live)
         return first is not None and first == second
     return False
@@ -234,7 +234,7 @@ def _dropped(owned: Mapping[str, Any], desired: Any, live: Any) -> Any:
     if isinstance(live, list):
         items: list[Any] = []
         for key, value in inner.items():
-            identity = json.loads(key[2:]) if key[:2] in ("k:", "v:") else None
+            identity: Any = json.loads(key[2:]) if key[:2] in ("k:", "v:") else None
             if key.startswith("v:"):
                 if identity in live and not (isinstance(desired, list) and identity in desired):
                     items.append(identity)

@@ -83,7 +83,9 @@ def http_answer(data: bytes, ended: bool) -> tuple[int, bytes] | None:
         raise ValueError(f"not an HTTP answer ({type(error).__name__}): {data[:80]!r}") from error
 
 
-def failures(results: Mapping[str, Mapping[str, Json]], kube_clusters: Mapping[str, str], commands: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
+def failures(
+    results: Mapping[str, Mapping[str, Json]], kube_clusters: Mapping[str, str], commands: Mapping[str, Mapping[str, list[str]]]
+) -> list[str]:
     """A line for each answer that is an error or an exit code other than 0.
 
     `kube_clusters` maps members to kube clusters, `commands` members to their rendered commands.
@@ -92,7 +94,9 @@ def failures(results: Mapping[str, Mapping[str, Json]], kube_clusters: Mapping[s
     for member, answers in results.items():
         for name, answer in answers.items():
             argv = commands.get(member, {}).get(name)
-            what = f"kube cluster {kube_clusters[member]}: member {member}: " + (f"command {name} {argv}" if argv is not None else f"GET {name}")
+            what = f"kube cluster {kube_clusters[member]}: member {member}: " + (
+                f"command {name} {argv}" if argv is not None else f"GET {name}"
+            )
             if answer["error"]:
                 lines.append(f"{what}: {answer['error']}")
             elif answer.get("rc"):

@@ -97,7 +97,11 @@ def manifest_from(
     metadata = definition.get("metadata")
     if not isinstance(metadata, dict):
         raise ManifestError(f"{where}.definition.metadata is missing; give at least metadata.name")
-    for field, holder, name in (("apiVersion", definition, "apiVersion"), ("kind", definition, "kind"), ("metadata.name", metadata, "name")):
+    for field, holder, name in (
+        ("apiVersion", definition, "apiVersion"),
+        ("kind", definition, "kind"),
+        ("metadata.name", metadata, "name"),
+    ):
         if not isinstance(holder.get(name), str) or not holder[name]:
             raise ManifestError(f"{where}.definition.{field} is missing; every object needs apiVersion, kind and metadata.name")
     kube_cluster = str(entry.get("kube_cluster", ""))
@@ -139,7 +143,8 @@ def check_unique(manifests: Sequence[Manifest]) -> None:
     for index, manifest in enumerate(manifests):
         if manifest.key in seen:
             raise ManifestError(
-                f"objects[{index}] and objects[{seen[manifest.key]}] are the same object, {manifest.title} in kube cluster {manifest.kube_cluster}; give it once"
+                f"objects[{index}] and objects[{seen[manifest.key]}] are the same object, "
+                f"{manifest.title} in kube cluster {manifest.kube_cluster}; give it once"
             )
         seen[manifest.key] = index
 
@@ -234,13 +239,19 @@ def not_ready(live: Json | None) -> str:
             return f"{updated} of {wanted} pods updated"
         return ""
     if kind == "Deployment":
-        wanted, updated, available = int(spec.get("replicas", 1)), int(status.get("updatedReplicas", 0)), int(status.get("availableReplicas", 0))
+        wanted, updated, available = (
+            int(spec.get("replicas", 1)),
+            int(status.get("updatedReplicas", 0)),
+            int(status.get("availableReplicas", 0)),
+        )
         if updated < wanted or available < wanted or int(status.get("replicas", 0)) > updated:
             return f"{available} of {wanted} pods available, {updated} updated"
         return ""
     if kind == "Pod":
         phase = status.get("phase", "Pending")
-        ready_now = any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in status.get("conditions", ()))
+        ready_now = any(
+            condition.get("type") == "Ready" and condition.get("status") == "True" for condition in status.get("conditions", ())
+        )
         return "" if ready_now or phase == "Succeeded" else f"phase {phase}, not ready"
     if kind == "Namespace":
         phase = status.get("phase", "")
@@ -277,11 +288,15 @@ def pod_trouble(pod: Mapping[str, Any]) -> str:
         if waiting:
             found.append(": ".join(filter(None, (waiting.get("reason", "waiting"), waiting.get("message", "")))))
         elif ended and ended.get("exitCode"):
-            found.append(": ".join(filter(None, (f"{ended.get('reason', 'Error')} (exit code {ended['exitCode']})", ended.get("message", "")))))
+            found.append(
+                ": ".join(filter(None, (f"{ended.get('reason', 'Error')} (exit code {ended['exitCode']})", ended.get("message", ""))))
+            )
         elif not container.get("ready"):
             found.append(f"container {container.get('name')} is running and not ready")
     if not found:
-        found.append(": ".join(filter(None, (status.get("reason", ""), status.get("message", "")))) or f"phase {status.get('phase', 'unknown')}")
+        found.append(
+            ": ".join(filter(None, (status.get("reason", ""), status.get("message", "")))) or f"phase {status.get('phase', 'unknown')}"
+        )
     return "; ".join(found)
 
 

@@ -126,7 +126,9 @@ def may_run(pod: Mapping[str, Any]) -> bool:
     """True where the script runs, or could be running by now as far as this status tells."""
     status = pod.get("status", {})
     states = status.get("containerStatuses", ())
-    return status.get("phase") not in ("Succeeded", "Failed") and (not states or any("running" in container.get("state", {}) for container in states))
+    return status.get("phase") not in ("Succeeded", "Failed") and (
+        not states or any("running" in container.get("state", {}) for container in states)
+    )
 
 
 def stderr(pod: Mapping[str, Any]) -> str:
