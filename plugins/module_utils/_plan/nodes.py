@@ -122,7 +122,6 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "kubelet_version": info.get("kubeletVersion", ""),
         "created": metadata.get("creationTimestamp") or "",
         "selected": selected,
-        "selected": True,
     }
 
 
