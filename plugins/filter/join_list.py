@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import join
 
 

@@ -26,7 +26,7 @@ OLDEST = (21, 1)
 _PRERELEASES = {"alpha": -3, "beta": -2, "rc": -1}
 _VERSION = re.compile(
     r"v?(?P<year>[0-9]{1,3})\.(?P<minor>[0-9]{1,3})(?:\.(?P<patch>[0-9]{1,4}))?"
-    r"(?:-(?P<word>[A-Za-z]+)\.?(?P<number>[0-9]+)?)?(?:-(?P<commits>[0-9]+)-g[0-9a-f]+)?(?P<rest>[-+.][-+.A-Za-z0-9]*)?"
+    r"(?:-(?P<word>[A-Za-z]+)\.?(?P<number>[0-9]+)?)?(?:-(?P<commits>[0-9]+)-g[0-9a-f]+)?(?:[-+][-+.A-Za-z0-9]*)?"
 )
 _CLUSTER_ID = re.compile(r'"cluster-id": "?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b', re.IGNORECASE)
 # The gRPC interceptor of a node without a cluster, and /health?ready=1 of the same node (docs/cockroachdb.md).

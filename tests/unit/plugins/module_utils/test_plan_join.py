@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from ansible_collections.hostnet.multicluster.plugins.filter.join_list import FilterModule
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.join import (
     JoinError,
@@ -21,8 +24,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.join im
     render,
     violations,
 )
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 Member = dict[str, Any]
 

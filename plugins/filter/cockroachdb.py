@@ -1,0 +1,41 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the role system_cockroachdb; each is documented in its own file beside this one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb
+
+
+def _errors_of_input(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that a user's input can cause end as one line, not as a traceback."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            raise AnsibleFilterError(f"{name}: {error}") from error
+
+    return called
+
+
+class FilterModule:
+    """Filters of the role system_cockroachdb."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        functions: dict[str, Callable[..., Any]] = {
+            "cockroachdb_spec": cockroachdb.complete_spec,
+            "cockroachdb_inspection": cockroachdb.inspection,
+            "cockroachdb_init_member": cockroachdb.init_member,
+            "cockroachdb_init_outcome": cockroachdb.init_outcome,
+            "cockroachdb_stop_problems": cockroachdb.stop_problems,
+        }
+        return {name: _errors_of_input(name, function) for name, function in functions.items()}

@@ -1,0 +1,699 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""CockroachDB without its image: versions, command lines as a shell runs them, rendered pods, and outputs as the command prints them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2.nativetypes import NativeEnvironment
+
+from ansible_collections.hostnet.multicluster.plugins.filter.cockroachdb import FilterModule
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import join, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.cockroachdb import (
+    CockroachError,
+    Version,
+    complete_spec,
+    drain_flags,
+    image_version,
+    init_member,
+    init_outcome,
+    inspection,
+    is_blank,
+    parse_build_tag,
+    parse_cluster_id,
+    parse_node_id,
+    parse_status,
+    parse_version,
+    same_address,
+    shorten,
+    stop_problems,
+    version_flags,
+)
+from support.collection import CHECKOUT
+
+ROLE = CHECKOUT / "roles" / "system_cockroachdb"
+CLUSTER = "6ce8e7e4-2b8f-4d8a-9d3c-8f0f5a7b1c2d"
+OTHER = "0f0f5a7b-2b8f-4d8a-9d3c-6ce8e7e41c2d"
+TABLE = ("v21.1.0-alpha.3", "v21.1.21", "v21.2.17", "v22.2.19", "v23.2.28", "v24.3.25", "v25.4.4", "v26.2.5")
+
+
+def filled(value: Any, variables: dict[str, Any]) -> Any:
+    """A role's YAML with its Jinja expressions evaluated."""
+    if isinstance(value, str):
+        return NativeEnvironment().from_string(value).render(variables) if "{{" in value else value
+    if isinstance(value, dict):
+        return {key: filled(item, variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, variables) for item in value]
+    return value
+
+
+@pytest.fixture(scope="module", name="role")
+def role_fixture() -> dict[str, Any]:
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    plain = {key: value for key, value in defaults.items() if key != "system_cockroachdb_spec"}
+    plain["system_cockroachdb_spec"] = filled(defaults["system_cockroachdb_spec"], plain)
+    for key, value in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items():
+        plain[key] = filled(value, plain)
+    return plain
+
+
+# Versions
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("v26.2.5", Version(26, 2, 5)),
+        ("23.2", Version(23, 2)),
+        ("v21.1.0-alpha.3", Version(21, 1, 0, -3, 3)),
+        ("v21.1.0-beta.1", Version(21, 1, 0, -2, 1)),
+        ("v24.3.0-rc.2", Version(24, 3, 0, -1, 2)),
+        ("v21.1.0-alpha.3-2210-g0a1b2c3d4e", Version(21, 1, 0, -3, 3, 2210)),
+        ("v23.1.11-77-g0a1b2c3-dirty", Version(23, 1, 11, 0, 0, 77)),
+        ("v24.1.0-cloudonly.1", Version(24, 1)),
+        ("v25.2.0-alpha.00000000-dev-0a1b2c3", Version(25, 2, 0, -3)),
+        ("v23.2.4-fips", Version(23, 2, 4)),
+    ],
+)
+def test_versions_are_read(text: str, version: Version) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize("text", ["", "latest", "v26", "sha256:0a1b", "26.2.5.1.2", "x26.2.5", "v26.2.5_1"])
+def test_what_is_no_version_is_refused(text: str) -> None:
+    with pytest.raises(CockroachError, match="is not a version of CockroachDB"):
+        parse_version(text)
+
+
+def test_versions_are_sorted_as_they_were_released() -> None:
+    released = [
+        "v21.1.0-alpha.3",
+        "v21.1.0-alpha.3-5-gabc",
+        "v21.1.0-beta.1",
+        "v21.1.0-rc.1",
+        "v21.1.0",
+        "v21.1.0-2-gabc",
+        "v21.1.1",
+        "v21.2.0-rc.1",
+    ]
+    released += ["v21.2.0", "v22.1.10", "v25.4.0", "v26.2.5"]
+    assert sorted(released[::-1], key=parse_version) == released
+
+
+numbers = st.integers(0, 99)
+
+
+@given(numbers, numbers, numbers, st.sampled_from(["", "alpha", "beta", "rc"]), numbers, numbers, st.booleans())
+def test_any_version_that_is_written_is_read_back(year: int, minor: int, patch: int, word: str, number: int, commits: int, v: bool) -> None:
+    text = f"{'v' * v}{year}.{minor}.{patch}" + (f"-{word}.{number}" if word else "") + (f"-{commits}-g0a1b2c3" if commits else "")
+    found = parse_version(text)
+    assert (found.series, found.patch, found.commits) == ((year, minor), patch, commits)
+    assert (found < Version(year, minor, patch)) == bool(word)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(CockroachError):
+        assert parse_version(text).year < 1000
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "expected"),
+    [
+        ("docker.io/cockroachdb/cockroach:v26.2.5", "", Version(26, 2, 5)),
+        ("cockroach:v21.1.0-alpha.3", "", Version(21, 1, 0, -3, 3)),
+        ("mirror.example:5000/db/cockroach:v24.3.1@sha256:0a1b", "", Version(24, 3, 1)),
+        ("cockroachdb/cockroach:latest-v25.2", "", Version(25, 2)),
+        ("cockroachdb/cockroach@sha256:0a1b", "v23.2.1", Version(23, 2, 1)),
+        ("cockroachdb/cockroach:v26.2.5", "v21.2.3", Version(21, 2, 3)),
+        ("cockroachdb/cockroach:v27.1.0", "", Version(27, 1)),
+    ],
+)
+def test_the_version_of_an_image(image: str, version: str, expected: Version) -> None:
+    assert image_version(image, version) == expected
+
+
+@pytest.mark.parametrize("image", ["cockroach", "mirror.example:5000/cockroach", "cockroach:latest", "cockroach@sha256:0a1b"])
+def test_an_image_without_a_version_asks_for_one(image: str) -> None:
+    with pytest.raises(CockroachError, match="set system_cockroachdb_version"):
+        image_version(image)
+
+
+def test_versions_before_the_oldest_are_refused() -> None:
+    with pytest.raises(CockroachError, match=r"v20\.2 is not supported: v21\.1 is the oldest"):
+        image_version("cockroach:v20.2.19")
+
+
+@pytest.mark.parametrize("text", TABLE)
+def test_flags_of_each_version(text: str) -> None:
+    version = parse_version(text)
+    flags, env = version_flags(version)
+    assert flags == (["--logtostderr=INFO"] if text == "v21.1.0-alpha.3" else ["--log=sinks: {stderr: {filter: INFO}}"])
+    assert env == ({"COCKROACH_SKIP_KEY_PERMISSION_CHECK": "true"} if text.startswith("v21.1") else {})
+    assert drain_flags(version) == ([] if text.startswith("v21.") else ["--self"])
+    assert yaml.safe_load("{stderr: {filter: INFO}}") == {"stderr": {"filter": "INFO"}}
+
+
+# The pod, as the plan renders it
+
+
+HOSTNET: dict[str, Any] = {
+    "name": "ledger",
+    "system": "cockroachdb",
+    "namespace": "ledger",
+    "data_root": "/var/lib/hostnet",
+    "pki_dir": "/pki",
+    "kube_clusters": [{"name": "east"}],
+    "tolerations": [],
+    "resources": {},
+}
+
+
+def binding(ordinal: int, address: str) -> dict[str, Any]:
+    return {
+        "member": f"east-{ordinal}",
+        "kube_cluster": "east",
+        "ordinal": ordinal,
+        "node": f"vm-{ordinal}",
+        "process": f"east-{ordinal}",
+        "address": address,
+        "region": "eu",
+        "zone": f"eu-{ordinal}",
+        "admission": "a1",
+    }
+
+
+def rendered(
+    role: dict[str, Any], version: str, mode: str, addresses: list[str], locality: str = "region={region},zone={zone}"
+) -> list[dict[str, Any]]:
+    image = f"docker.io/cockroachdb/cockroach:{version}"
+    spec = complete_spec(role["system_cockroachdb_spec"], image, locality=locality, extra_args=["--max-offset=250ms"])
+    bindings = [binding(number, address) for number, address in enumerate(addresses)]
+    certificates = [
+        {"name": name, "file": wish["file"], "certificate": "c", "private_key": "k", "serial": "1", "not_after": "x"}
+        for wish in spec["certificates"]
+        for name in {placement.certificate_folder(wish, one) for one in bindings}
+    ]
+    objects = placement.render_objects(
+        {**HOSTNET, "placement": mode, "image": image},
+        spec,
+        {"token": "10-5f0c9a71", "ca_fingerprint": "ff"},
+        bindings,
+        addresses[:2],
+        "new",
+        certificates,
+    )
+    return [one["definition"] for one in objects]
+
+
+def container_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    workload = next(one for one in objects if one["kind"] in ("StatefulSet", "DaemonSet"))
+    found: dict[str, Any] = workload["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def environment(objects: list[dict[str, Any]], node: str, address: str) -> dict[str, str]:
+    """What Kubernetes makes of the container's env: literals, fields, keys of ConfigMaps, and $(NAME) of what came before."""
+    maps = {one["metadata"]["name"]: one["data"] for one in objects if one["kind"] == "ConfigMap"}
+    fields = {"status.hostIP": address, "spec.nodeName": node}
+    env: dict[str, str] = {}
+    for entry in container_of(objects)["env"]:
+        source = entry.get("valueFrom", {})
+        if "fieldRef" in source:
+            env[entry["name"]] = fields[source["fieldRef"]["fieldPath"]]
+        elif source:
+            env[entry["name"]] = maps[source["configMapKeyRef"]["name"]][source["configMapKeyRef"]["key"]]
+        else:
+            env[entry["name"]] = expanded(entry["value"], env)
+    return env
+
+
+def expanded(text: str, env: dict[str, str]) -> str:
+    return re.sub(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", lambda match: env.get(match[1], match[0]), text)
+
+
+@pytest.mark.parametrize("mode", ["node_name", "daemonset"])
+@pytest.mark.parametrize("version", TABLE)
+def test_the_command_line_that_starts_in_the_container(role: dict[str, Any], tmp_path: Path, version: str, mode: str) -> None:
+    objects = rendered(role, version, mode, ["10.0.0.1", "10.0.0.12", "10.0.0.3"])
+    container = container_of(objects)
+    env = environment(objects, "vm-0", "10.0.0.1")
+    argv = [expanded(word, env) for word in container["command"] + container["args"]]
+    certs = "/etc/hostnet/certs" + ("/vm-0" if mode == "daemonset" else "")
+    assert argv[:2] == ["/bin/sh", "-ec"]
+    assert argv[3] == f"{certs}/locality"
+    argv[3] = str(tmp_path / "locality")
+    (tmp_path / "locality").write_text("region=eu,zone=eu-0")
+    started = run_with_fake(argv, tmp_path, env)
+    expected = [
+        "start",
+        f"--certs-dir={certs}",
+        "--listen-addr=:26257",
+        "--advertise-addr=10.0.0.1:26257",
+        "--http-addr=:8080",
+        "--join=10.0.0.1:26257,10.0.0.12:26257",
+        "--cluster-name=hostnet-10-5f0c9a71",
+        "--store=path=/var/lib/hostnet/store",
+        "--cache=25%",
+        "--max-sql-memory=25%",
+        "--logtostderr=INFO" if "alpha" in version else "--log=sinks: {stderr: {filter: INFO}}",
+        "--max-offset=250ms",
+        "--locality=region=eu,zone=eu-0",
+    ]
+    assert started == expected
+    assert ("COCKROACH_SKIP_KEY_PERMISSION_CHECK" in env) == version.startswith("v21.1")
+    # What pkg/base allows as the name of a cluster.
+    assert re.fullmatch(r"[a-zA-Z](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?", env["HOSTNET_CLUSTER_NAME"])
+    assert container["readinessProbe"]["httpGet"] == {"path": "/health?ready=1", "port": 8080, "scheme": "HTTPS"}
+    assert "livenessProbe" not in container
+
+
+def test_every_member_gets_its_own_locality_and_its_certificates(role: dict[str, Any]) -> None:
+    secret = next(one for one in rendered(role, "v26.2.5", "daemonset", ["10.0.0.1", "10.0.0.2"]) if one["kind"] == "Secret")
+    assert set(secret["data"]) == {"vm-0.locality", "vm-1.locality"}
+    items = next(
+        volume["secret"]["items"]
+        for one in rendered(role, "v26.2.5", "daemonset", ["10.0.0.1", "10.0.0.2"])
+        if one["kind"] == "DaemonSet"
+        for volume in one["spec"]["template"]["spec"]["volumes"]
+        if "secret" in volume
+    )
+    names = {"ca.crt", "node.crt", "node.key", "client.root.crt", "client.root.key", "locality"}
+    assert {item["path"] for item in items} == {f"{node}/{name}" for node in ("vm-0", "vm-1") for name in names}
+
+
+def test_ipv6_has_brackets_where_a_port_follows(role: dict[str, Any]) -> None:
+    objects = rendered(role, "v26.2.5", "node_name", ["fd00::1", "fd00::2", "fd00::3"])
+    env = environment(objects, "vm-0", "fd00::1")
+    args = [expanded(word, env) for word in container_of(objects)["args"]]
+    assert "--advertise-addr=[fd00::1]:26257" in args
+    assert "--join=[fd00::1]:26257,[fd00::2]:26257" in args
+
+
+def test_without_a_locality_nothing_wraps_the_command(role: dict[str, Any]) -> None:
+    container = container_of(rendered(role, "v26.2.5", "node_name", ["10.0.0.1", "10.0.0.2"], locality=""))
+    assert container["command"] == ["/cockroach/cockroach"]
+    assert container["args"][0] == "start"
+
+
+def test_a_node_without_the_label_that_the_locality_needs_is_named(role: dict[str, Any]) -> None:
+    spec = complete_spec(role["system_cockroachdb_spec"], "x:v26.2.5", locality="zone={zone}")
+    with pytest.raises(join.JoinError, match="member east-0 has no 'zone'"):
+        join.render([{**binding(0, "10.0.0.1"), "zone": ""}], spec["member_files"]["locality"], "", {})
+
+
+# Scripts, as a shell runs them
+
+
+def run_with_fake(argv: list[str], folder: Path, env: dict[str, str] | None = None, code: int = 0) -> list[str]:
+    """Runs argv with a program in place of /cockroach/cockroach that writes its arguments down; returns them."""
+    fake = folder / "cockroach"
+    fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >"{folder}/arguments"\nexit {code}\n')
+    fake.chmod(0o755)
+    (folder / "arguments").unlink(missing_ok=True)
+    argv = [word.replace("/cockroach/cockroach", str(fake)) for word in argv]
+    result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **(env or {})}, check=False, capture_output=True, text=True, timeout=30)
+    assert result.returncode == code, result.stderr
+    return (folder / "arguments").read_text().splitlines()
+
+
+def filled_in(words: list[str], host: str = "10.0.0.1") -> list[str]:
+    return [word.replace("{certs}", "/etc/hostnet/certs/vm-0").replace("{host}", host) for word in words]
+
+
+@pytest.mark.parametrize("text", ["region=eu,zone=eu-1", "region=eu,zone=eu-1\n"])
+def test_the_locality_is_read_with_and_without_a_newline(role: dict[str, Any], tmp_path: Path, text: str) -> None:
+    (tmp_path / "locality").write_text(text)
+    spec = complete_spec(role["system_cockroachdb_spec"], "x:v26.2.5", locality="zone={zone}")
+    argv = [*spec["command"], spec["args"][0], str(tmp_path / "locality"), "start", "--flag=a b"]
+    assert run_with_fake(argv, tmp_path) == ["start", "--flag=a b", "--locality=region=eu,zone=eu-1"]
+
+
+def test_no_start_without_the_locality_file(role: dict[str, Any], tmp_path: Path) -> None:
+    spec = complete_spec(role["system_cockroachdb_spec"], "x:v26.2.5", locality="zone={zone}")
+    argv = [*spec["command"], spec["args"][0], str(tmp_path / "missing"), "start"]
+    assert subprocess.run(argv, check=False, capture_output=True, timeout=30).returncode != 0
+
+
+def test_commands_of_the_inspection(role: dict[str, Any], tmp_path: Path) -> None:
+    env = {"HOSTNET_CLUSTER_NAME": "hostnet-x"}
+    commands = role["system_cockroachdb_inspect"]
+    flags = ["--certs-dir=/etc/hostnet/certs/vm-0", "--host=[fd00::1]:26257"]
+
+    def run(name: str) -> list[str]:
+        return run_with_fake(filled_in(commands[name], "[fd00::1]"), tmp_path, env)
+
+    assert run("gossip") == ["debug", "gossip-values", *flags, "--cluster-name=hostnet-x"]
+    assert run("node_id") == ["sql", "--format=csv", "--execute=SHOW node_id", *flags]
+    assert run("status") == ["node", "status", "--all", "--format=csv", *flags]
+    assert run("version") == ["version"]
+
+
+def test_a_command_that_hangs_is_ended(role: dict[str, Any], tmp_path: Path) -> None:
+    fake = tmp_path / "cockroach"
+    fake.write_text("#!/bin/sh\nexec sleep 60\n")
+    fake.chmod(0o755)
+    argv = [word.replace("/cockroach/cockroach", str(fake)) for word in filled_in([*role["system_cockroachdb_sql"], "1", "sql"])]
+    assert subprocess.run(argv, check=False, timeout=20).returncode == 124
+
+
+def test_a_failing_command_keeps_its_code(role: dict[str, Any], tmp_path: Path) -> None:
+    run_with_fake(filled_in([*role["system_cockroachdb_rpc"], "5", "node", "drain"]), tmp_path, {"HOSTNET_CLUSTER_NAME": "x"}, code=3)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "host", "runs"),
+    [
+        ("10.0.0.1:26257,10.0.0.2:26257", "10.0.0.1", True),
+        ("10.0.0.2:26257,10.0.0.1:26257", "10.0.0.1", True),
+        ("10.0.0.12:26257,10.0.0.2:26257", "10.0.0.1", False),
+        ("110.0.0.1:26257", "10.0.0.1", False),
+        ("[fd00::1]:26257,[fd00::2]:26257", "[fd00::2]", True),
+        ("[fd00::11]:26257", "[fd00::1]", False),
+        ("", "10.0.0.1", False),
+    ],
+)
+def test_init_runs_only_on_a_member_of_the_join_list(role: dict[str, Any], tmp_path: Path, seeds: str, host: str, runs: bool) -> None:
+    argv = filled_in(role["system_cockroachdb_init"], host)
+    env = {"HOSTNET_JOIN": seeds, "HOSTNET_CLUSTER_NAME": "hostnet-x"}
+    if runs:
+        assert run_with_fake(argv, tmp_path, env) == [
+            "init",
+            "--certs-dir=/etc/hostnet/certs/vm-0",
+            f"--host={host}:26257",
+            "--cluster-name=hostnet-x",
+        ]
+        return
+    result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **env}, check=False, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 78
+    assert "is not in the join list" in result.stderr
+
+
+# Outputs
+
+
+VERSION = """\
+Build Tag:        v21.1.0-alpha.3-2210-g0a1b2c3d4e
+Build Time:       2021/03/08 12:00:00
+Distribution:     CCL
+"""
+GOSSIP = f'"cluster-id": {CLUSTER}\n"node:1": node_id:1 address:<network_field:"tcp" address_field:"10.0.0.1:26257" >\n'
+BLANK = "Error: rpc error: code = Unavailable desc = node waiting for init; /cockroach.server.serverpb.Status/Gossip not available\n"
+COLUMNS = (
+    "id,address,sql_address,build,started_at,updated_at,locality,is_available,is_live,replicas_leaders,replicas_leaseholders,ranges,"
+    "ranges_unavailable,ranges_underreplicated,live_bytes,key_bytes,value_bytes,intent_bytes,system_bytes,"
+    "gossiped_replicas,is_decommissioning,membership,is_draining"
+)
+
+
+def row(
+    number: int,
+    address: str,
+    live: str = "true",
+    membership: str = "active",
+    draining: str = "false",
+    unavailable: int | str = 0,
+    under: int | str = 0,
+    available: str = "",
+) -> str:
+    start = f'{number},{address},{address},v21.1.0-alpha.3,2026-11-01 10:00:00+00:00,2026-11-01 10:00:00+00:00,"region=eu,zone=eu-1"'
+    replicas = f"12,11,37,{unavailable},{under},1,2,3,4,5,37"
+    return f"{start},{available or live},{live},{replicas},{str(membership != 'active').lower()},{membership},{draining}"
+
+
+def table(*rows: str) -> str:
+    return "\n".join([COLUMNS, *rows]) + "\n"
+
+
+def ok(stdout: str) -> dict[str, Any]:
+    return {"rc": 0, "stdout": stdout, "stderr": "", "error": ""}
+
+
+def bad(stderr: str, rc: int = 1) -> dict[str, Any]:
+    return {"rc": rc, "stdout": "", "stderr": stderr, "error": ""}
+
+
+def answers(number: int = 1, status: str = "", **others: Any) -> dict[str, Any]:
+    rows = status or table(row(1, "10.0.0.1:26257"), row(2, "10.0.0.12:26257"), row(3, "10.0.0.3:26257"))
+    return {"gossip": ok(GOSSIP), "version": ok(VERSION), "node_id": ok(f"node_id\n{number}\n"), "status": ok(rows), **others}
+
+
+def target(member: str, address: str) -> dict[str, Any]:
+    return {"member": member, "pod": f"ledger-{member}-0", "variables": {"address": address}}
+
+
+TARGETS = [target("east-0", "10.0.0.1"), target("east-1", "10.0.0.12"), target("west-0", "10.0.0.3")]
+
+
+def seen(results: dict[str, Any]) -> dict[str, Any]:
+    return inspection({"east-0": results}, TARGETS, 26257)["east-0"]
+
+
+def test_a_healthy_cluster() -> None:
+    views = inspection({one["member"]: answers(number) for number, one in enumerate(TARGETS, 1)}, TARGETS, 26257)
+    assert [view["healthy"] for view in views.values()] == [True, True, True], views
+    view = views["east-1"]
+    assert (view["reachable"], view["cluster_id"], view["id"], view["role"], view["leader"], view["reason"]) == (
+        True,
+        CLUSTER,
+        "2",
+        "node",
+        False,
+        "",
+    )
+    assert view["version"] == "v21.1.0-alpha.3-2210-g0a1b2c3d4e"
+    assert view["drain_flags"] == []
+    assert [(peer["id"], peer["name"]) for peer in view["peers"]] == [("1", "east-0"), ("2", "east-1"), ("3", "west-0")]
+    assert (view["ranges_unavailable"], view["ranges_underreplicated"]) == (0, 0)
+
+
+def test_a_blank_member_says_so_itself() -> None:
+    view = seen({"gossip": bad(BLANK), "version": ok(VERSION), "node_id": bad("timeout", 124), "status": bad("timeout", 124)})
+    assert (view["reachable"], view["healthy"], view["cluster_id"], view["role"]) == (True, False, "", "blank")
+
+
+@pytest.mark.parametrize(
+    "gossip",
+    [
+        {},
+        {"error": "the pod does not exist"},
+        bad("ERROR: cannot dial server.\nIs the server running?"),
+        bad("", 124),
+        bad('rpc error: local cluster name "other" does not match peer cluster name "crdb"'),
+        ok(""),
+        ok('"node:1": node_id:1\n'),
+    ],
+)
+def test_what_is_not_understood_is_not_blank(gossip: dict[str, Any]) -> None:
+    view = seen(answers(gossip=gossip))
+    assert view["reachable"] is False
+    assert view["healthy"] is False
+    assert view["reason"]
+
+
+def test_a_replaced_member_is_found_by_id_beside_its_dead_predecessor() -> None:
+    rows = table(
+        row(1, "10.0.0.1:26257"), row(2, "10.0.0.12:26257"), row(3, "10.0.0.3:26257", live="false", under=26), row(4, "10.0.0.3:26257")
+    )
+    view = inspection({"west-0": answers(4, rows)}, TARGETS, 26257)["west-0"]
+    assert (view["healthy"], view["id"]) == (True, "4")
+    assert [(peer["id"], peer["name"], peer["live"]) for peer in view["peers"] if peer["address"] == "10.0.0.3:26257"] == [
+        ("3", "", False),
+        ("4", "west-0", True),
+    ]
+
+
+def test_decommissioned_ids_are_no_peers() -> None:
+    view = seen(answers(1, table(row(1, "10.0.0.1:26257"), row(3, "10.0.0.3:26257", live="false", membership="decommissioned"))))
+    assert [peer["id"] for peer in view["peers"]] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        (row(1, "10.0.0.1:26257", live="false"), "liveness record has expired"),
+        (row(1, "10.0.0.1:26257", live="true", available="false"), "liveness record has expired"),
+        (row(1, "10.0.0.1:26257", membership="decommissioning"), "it is decommissioning"),
+        (row(1, "10.0.0.1:26257", draining="true"), "it is draining"),
+        (row(1, "10.0.0.12:26257"), "it advertises 10.0.0.12:26257 instead of 10.0.0.1:26257"),
+        (row(1, "10.0.0.1:26258"), "it advertises 10.0.0.1:26258"),
+        (row(9, "10.0.0.1:26257"), "no row for its id 1"),
+    ],
+)
+def test_why_a_member_is_not_healthy(own: str, reason: str) -> None:
+    view = seen(answers(1, table(own)))
+    assert (view["reachable"], view["healthy"], view["cluster_id"]) == (True, False, CLUSTER)
+    assert reason in view["reason"]
+
+
+def test_without_quorum_the_cluster_id_is_still_known() -> None:
+    view = seen(answers(node_id=bad("", 124), status=bad("", 124)))
+    assert (view["reachable"], view["cluster_id"], view["healthy"]) == (True, CLUSTER, False)
+    assert "SQL does not answer" in view["reason"]
+    view = seen(answers(status=bad("ERROR: liveness record not found in cache")))
+    assert "liveness record not found" in view["reason"]
+
+
+def test_counts_of_ranges_are_sums_over_live_nodes_or_unknown() -> None:
+    rows = table(
+        row(1, "10.0.0.1:26257", unavailable=2, under=3),
+        row(2, "10.0.0.12:26257", under=4),
+        row(3, "10.0.0.3:26257", live="false", under=90),
+    )
+    view = seen(answers(1, rows))
+    assert (view["ranges_unavailable"], view["ranges_underreplicated"]) == (2, 7)
+    view = seen(answers(1, table(row(1, "10.0.0.1:26257", under="NULL"))))
+    assert view["ranges_underreplicated"] == -1
+
+
+def test_tsv_and_csv_are_the_same_table_and_columns_may_move() -> None:
+    text = table(row(1, "10.0.0.1:26257"), row(2, "[fd00::1]:26257"))
+    expected = parse_status(text)
+    assert expected[1]["locality"] == "region=eu,zone=eu-1"
+    # A tab-separated text needs no quotes around commas.
+    tsv = "\n".join("\t".join(line) for line in [list(expected[0]), *(list(one.values()) for one in expected)])
+    assert parse_status("# a notice\n" + tsv) == expected
+    columns = list(expected[0])[::-1]
+    assert parse_status("\n".join(["\t".join(columns), *("\t".join(one[name] for name in columns) for one in expected)])) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "printed no table: nothing"), ("id,address\n1,x\n", "no column is_available"), ("ERROR", "ERROR")]
+)
+def test_a_table_that_cannot_be_read(text: str, reason: str) -> None:
+    with pytest.raises(CockroachError, match=reason):
+        parse_status(text)
+
+
+@given(st.text(max_size=200))
+def test_no_output_breaks_the_inspection(text: str) -> None:
+    for command, code in itertools.product(("gossip", "version", "node_id", "status"), (0, 1)):
+        view = seen(answers(**{command: {"rc": code, "stdout": text, "stderr": text, "error": ""}}))
+        assert isinstance(view["healthy"], bool)
+        if command == "gossip" and not is_blank(text) and not parse_cluster_id(text):
+            assert not view["reachable"]
+
+
+def test_small_outputs() -> None:
+    assert parse_build_tag(VERSION) == "v21.1.0-alpha.3-2210-g0a1b2c3d4e"
+    assert parse_build_tag("no tag") == ""
+    assert parse_cluster_id(GOSSIP) == CLUSTER
+    assert parse_cluster_id(f'"cluster-id": "{CLUSTER.upper()}"') == CLUSTER
+    assert parse_cluster_id('"cluster-id": 1234') == ""
+    assert parse_node_id("node_id\n3\n") == "3"
+    assert parse_node_id("SET\nnode_id\r\n12\r\n") == "12"
+    assert parse_node_id("ERROR: node_id\nx") == ""
+    assert is_blank('{"error": "node is waiting for cluster initialization", "code": 14}')
+    assert not is_blank("node is shutting down")
+    assert shorten("a\n b", 10) == "a b"
+    assert shorten("x" * 20, 10) == "xxxxxxx..."
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("10.0.0.1:26257", "10.0.0.1:26257", True),
+        ("10.0.0.1:26257", "10.0.0.12:26257", False),
+        ("10.0.0.1:26257", "10.0.0.1:26258", False),
+        ("[FD00:0::1]:26257", "[fd00::1]:26257", True),
+        ("Host.example:1", "host.example:1", True),
+        ("", "", False),
+        ("10.0.0.1", "10.0.0.1", False),
+        ("10.0.0.1:x", "10.0.0.1:x", False),
+    ],
+)
+def test_addresses_are_compared_whole(left: str, right: str, same: bool) -> None:
+    assert same_address(left, right) is same
+    assert same_address(right, left) is same
+
+
+# init, gate
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        (ok("Cluster successfully initialized\n"), "initialized"),
+        (bad("Error: cluster has already been initialized\n"), "already"),
+        (bad("Error: unable to bootstrap due to internal error\n"), "failed: Error: unable to bootstrap due to internal error"),
+        (bad("10.0.0.1:26257 is not in the join list", 78), "failed: 10.0.0.1:26257 is not in the join list"),
+        (bad("Cluster successfully initialized"), "failed: Cluster successfully initialized"),
+        (ok(""), "failed: init printed nothing"),
+        ({}, "failed: init printed nothing"),
+        ({"rc": 0, "stdout": "Cluster successfully initialized", "stderr": "", "error": "connection lost"}, "failed: connection lost"),
+    ],
+)
+def test_what_came_of_init(result: dict[str, Any], outcome: str) -> None:
+    assert init_outcome(result) == outcome
+
+
+MEMBERS = [
+    {"member": f"{kube}-{number}", "kube_cluster": kube, "zone": zone, "address": f"10.{index}.0.{number + 1}"}
+    for index, (kube, zones) in enumerate((("west", "ab"), ("east", "cba")))
+    for number, zone in enumerate(zones)
+]
+
+
+@given(st.permutations(MEMBERS), st.integers(1, 3))
+def test_init_has_one_member_whatever_the_order_and_it_is_in_the_join_list(members: list[dict[str, Any]], per_cluster: int) -> None:
+    first = init_member(members)
+    assert first["member"] == "east-2"
+    assert first["address"] in join.join_list([{**member, "live": True} for member in members], [], per_cluster)
+
+
+def test_init_is_for_claimed_members() -> None:
+    assert init_member(MEMBERS, ["west-0", " west-1 ", ""])["member"] == "west-0"
+    assert init_member(MEMBERS, [""])["member"] == "east-2"
+    with pytest.raises(CockroachError, match="none of the claimed members north-0 exists"):
+        init_member(MEMBERS, ["north-0"])
+    with pytest.raises(CockroachError, match="none of the claimed members"):
+        init_member([])
+
+
+def views(**changes: dict[str, Any]) -> dict[str, Any]:
+    found = inspection({one["member"]: answers(number) for number, one in enumerate(TARGETS, 1)}, TARGETS, 26257)
+    return {name: {**view, **changes.get(name.replace("-", "_"), {})} for name, view in found.items()}
+
+
+def test_a_member_of_a_healthy_cluster_may_stop() -> None:
+    assert stop_problems(views(), "east-0") == []
+    # It is the one under repair, so its own health does not count.
+    assert stop_problems(views(east_0={"healthy": False, "reason": "x"}), "east-0") == []
+    assert stop_problems(views(east_1={"healthy": False, "reason": "x"}), "east-0", ["east-1"]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"east_1": {"healthy": False, "reason": "it is draining"}}, "member east-1 is not healthy: it is draining"),
+        ({"east_1": {"cluster_id": OTHER}}, "the members report different cluster ids"),
+        ({"east_1": {"healthy": False, "reason": "x"}, "west_0": {"healthy": False, "reason": "x"}}, "no other member is healthy"),
+        ({"east_1": {"ranges_unavailable": 1}}, "1 ranges are unavailable"),
+        ({"west_0": {"ranges_underreplicated": 26}}, "26 ranges are under-replicated"),
+        ({"west_0": {"ranges_underreplicated": -1}}, "the number of under-replicated ranges is not known"),
+        ({"west_0": {"peers": [{"id": "7", "membership": "decommissioning"}]}}, "node 7 is being decommissioned"),
+    ],
+)
+def test_why_a_member_may_not_stop(changes: dict[str, Any], problem: str) -> None:
+    assert problem in stop_problems(views(**changes), "east-0")
+
+
+def test_the_filters_report_input_in_one_line() -> None:
+    filters = FilterModule().filters()
+    assert set(filters) == {path.stem for path in (CHECKOUT / "plugins" / "filter").glob("cockroachdb_*.yml")}
+    with pytest.raises(AnsibleFilterError, match="cockroachdb_spec: the tag of image 'x'"):
+        filters["cockroachdb_spec"]({"args": []}, "x")
+    assert filters["cockroachdb_init_outcome"](ok("Cluster successfully initialized")) == "initialized"
