@@ -29,7 +29,8 @@ def inspection(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[s
             # A peer that a server has never met has no name yet, only an id.
             if peer.get("name") and peer.get("peer"):
                 ids.setdefault(str(peer["name"]), str(peer["peer"]))
-    return {member: _one(said, ids) for member, said in read.items()}
+    hosts = {str(said["name"]): str(said["host"]) for said in read.values() if "name" in said}
+    return {member: _one(said, ids, hosts) for member, said in read.items()}
 
 
 def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
@@ -47,7 +48,8 @@ def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
             "cluster": str((server.get("cluster") or {}).get("name", "")),
             "host": str((server.get("cluster") or {}).get("addr", "")),
             "meta": (server.get("jetstream") or {}).get("meta") or {},
-            "routes": {str(route["remote_name"]): str(route["ip"]) for route in routes},
+            # Where the other server dialled, its end of the connection may have another address than the one it listens on.
+            "routes": {str(route["remote_name"]): str(route["ip"]) for route in routes if route.get("did_solicit")},
             "health": health,
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -55,7 +57,7 @@ def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
     return said
 
 
-def _one(said: Mapping[str, Any], ids: Mapping[str, str]) -> Json:
+def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str]) -> Json:
     if "problem" in said:
         return {
             "reachable": False,
@@ -85,13 +87,13 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str]) -> Json:
         "version": said["version"],
         "leader": leads,
         "role": "node",
-        "peers": _peers(said, ids, leads),
+        "peers": _peers(said, ids, hosts, leads),
     }
 
 
-def _peers(said: Mapping[str, Any], ids: Mapping[str, str], leads: bool) -> list[Json]:
+def _peers(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str], leads: bool) -> list[Json]:
     """The servers that this one counts as peers of the meta group, itself too. Only the leader knows who is `current`."""
-    addresses = {**said["routes"], said["name"]: said["host"]}
+    addresses = {**said["routes"], **hosts}
     meta = said["meta"]
     found = {said["name"]: {"current": leads or bool(meta.get("leader")), "offline": False}}
     if meta.get("leader"):

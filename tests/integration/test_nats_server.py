@@ -1,0 +1,276 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Five real nats-servers with the flags, configuration and certificates that the role system_nats renders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
+from support.collection import CHECKOUT
+from support.kube_api import binary
+from support.member import Deployment, Json, binding, loopback, on_wire, system_spec
+
+ADDRESSES = {
+    "east-0": "192.0.2.11",
+    "east-1": "192.0.2.12",
+    "east-2": "192.0.2.13",
+    "west-0": "192.0.2.21",
+    "west-1": "192.0.2.22",
+}
+STREAM = b'{"name": "orders", "subjects": ["orders.>"], "num_replicas": 5}'
+MONITOR, CLIENT = 8222, 4222
+
+
+def bindings(members: Sequence[str]) -> list[Json]:
+    return [binding(member.rsplit("-", 1)[0], int(member.rsplit("-", 1)[1]), ADDRESSES[member]) for member in members]
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def get(address: str, path: str) -> Json:
+    """One answer as member_exec's `http` gives it."""
+    try:
+        with urllib.request.urlopen(f"http://{loopback(address)}:{MONITOR}{path}", timeout=5) as answer:
+            return {"status": answer.status, "body": answer.read().decode(), "error": ""}
+    except urllib.error.HTTPError as error:
+        return {"status": error.code, "body": error.read().decode(), "error": ""}
+    except OSError as error:
+        return {"status": 0, "body": "", "error": str(error)}
+
+
+def questions() -> dict[str, str]:
+    asked = yaml.safe_load((CHECKOUT / "roles/system_nats/vars/main.yml").read_text())["system_nats_questions"]
+    return {name: str(one["path"]) for name, one in asked.items()}
+
+
+def inspect(members: Sequence[str]) -> dict[str, Json]:
+    answers = {member: {name: get(ADDRESSES[member], path) for name, path in questions().items()} for member in members}
+    return nats.inspection(answers)
+
+
+def all_current(members: Sequence[str]) -> dict[str, Json] | None:
+    seen = inspect(members)
+    formed = all(entry["healthy"] for entry in seen.values()) and not nats.not_joined(seen, members)
+    meshed = all(all(peer["address"] for peer in entry["peers"]) for entry in seen.values())
+    return seen if formed and meshed else None
+
+
+class Client:
+    """Just enough of a NATS client for a test: https://docs.nats.io/reference/reference-protocols/nats-protocol"""
+
+    def __init__(self, address: str, context: ssl.SSLContext) -> None:
+        self.count = 0
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(socket.create_connection((on_wire(address), CLIENT), timeout=10))
+            greeting = b""
+            while not greeting.endswith(b"\r\n"):  # not a byte more: the rest of the stream is TLS
+                greeting += raw.recv(1)
+            self.stream = stack.enter_context(context.wrap_socket(raw, server_hostname=on_wire(address)))
+            self.reader = stack.enter_context(self.stream.makefile("rb"))
+            self._greet()
+            self.close = stack.pop_all().close
+
+    def _greet(self) -> None:
+        self.stream.sendall(b'CONNECT {"verbose":false,"pedantic":false,"lang":"test","version":"1"}\r\nPING\r\n')
+        line = self.reader.readline()
+        while line.startswith(b"INFO"):
+            line = self.reader.readline()
+        if line != b"PONG\r\n":
+            raise ConnectionError(line.decode() or "the server closed the connection")
+
+    def request(self, subject: str, body: bytes = b"") -> Json:
+        self.count += 1
+        inbox = f"_INBOX.test.{self.count}"
+        self.stream.sendall(f"SUB {inbox} {self.count}\r\nPUB {subject} {inbox} {len(body)}\r\n".encode() + body + b"\r\n")
+        while True:
+            words = self.reader.readline().split()
+            if not words:
+                raise ConnectionError("the server closed the connection")
+            if words[0] == b"-ERR":
+                raise ConnectionError(b" ".join(words).decode())
+            if words[0] == b"MSG":
+                answer = self.reader.read(int(words[-1]) + 2)
+                if words[1].decode() == inbox:
+                    return dict(json.loads(answer))
+
+
+def context(pki: Path, client: str = "client") -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    if client:
+        made.load_cert_chain(pki / "clients" / f"{client}.crt", pki / "clients" / f"{client}.key")
+    return made
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    deployment = Deployment(tmp_path_factory.mktemp("nats"), "nats", system_spec("nats"), bindings(list(ADDRESSES)), binary("nats-server"))
+    with deployment.running():
+        try:
+            wait_for(lambda: all_current(list(ADDRESSES)), "five servers with one leader, all of them caught up")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{deployment.log('east-0')[-4000:]}") from None
+        yield deployment
+
+
+def test_the_servers_are_one_cluster(five: Deployment) -> None:
+    seen = all_current(list(ADDRESSES))
+    assert seen
+    assert {entry["cluster_id"] for entry in seen.values()} == {five.token}
+    assert [entry["leader"] for entry in seen.values()].count(True) == 1
+    assert {entry["version"] for entry in seen.values()} == {"2.15.2"}
+    assert len({entry["id"] for entry in seen.values()} - {""}) == len(ADDRESSES)
+    for entry in seen.values():
+        assert [peer["name"] for peer in entry["peers"]] == sorted(ADDRESSES)
+        assert {peer["name"]: peer["address"] for peer in entry["peers"]} == {name: on_wire(address) for name, address in ADDRESSES.items()}
+        assert {peer["id"] for peer in entry["peers"]} == {other["id"] for other in seen.values()}
+    assert json.loads(get(ADDRESSES["west-1"], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == len(ADDRESSES)
+
+
+def test_the_probes_of_the_spec_succeed(five: Deployment) -> None:
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        path = five.spec[probe]["httpGet"]["path"]
+        assert [get(address, path)["status"] for address in ADDRESSES.values()] == [200] * len(ADDRESSES), probe
+
+
+def test_a_value_written_in_the_east_is_read_in_the_west(five: Deployment) -> None:
+    east = Client(ADDRESSES["east-0"], context(five.pki))
+    made = east.request("$JS.API.STREAM.CREATE.orders", STREAM)
+    assert "error" not in made
+    assert east.request("orders.1", b"hello")["seq"] == 1
+    east.close()
+    west = Client(ADDRESSES["west-1"], context(five.pki))
+    read = west.request("$JS.API.STREAM.MSG.GET.orders", b'{"seq": 1}')
+    west.close()
+    assert read["message"]["data"] == "aGVsbG8="
+
+
+def test_clients_are_refused_without_a_certificate_of_the_ca(five: Deployment, tmp_path: Path) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Client(ADDRESSES["east-0"], context(five.pki, client=""))
+    other = Deployment(tmp_path, "nats", five.spec, bindings(["east-0"]), five.executable)
+    other.certificates()
+    foreign = context(five.pki, client="")
+    foreign.load_cert_chain(other.pki / "clients" / "client.crt", other.pki / "clients" / "client.key")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Client(ADDRESSES["east-0"], foreign)
+    with socket.create_connection((on_wire(ADDRESSES["east-0"]), CLIENT), timeout=10) as plain:
+        plain.sendall(b"CONNECT {}\r\nPING\r\n")
+        said = b""
+        while chunk := plain.recv(65536):
+            said += chunk
+    assert b"PONG" not in said
+
+
+def test_monitoring_is_on_loopback_alone(five: Deployment) -> None:
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((on_wire(ADDRESSES["east-0"]), MONITOR), timeout=5)
+
+
+def test_a_server_of_another_token_or_another_ca_stays_outside(five: Deployment, tmp_path: Path) -> None:
+    spec = five.spec
+    stranger = [binding("north", 0, "192.0.2.31")]
+    other_token = Deployment(tmp_path / "token", "nats", spec, [*five.bindings, *stranger], five.executable, token="nats-ffffffff")
+    other_token.pki.parent.mkdir()
+    other_token.pki.symlink_to(five.pki)
+    with other_token.running(["north-0"]):
+        wait_for(lambda: "cluster name" in other_token.log("north-0") or "cluster name" in five.log("east-0"), "a refusal by name")
+    other_ca = Deployment(tmp_path / "ca", "nats", spec, [*five.bindings, *stranger], five.executable, token=five.token)
+    other_ca.pki.parent.mkdir()
+    with other_ca.running(["north-0"]):
+        wait_for(lambda: re.search(r"certificate signed by unknown authority|bad certificate", other_ca.log("north-0")), "a refusal by TLS")
+    seen = all_current(list(ADDRESSES))
+    assert seen
+    assert {peer["name"] for entry in seen.values() for peer in entry["peers"]} == set(ADDRESSES)
+
+
+def test_a_reload_reads_certificates_again_and_keeps_the_routes(five: Deployment) -> None:
+    expires = json.loads(get(ADDRESSES["west-0"], "/varz")["body"])["tls_cert_not_after"]
+    time.sleep(1.1)  # certificates carry whole seconds
+    for file in ("west-0/server.crt", "west-0/server.key"):
+        (five.pki / file).unlink()
+    five.command("west-0")  # writes the certificates anew
+    five.processes["west-0"].send_signal(signal.SIGHUP)
+    wait_for(lambda: re.search(r"Reloaded server configuration|Failed to reload.*", five.log("west-0")), "the reload")
+    assert "Failed to reload" not in five.log("west-0")
+    now = json.loads(get(ADDRESSES["west-0"], "/varz")["body"])
+    assert now["tls_cert_not_after"] > expires
+    assert now["cluster"]["tls_cert_not_after"] == now["tls_cert_not_after"]
+    assert wait_for(lambda: all_current(list(ADDRESSES)), "all current after the reload")
+
+
+def test_lame_duck_ends_a_server_and_hands_its_leadership_over(five: Deployment) -> None:
+    leader = next(name for name, entry in inspect(list(ADDRESSES)).items() if entry["leader"])
+    started = time.monotonic()
+    five.processes[leader].send_signal(signal.SIGUSR2)
+    five.processes[leader].send_signal(signal.SIGTERM)  # as the kubelet does right after the hook
+    assert five.processes.pop(leader).wait(40) in (0, 1)
+    assert time.monotonic() - started < five.spec["grace_seconds"]
+    others = [name for name in ADDRESSES if name != leader]
+    seen = wait_for(lambda: (found := inspect(others)) and all(entry["healthy"] for entry in found.values()) and found, "a new leader")
+    assert [entry["leader"] for entry in seen.values()].count(True) == 1
+    gone = inspect([leader])[leader]
+    assert not gone["reachable"]
+    assert gone["reason"]
+    five.start(leader)
+    wait_for(lambda: all_current(list(ADDRESSES)), "the server back")
+
+
+def test_empty_servers_without_a_majority_of_the_routes_elect_nobody(tmp_path: Path) -> None:
+    """The reason for naming all members in the routes: two of five that are cut off must not become a cluster."""
+    members = list(ADDRESSES)
+    # Other addresses than the running five have.
+    moved = [binding(m.rsplit("-", 1)[0], int(m.rsplit("-", 1)[1]), ADDRESSES[m].replace("192.0.2.", "192.0.2.1")) for m in members]
+    alone = Deployment(tmp_path, "nats", system_spec("nats"), moved, binary("nats-server"))
+    with alone.running(["west-0", "west-1"]):
+        address = {item["member"]: item["address"] for item in moved}
+        wait_for(lambda: get(address["west-0"], "/healthz?js-enabled-only=true")["status"] == 200, "the start")
+        deadline = time.monotonic() + 12  # elections take 4 to 9 seconds
+        while time.monotonic() < deadline:
+            for member in ("west-0", "west-1"):
+                answer = get(address[member], "/healthz?js-meta-only=true")
+                assert answer["status"] == 503
+            time.sleep(0.5)
+
+
+def test_growth_from_three_to_four(tmp_path: Path) -> None:
+    first = [binding("east", ordinal, f"192.0.2.{151 + ordinal}") for ordinal in range(3)]
+    address = {item["member"]: item["address"] for item in [*first, binding("west", 0, "192.0.2.161")]}
+    small = Deployment(tmp_path, "nats", system_spec("nats"), first, binary("nats-server"))
+
+    def look(members: Sequence[str]) -> dict[str, Json]:
+        return nats.inspection({m: {name: get(address[m], path) for name, path in questions().items()} for m in members})
+
+    with small.running():
+        names = [item["member"] for item in first]
+        wait_for(lambda: not nats.not_joined(look(names), names), "three servers")
+        assert nats.not_joined(look(names), ["west-0"]) == ["west-0"]
+        small.bindings.append(binding("west", 0, "192.0.2.161"))
+        small.hostnet["kube_clusters"].append({"name": "west"})
+        small.start("west-0", state="existing")
+        names.append("west-0")
+        wait_for(lambda: not nats.not_joined(look(names), names), "the fourth server")
+        assert json.loads(get(address["east-0"], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == 4

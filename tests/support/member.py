@@ -1,0 +1,202 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Members of a system as plain processes on 127.0.0.x, started as their rendered pods say: command, environment, files.
+
+What is tested is the system role and the rendering: a wrong flag, a wrong path in a configuration or a certificate that
+does not cover the address shows here in seconds, without a kube cluster. There is no kubelet: probes and hooks do not run.
+
+Bindings have addresses of 192.0.2.0/24, because the plan refuses loopback; on the wire 192.0.2.N is 127.77.0.N, and the
+loopback address of the member's host, which all members share here, is 127.78.0.N.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
+
+from .collection import CHECKOUT
+from .kube_api import _die_with_parent
+
+Json = dict[str, Any]
+
+_HOST = re.compile(r"\b192\.0\.2\.(\d+)\b")
+_REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+def system_spec(system: str, role: Path | None = None, **variables: Any) -> Json:
+    """The spec of a system role, templated with the role's own defaults as Ansible does."""
+    folder = role or CHECKOUT / "roles" / f"system_{system}"
+    defaults = {**yaml.safe_load((folder / "defaults" / "main.yml").read_text()), **variables}
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - no HTML
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            return environment.from_string(value).render(defaults) if "{{" in value else value
+        if isinstance(value, dict):
+            return {key: filled(item) for key, item in value.items()}
+        return [filled(item) for item in value] if isinstance(value, list) else value
+
+    return cast(Json, filled(defaults[f"system_{system}_spec"]))
+
+
+def binding(kube_cluster: str, ordinal: int, address: str, **other: Any) -> Json:
+    member = f"{kube_cluster}-{ordinal}"
+    return {
+        "member": member,
+        "kube_cluster": kube_cluster,
+        "ordinal": ordinal,
+        "node": f"{kube_cluster}-worker{ordinal}",
+        "node_uid": f"uid-{member}",
+        "provider_id": "",
+        "address": address,
+        "process": member,
+        "admission": f"{member}-0123456789ab",
+        "zone": f"zone-{ordinal}",
+        "region": kube_cluster,
+        **other,
+    }
+
+
+def on_wire(text: str, loopback_of: str = "") -> str:
+    """`text` with the addresses that the processes really use; `loopback_of` is the member's address."""
+    if loopback_of:
+        text = re.sub(r"\b127\.0\.0\.1\b", loopback(loopback_of), text)
+    return _HOST.sub(r"127.77.0.\1", text)
+
+
+def loopback(address: str) -> str:
+    return _HOST.sub(r"127.78.0.\1", address)
+
+
+class Deployment:
+    """Renders a deployment of `bindings` into files below `folder` and starts members from them."""
+
+    def __init__(self, folder: Path, system: str, spec: Json, bindings: Sequence[Json], executable: Path, token: str = "") -> None:
+        self.folder, self.spec, self.executable = folder, spec, executable
+        self.pki = folder / "pki"
+        self.token = token or f"{system}-0a1b2c3d"
+        self.hostnet: Json = {
+            "name": system,
+            "system": system,
+            "placement": "node_name",
+            "namespace": "test",
+            "data_root": "/var/lib/hostnet",
+            "pki_dir": str(self.pki),
+            "image": spec["image"],
+            "resources": {},
+            "tolerations": [],
+            "clients": ["client"],
+            "kube_clusters": [{"name": cluster} for cluster in sorted({str(item["kube_cluster"]) for item in bindings})],
+        }
+        self.bindings = list(bindings)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def certificates(self) -> list[Json]:
+        wanted = deployment.wanted_certificates(self.hostnet, self.spec, self.bindings)
+        for entry in wanted:
+            if "ip_addresses" in entry:
+                entry["ip_addresses"] = [on_wire(address) for address in entry["ip_addresses"]]
+        request = _pki.Request(
+            pki_dir=self.pki,
+            certificates=wanted,
+            lifetime=Lifetime(valid_days=10, renew_days=3),
+        )
+        result = _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
+        return cast(list[Json], result["certificates"])
+
+    def render(self, state: str = "new", seeds: Sequence[str] | None = None) -> list[Json]:
+        identity = {"token": self.token, "ca_fingerprint": "00"}
+        seeds = seeds or [str(item["address"]) for item in self.bindings]
+        return placement.render_objects(self.hostnet, self.spec, identity, self.bindings, seeds, state, self.certificates())
+
+    def command(self, member: str, state: str = "new") -> tuple[list[str], dict[str, str]]:
+        """The member's argv and environment; its certificates and configuration are written where they say."""
+        objects = self.render(state)
+        by_name = {(item["definition"]["kind"], item["kube_cluster"], item["definition"]["metadata"]["name"]): item for item in objects}
+        mine = next(item for item in self.bindings if item["member"] == member)
+        key = (mine["kube_cluster"], f"{self.hostnet['name']}-{member}")
+        pod = by_name[("StatefulSet", *key)]["definition"]["spec"]["template"]["spec"]
+        home = self.folder / member
+        places = {
+            placement.CERTIFICATES_PATH: home / "certs",
+            placement.CONFIG_PATH: home / "config",
+            str(self.spec["data_path"]): home / "data",
+        }
+        for path in places.values():
+            path.mkdir(parents=True, exist_ok=True)
+
+        def local(text: str) -> str:
+            for inside, outside in places.items():
+                # Only whole paths: /data is not in https://host/database.
+                text = re.sub(rf"(?<![\w/]){re.escape(inside)}(?![\w-])", str(outside), text)
+            return on_wire(text, str(mine["address"]))
+
+        for file, source in by_name[("Secret", *key)]["files"].items():
+            shutil.copy(source, home / "certs" / file)
+        config = by_name.get(("ConfigMap", mine["kube_cluster"], f"{self.hostnet['name']}-config"))
+        for file, text in (config["definition"]["data"] if config else {}).items():
+            (home / "config" / file).write_text(local(text))
+        join = by_name[("ConfigMap", mine["kube_cluster"], f"{self.hostnet['name']}-join")]["definition"]["data"]
+        container = pod["containers"][0]
+        environment: dict[str, str] = {}
+        for entry in container["env"]:
+            value = entry["value"] if "value" in entry else join[entry["valueFrom"]["configMapKeyRef"]["key"]]
+            environment[entry["name"]] = local(expanded(value, environment))
+        words = [local(expanded(word, environment)) for word in container["args"]]
+        return [str(self.executable), *words], environment
+
+    def start(self, member: str, state: str = "new") -> subprocess.Popen[bytes]:
+        argv, environment = self.command(member, state)
+        with (self.folder / member / "log").open("ab") as log:
+            process = subprocess.Popen(
+                argv,
+                env={"PATH": os.environ["PATH"], **environment},
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - it only sets a flag of the new process
+            )
+        self.processes[member] = process
+        return process
+
+    def log(self, member: str) -> str:
+        return (self.folder / member / "log").read_text()
+
+    def stop(self, member: str, with_signal: int = signal.SIGTERM, seconds: float = 20) -> int:
+        process = self.processes.pop(member)
+        process.send_signal(with_signal)
+        return process.wait(seconds)
+
+    @contextlib.contextmanager
+    def running(self, members: Sequence[str] | None = None) -> Iterator[Deployment]:
+        try:
+            for item in self.bindings:
+                if members is None or item["member"] in members:
+                    self.start(str(item["member"]))
+            yield self
+        finally:
+            for process in self.processes.values():
+                process.kill()
+            for process in self.processes.values():
+                process.wait()
+            self.processes.clear()
+
+
+def expanded(text: str, environment: Mapping[str, str]) -> str:
+    """`$(NAME)` as Kubernetes expands it: variables defined before, anything else left as it is."""
+    return _REFERENCE.sub(lambda match: environment.get(match.group(1), match.group(0)), text)
