@@ -11,6 +11,7 @@ discovery, a bound on connections per API server, a count of requests, and error
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import ssl
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 from .kinds import BUILT_IN, Kind
 
 try:
+    import urllib3
     import yaml
     from kubernetes import client as kubernetes_client
     from kubernetes import config as kubernetes_config
@@ -401,7 +403,9 @@ def connect(kube_clusters: Sequence[Json]) -> dict[str, KubeCluster]:
     for name in names:
         if names.count(name) > 1:
             raise KubeError(name, "kube_clusters", "this name is given twice; every kube cluster needs a name of its own")
-    return {options["name"]: KubeCluster(options) for options in sorted(kube_clusters, key=lambda entry: str(entry["name"]))}
+    # Credential plugins of clouds take a second each, so they run at the same time.
+    opened = in_parallel(KubeCluster, sorted(kube_clusters, key=lambda entry: str(entry["name"])))
+    return {cluster.name: cluster for cluster in opened}
 
 
 def contexts(kubeconfig: str) -> list[str]:
@@ -452,8 +456,8 @@ def _describe(kind: Kind, name: str, namespace: str | None) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The exception at the bottom: urllib3 wraps the one of ssl or socket in `reason`, or in the first argument."""
-    for inner in (getattr(error, "reason", None), *error.args[:1]):
+    """The exception at the bottom: urllib3 keeps the one of ssl or socket in `reason` or as first argument, the client chains."""
+    for inner in (getattr(error, "reason", None), *error.args[:1], error.__cause__, error.__context__):
         if isinstance(inner, BaseException):
             return _innermost(inner)
     return error
@@ -464,6 +468,22 @@ def _root_cause(error: BaseException) -> str:
     # urllib3 begins with the object that failed; the host is named in our own text already.
     text = _POOL.sub("", str(innermost).split("\n", 1)[0])
     return text[:300] or type(innermost).__name__
+
+
+class _Said(logging.Handler):
+    """What the client logs as errors in this thread.
+
+    It does not raise where an exec credential plugin fails, and would go on as nobody, only to be refused by the API server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.messages.append(" ".join(record.getMessage().split())[:300])
 
 
 def _configuration(options: Json) -> Any:
@@ -479,12 +499,17 @@ def _configuration(options: Json) -> Any:
         for part in path.split(os.pathsep):
             if not os.access(part, os.R_OK):
                 raise KubeError(name, "kubeconfig", f"{part} is missing or cannot be read; give kubeconfig: for this kube cluster")
+        where = f"context {context or '(current)'} of kubeconfig {path}"
+        said = _Said()
+        logging.getLogger().addHandler(said)
         try:
             kubernetes_config.load_kube_config(config_file=path, context=context, client_configuration=configuration, persist_config=False)
-        except Exception as error:  # yaml errors, ConfigException, failing exec plugins: all mean that this kubeconfig is of no use
-            raise KubeError(
-                name, f"context {context or '(current)'} of kubeconfig {path}", f"{_root_cause(error)}; check the name of the context"
-            ) from error
+        except Exception as error:  # yaml errors and ConfigException: both mean that this kubeconfig is of no use
+            raise KubeError(name, where, f"{_root_cause(error)}; check the name of the context") from error
+        finally:
+            logging.getLogger().removeHandler(said)
+        if said.messages and not options.get("api_key"):
+            raise KubeError(name, where, f"no credentials ({said.messages[0]}); run the kubeconfig's login or credential command by hand")
         if options.get("host"):
             configuration.host = options["host"]
     if options.get("api_key"):
@@ -502,6 +527,8 @@ def _configuration(options: Json) -> Any:
             setattr(configuration, attribute, options[option])
     if options.get("validate_certs") is False:
         configuration.verify_ssl = False
+        # One warning for each request would say no more than the option does.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     configuration.connection_pool_maxsize = MAX_CONNECTIONS
     configuration.retries = False  # a refused connection is an answer here; waiting and retrying is the caller's decision
     return configuration
