@@ -41,7 +41,7 @@ def clean_copy() -> Iterator[Path]:
         yield root
 
 
-def run(command: Sequence[str | Path], cwd: Path = CHECKOUT, **environment: str) -> None:
+def run(command: Sequence[object], cwd: Path = CHECKOUT, **environment: str) -> None:
     """Runs a command whose output is the gate's output; a failure ends the gate with the command's exit code."""
     print(f"$ {' '.join(str(word) for word in command)}", flush=True)
     own = str(Path(sys.executable).parent)

@@ -1,0 +1,30 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs one of the test suites with every Python process measured: pytest's, Ansible's and the modules' own.
+
+Usage: measured.py SUITE [pytest argument ...]       SUITE is a folder of tests/
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from _tree import CHECKOUT, run
+
+
+def main() -> None:
+    suite, *arguments = sys.argv[1:]
+    folder = CHECKOUT / "tests" / "output" / "coverage" / suite
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-p", "no:cacheprovider", f"tests/{suite}", *arguments]
+    run(command, COVERAGE_FILE=str(folder / "data"))
+    # A gate that left no data was not measured, and the report would be about something else.
+    if not any(folder.iterdir()):
+        sys.exit("the suite left no coverage data")
+
+
+if __name__ == "__main__":
+    main()
