@@ -65,6 +65,7 @@ class FilterModule:
             "deployment_probe_errors": deployment.probe_errors,
             "deployment_admit_nodes": deployment.admit_nodes,
             "deployment_node_labels": deployment.node_labels,
+            "deployment_remove_nodes": deployment.remove_nodes,
             "deployment_expect": deployment.expected,
             "deployment_verdict": deployment.verdict,
             "deployment_script": script,

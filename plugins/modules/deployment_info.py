@@ -52,9 +52,9 @@ options:
         type: str
         required: true
   condition:
-    description: What is waited for - V(running) containers, or V(ready) pods.
+    description: What is waited for - V(running) containers, V(ready) pods, or pods that are V(gone).
     type: str
-    choices: [running, ready]
+    choices: [running, ready, gone]
     default: ready
   timeout:
     description: Deadline of the wait, in seconds.
@@ -140,7 +140,7 @@ def main() -> None:
                     "node": {"type": "str", "required": True},
                 },
             },
-            "condition": {"type": "str", "choices": ["running", "ready"], "default": "ready"},
+            "condition": {"type": "str", "choices": ["running", "ready", "gone"], "default": "ready"},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,

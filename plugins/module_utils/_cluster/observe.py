@@ -149,7 +149,7 @@ def pod_of(pods: Sequence[Json], member: str, node: str) -> Json | None:
 def wait_for_members(
     clusters: dict[str, KubeCluster], name: str, namespace: str, expected: Sequence[Json], condition: str, timeout_seconds: float
 ) -> list[str]:
-    """Wait until every expected member ({kube_cluster, member, node}) has a pod that is `running` or `ready`.
+    """Wait until every expected member ({kube_cluster, member, node}) has a pod that is `running` or `ready`, or until it has none (`gone`).
 
     One watch per kube cluster. Returns what is missing at the deadline, a line for each member; empty means success.
     """
@@ -168,7 +168,8 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
         rest = []
         for entry in expected:
             pod = pod_of(summaries, entry["member"], entry["node"])
-            if pod is None or pod["terminating"] or not pod[condition]:
+            done = pod is None if condition == "gone" else pod is not None and not pod["terminating"] and pod[condition]
+            if not done:
                 rest.append(entry)
         return rest
 

@@ -170,7 +170,7 @@ def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, A
     return targets
 
 
-_COLUMNS = ("member", "class", "node", "address", "zone", "role", "version", "certificate until", "started")
+_COLUMNS = ("member", "class", "node", "address", "zone", "role", "version", "certificate", "started")
 
 
 def status_table(status: Mapping[str, Any]) -> list[str]:

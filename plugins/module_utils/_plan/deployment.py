@@ -529,8 +529,8 @@ echo admitted
 # Removal of a deployment's data on a node, only ever run when the user has asked for it by name.
 REMOVE_SCRIPT = """
 set -eu
-[ -n "$DEPLOYMENT" ]
-rm -rf "/host/${DEPLOYMENT:?}"
+[ -d "/host/${DEPLOYMENT:?}" ] || exit 0
+rm -rf "/host/$DEPLOYMENT"
 echo removed
 """
 
@@ -577,6 +577,11 @@ def admit_nodes(
         for binding in batch
         if binding["member"] in fresh
     ]
+
+
+def remove_nodes(nodes: Sequence[Mapping[str, Any]], name: str) -> list[Json]:
+    """`nodes` of node_run with REMOVE_SCRIPT."""
+    return [{"kube_cluster": node["kube_cluster"], "name": node["name"], "env": {"DEPLOYMENT": name}} for node in nodes]
 
 
 def expected(bindings: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,10 +94,19 @@ def known(inspected: Mapping[str, Mapping[str, Any]], address: str) -> bool:
     return any(ipaddress.ip_address(peer["address"]) == wanted for peer in _listed(inspected) if peer["address"])
 
 
-def learners(inspected: Mapping[str, Mapping[str, Any]]) -> list[Json]:
-    """The learners that healthy voters list and that have started (a name is what a member gets when it starts)."""
-    found = {peer["id"]: peer for peer in _listed(inspected) if peer["role"] == "learner" and peer["name"]}
-    return [dict(found[key]) for key in sorted(found)]
+def learners(inspected: Mapping[str, Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The learners that healthy voters list and that have a binding, each with its `member` name: those to promote.
+
+    A learner without a binding was announced by a run that was cut short before the member could start; it is left
+    until that member is admitted.
+    """
+    owners = {ipaddress.ip_address(str(binding["address"])): str(binding["member"]) for binding in bindings}
+    found = []
+    for peer in _listed(inspected):
+        owner = owners.get(ipaddress.ip_address(peer["address"])) if peer["address"] else None
+        if peer["role"] == "learner" and owner:
+            found.append({**peer, "member": owner})
+    return sorted(found, key=lambda peer: str(peer["member"]))
 
 
 def _listed(inspected: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
