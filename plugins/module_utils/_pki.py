@@ -493,7 +493,7 @@ def _authority(certificate: x509.Certificate) -> x509.AuthorityKeyIdentifier:
 
 
 def _general_name(san: str) -> x509.GeneralName:
-    kind, _, value = san.partition(":")
+    kind, _colon, value = san.partition(":")
     if kind == "IP":
         return x509.IPAddress(ipaddress.ip_address(value))
     return x509.DNSName(value) if kind == "DNS" else x509.UniformResourceIdentifier(value)

@@ -110,7 +110,7 @@ def iso(moment: datetime) -> str:
 
 def san_key(san: str) -> tuple[int, int, str]:
     """Sort key of a canonical SAN: addresses first (IPv4, IPv6, each by number), then names, then URIs."""
-    kind, _, value = san.partition(":")
+    kind, _colon, value = san.partition(":")
     if kind == "IP":
         address = ipaddress.ip_address(value)
         return (0 if address.version == 4 else 1, int(address), "")
@@ -382,50 +382,6 @@ def ca_warning(ca: CaFacts, now: datetime, valid_days: int) -> str:
         f"The CA certificate {ca.where} ('{ca.common_name}') expires at {iso(ca.not_after)}: it can issue no certificate for "
         f"{valid_days} days any more, and the next renewal will fail. Renew the CA, or shorten valid_days"
     )
-
-
-def clock_problems(
-    certificates: Iterable[Mapping[str, Any]], clocks: Mapping[str, str | datetime], only: Mapping[str, Sequence[str]] | None = None
-) -> list[str]:
-    """Which certificates are not valid on which nodes by the nodes' own clocks, in words.
-
-    ``certificates`` are entries as host_certificates returns them (``name``, ``file``, ``not_before``, ``not_after``),
-    ``clocks`` the time of each node as ISO 8601 text or as a datetime. ``only`` names the nodes that a certificate
-    ``name`` matters to; without it every certificate is held against every clock. Raises CertificateError for a time
-    that cannot be read.
-    """
-    problems: list[str] = []
-    times = {node: _moment(clock, f"the clock of node {node}") for node, clock in clocks.items()}
-    for entry in certificates:
-        name = str(entry["name"])
-        label = f"{name}/{entry['file']}" if entry.get("file") else name
-        begin, end = _moment(entry["not_before"], label), _moment(entry["not_after"], label)
-        for node in sorted(times) if only is None else only.get(name, ()):
-            clock = times.get(node)
-            if clock is None:
-                continue
-            if clock < begin:
-                problems.append(
-                    f"{label} is not valid yet on node {node}: it begins at {iso(begin)}, the node's clock says {iso(clock)}: "
-                    "set the clock right"
-                )
-            elif clock >= end:
-                problems.append(
-                    f"{label} has expired on node {node}: it ends at {iso(end)}, the node's clock says {iso(clock)}: "
-                    "set the clock right, or renew the certificate"
-                )
-    return problems
-
-
-def _moment(value: str | datetime, what: str) -> datetime:
-    if not isinstance(value, datetime):
-        try:
-            value = datetime.fromisoformat(str(value))
-        except ValueError:
-            raise CertificateError(f"{what}: '{value}' is not a time in ISO 8601 (2026-01-31T23:59:59Z)") from None
-    if value.tzinfo is None:
-        raise CertificateError(f"{what}: '{value}' lacks a time zone: append Z for UTC")
-    return value.astimezone(UTC)
 
 
 def describe(label: str, *, common_name: str, organization: str, sans: Sequence[str], not_after: datetime, note: str = "") -> str:

@@ -50,7 +50,7 @@ class OpenVault:
         return _pki.VAULT_HEADER + self.password.encode() + b"\n" + plain[::-1]
 
     def decrypt(self, data: bytes, where: str) -> bytes:
-        head, _, body = data.partition(b"\n")
+        head, _newline, body = data.partition(b"\n")
         if head != _pki.VAULT_HEADER + self.password.encode():
             raise _pki.PkiError(f"{where}: wrong vault password")
         return body[::-1]
@@ -632,10 +632,10 @@ def test_many_runs_at_once_make_one_ca(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for attempt in range(5):
         start, results = context.Barrier(6), context.Queue()
-        runs = [context.Process(target=_one_of_many, args=(tmp_path / str(attempt), start, results)) for _ in range(6)]
+        runs = [context.Process(target=_one_of_many, args=(tmp_path / str(attempt), start, results)) for _run in range(6)]
         for run in runs:
             run.start()
-        outcomes = [results.get(timeout=60) for _ in runs]
+        outcomes = [results.get(timeout=60) for _run in runs]
         for run in runs:
             run.join()
         assert len({fingerprint for fingerprint, _created in outcomes}) == 1, outcomes

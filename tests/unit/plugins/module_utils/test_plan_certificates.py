@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -296,39 +296,6 @@ def test_a_leaf_lives_within_its_ca(valid_days: int, ca_age: int, ca_left: int) 
 def test_a_leaf_begins_an_hour_ago_in_whole_seconds() -> None:
     begin, end = plan.leaf_validity(the_ca(), NOW.replace(microsecond=999999), 10)
     assert (begin, end) == (NOW - timedelta(hours=1), NOW + 10 * DAY)
-
-
-# ---- clocks of nodes ----
-
-ISSUED = {"name": "east-0", "file": "node", "not_before": "2026-05-04T02:00:00Z", "not_after": "2026-05-05T02:00:00Z"}
-
-
-@pytest.mark.parametrize(
-    ("clock", "text"),
-    [
-        ("2026-05-04T02:00:00Z", ""),
-        ("2026-05-04T03:59:59+02:00", "east-0/node is not valid yet on node vm-1: it begins at 2026-05-04T02:00:00Z"),
-        (datetime(2026, 5, 4, 5, 0, tzinfo=timezone(timedelta(hours=2))), ""),
-        ("2026-05-05T02:00:00Z", "east-0/node has expired on node vm-1"),
-    ],
-)
-def test_clock_of_a_node(clock: str | datetime, text: str) -> None:
-    problems = plan.clock_problems([ISSUED], {"vm-1": clock})
-    assert [text in problem for problem in problems] == ([True] if text else [])
-
-
-def test_clock_of_the_right_node() -> None:
-    late = {"vm-1": "2026-05-04T01:00:00Z", "vm-2": "2026-05-04T01:00:00Z"}
-    without_file = {key: value for key, value in ISSUED.items() if key != "file"}
-    assert len(plan.clock_problems([without_file], late)) == 2
-    assert len(plan.clock_problems([ISSUED], late, {"east-0": ["vm-2", "vm-unknown"]})) == 1
-    assert plan.clock_problems([ISSUED], late, {}) == []
-
-
-@pytest.mark.parametrize(("clock", "text"), [("noon", "is not a time"), ("2026-05-04T01:00:00", "lacks a time zone")])
-def test_bad_clock(clock: str, text: str) -> None:
-    with pytest.raises(plan.CertificateError, match=text):
-        plan.clock_problems([ISSUED], {"vm-1": clock})
 
 
 # ---- diff ----
