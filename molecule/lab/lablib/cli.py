@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
@@ -118,7 +117,7 @@ def add_node(arguments: list[str]) -> None:
     node = nodes.plan_worker(state, cluster)
     cluster.wanted = len(cluster.workers)
     state.save()
-    nodes.create_worker(state, cluster, node, nodes.join_token(cluster), original=False)
+    nodes.create_worker(state, cluster, node)
     wait_ready(cluster, [node])
     print(node.name)
 
@@ -148,7 +147,7 @@ def replace_node(arguments: list[str]) -> None:
         del cluster.workers[old.name]
         state.save()
     nodes.forget_worker(state, cluster, old)
-    nodes.create_worker(state, cluster, new, nodes.join_token(cluster), original=False)
+    nodes.create_worker(state, cluster, new)
     wait_ready(cluster, [new])
     say(f"{old.name} ({old.address}) was replaced by {new.name} ({new.address})")
     print(new.name)
@@ -156,9 +155,8 @@ def replace_node(arguments: list[str]) -> None:
 
 def reimage_node(arguments: list[str]) -> None:
     state, cluster, node = _worker(arguments[0])
-    since = time.time()
-    nodes.create_worker(state, cluster, node, nodes.join_token(cluster), original=False)
-    wait_ready(cluster, [node], since)
+    nodes.create_worker(state, cluster, node)
+    wait_ready(cluster, [node])
     say(f"{node.name}: same name, same address {node.address}, empty disk")
 
 

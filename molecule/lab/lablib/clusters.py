@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
+import time
+from pathlib import Path
 
 from . import access, docker, host, nodes
 from .binaries import ensure
@@ -18,6 +21,7 @@ from .settings import BIN, DEFAULT_SHAPE, LAB, LOGS, NETWORK, NODE_IMAGE
 from .state import Cluster, Node, State, exclusive, write
 
 _API_DEADLINE = 90.0  # seconds until a control plane that was switched on answers
+_KIND_DEADLINE = 300.0
 
 
 def parse_shape(text: str) -> dict[str, int]:
@@ -56,7 +60,6 @@ def up(state: State, shape: dict[str, int] | None) -> None:
     state.save()
     parallel({cluster.name: lambda cluster=cluster: _bring_up(state, cluster) for cluster in state.clusters.values()})  # type: ignore[misc]
     access.write_kubeconfigs(state)
-    parallel({cluster.name: lambda cluster=cluster: wait_ready(cluster, cluster.nodes) for cluster in state.clusters.values()})  # type: ignore[misc]
     say(f"lab is up: {state.shape}, all {len(state.nodes)} nodes Ready; kubeconfig: {access.ADMIN}")
 
 
@@ -87,9 +90,11 @@ def _wipe(state: State, clusters: list[Cluster]) -> None:
 
 
 def _bring_up(state: State, cluster: Cluster) -> None:
+    since = time.time()
     found = docker.containers([cluster.kind_name])
+    started: set[str] = set()  # VMs without a Node object yet
     if not _control_plane_works(state, cluster, found):
-        _create(state, cluster)
+        started = _create(state, cluster)
         found = docker.containers([cluster.kind_name])
     if cluster.paused:
         say(f"{cluster.name}: the API was paused; resuming it")
@@ -100,7 +105,6 @@ def _bring_up(state: State, cluster: Cluster) -> None:
     for node in sorted(cluster.workers.values(), key=lambda node: nodes.ordinal(node.name))[cluster.wanted :]:
         say(f"{node.name}: one worker too many, removing it")
         nodes.forget_worker(state, cluster, node)
-    original = not cluster.workers  # the first workers of a new kube cluster; whatever comes later is another VM
     while len(cluster.workers) < cluster.wanted:
         nodes.plan_worker(state, cluster)
 
@@ -112,16 +116,17 @@ def _bring_up(state: State, cluster: Cluster) -> None:
         nodes.power_off([node for node in off if found[node.name].status != "exited"])
         nodes.power_on(state, off)
     if broken:
-        say(f"{cluster.name}: making {', '.join(node.name for node in broken)}")
+        fresh = [node for node in broken if node.name not in started]
+        if fresh:
+            say(f"{cluster.name}: making {', '.join(node.name for node in fresh)}")
+            parallel({node.name: lambda node=node: nodes.start_vm(state, cluster, node) for node in fresh})  # type: ignore[misc]
         token = nodes.join_token(cluster)
-        parallel(
-            {
-                node.name: lambda node=node: nodes.create_worker(state, cluster, node, token, original or not node.provider_id)  # type: ignore[misc]
-                for node in broken
-            }
-        )
+        parallel({node.name: lambda node=node: nodes.join(state, cluster, node, token) for node in broken})  # type: ignore[misc]
     for node in cluster.nodes:
         nodes.load(state, node)
+    was_off = [node for node in cluster.nodes if node.name in found and found[node.name].status != "running" and node not in broken]
+    wait_ready(cluster, was_off, since)
+    wait_ready(cluster, cluster.nodes)
 
 
 def _control_plane_works(state: State, cluster: Cluster, found: dict[str, docker.Container]) -> bool:
@@ -171,33 +176,60 @@ kubeadmConfigPatches:
 {kubelet}"""
 
 
-def _create(state: State, cluster: Cluster) -> None:
-    """The control plane comes from kind; workers join afterwards, so that each has an address of our choice."""
+def _create(state: State, cluster: Cluster) -> set[str]:
+    """A control plane from kind, and at the same time the VMs of its workers, each with an address of our choice; they join
+    afterwards. Returns the names of these VMs.
+    """
     docker.remove(docker.containers([cluster.kind_name]))
     with state.lock:
         cluster.created, cluster.control, cluster.workers, cluster.next_worker, cluster.paused = False, None, {}, 1, False
         state.save()
-    configuration = LAB / f"kind-{cluster.name}.yaml"
-    write(configuration, _kind_configuration())
-    say(f"{cluster.name}: kind create cluster")
+    say(f"{cluster.name}: kind create cluster, and {cluster.wanted} worker{'s' if cluster.wanted != 1 else ''}")
     log = LOGS / f"kind-{cluster.kind_name}.log"
-    logged(
-        [str(BIN / "kind"), "create", "cluster", "--name", cluster.kind_name, "--image", NODE_IMAGE, "--config", str(configuration),
-         "--kubeconfig", str(LAB / f"kind-{cluster.name}.kubeconfig"), "--retain", "--verbosity", "1"],
-        what=f"{cluster.name}: kind create cluster",
-        log=log,
-        env={"KIND_EXPERIMENTAL_DOCKER_NETWORK": NETWORK, "KIND_EXPERIMENTAL_PROVIDER": "docker"},
-        timeout=300,
-    )  # fmt: skip
+    log.unlink(missing_ok=True)
+    ended = threading.Event()
+
+    def control() -> None:
+        try:
+            _kind_create(cluster, log)
+        finally:
+            ended.set()
+
+    def workers() -> None:
+        # only now kind has made its list of the cluster's containers; one that it finds earlier makes it refuse the name
+        listed = "Starting control-plane"
+        poll(
+            lambda: ended.is_set() or (log.exists() and listed in log.read_text(errors="replace")) or None,
+            deadline=_KIND_DEADLINE,
+            missing=lambda: f"{cluster.name}: kind's line {listed!r} in {log}",
+        )
+        planned = [nodes.plan_worker(state, cluster) for _ in range(cluster.wanted)]
+        parallel({node.name: lambda node=node: nodes.start_vm(state, cluster, node) for node in planned})  # type: ignore[misc]
+
+    parallel({"control": control, "workers": workers})
     name = f"{cluster.kind_name}-control-plane"
-    (LAB / f"kind-{cluster.name}.kubeconfig").unlink(missing_ok=True)
-    control = Node(name, cluster.name, address=docker.containers([cluster.kind_name])[name].address, joined=True)
+    control_plane = Node(name, cluster.name, address=docker.containers([cluster.kind_name])[name].address, joined=True)
     nodes.prepare_inside(name)
     with state.lock:
-        cluster.control = control
+        cluster.control = control_plane
     # kind frees a control plane that is its only node for everything
     kubectl(cluster, "taint", "nodes", name, "node-role.kubernetes.io/control-plane=:NoSchedule", "--overwrite")
     with state.lock:
         cluster.created = True
         state.save()
-    say(f"{cluster.name}: control plane runs ({control.address})")
+    say(f"{cluster.name}: control plane runs ({control_plane.address})")
+    return set(cluster.workers)
+
+
+def _kind_create(cluster: Cluster, log: Path) -> None:
+    configuration, unused = LAB / f"kind-{cluster.name}.yaml", LAB / f"kind-{cluster.name}.kubeconfig"
+    write(configuration, _kind_configuration())
+    logged(
+        [str(BIN / "kind"), "create", "cluster", "--name", cluster.kind_name, "--image", NODE_IMAGE, "--config", str(configuration),
+         "--kubeconfig", str(unused), "--retain", "--verbosity", "1"],
+        what=f"{cluster.name}: kind create cluster",
+        log=log,
+        env={"KIND_EXPERIMENTAL_DOCKER_NETWORK": NETWORK, "KIND_EXPERIMENTAL_PROVIDER": "docker"},
+        timeout=_KIND_DEADLINE,
+    )  # fmt: skip
+    unused.unlink(missing_ok=True)  # access.py writes the lab's own

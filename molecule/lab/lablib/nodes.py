@@ -61,33 +61,42 @@ def join_token(cluster: Cluster) -> str:
     return output([*kubeadm, "token", "create", "--ttl", "1h"], what=f"{cluster.name}: kubeadm token create").strip().splitlines()[-1]
 
 
-def create_worker(state: State, cluster: Cluster, node: Node, token: str, original: bool) -> None:
-    """A new container, and so an empty disk, under the node's name and address. `original`: the VM that the shape began with has
-    kind's plain provider id; every later one has an id that was never seen, as in a cloud.
+def create_worker(state: State, cluster: Cluster, node: Node) -> None:
+    """A new VM that is a node of the kube cluster when this returns."""
+    start_vm(state, cluster, node)
+    join(state, cluster, node, join_token(cluster))
+
+
+def start_vm(state: State, cluster: Cluster, node: Node) -> None:
+    """A new container, and so an empty disk, under the node's name and address, with all images in it. The first VM of a name has
+    kind's plain provider id, every later one an id that was never seen, as in a cloud. Needs no API server.
     """
     remove([node.name])
-    if node.joined or not original:
-        kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
     node.joined, node.images = False, {}
     state.save()
-    begun = time.monotonic()
     identity = docker(
         "run", "--detach", *_RUN_FLAGS, "--hostname", node.name, "--name", node.name,
         "--label", f"{CLUSTER_LABEL}={cluster.kind_name}", "--label", f"{ROLE_LABEL}=worker",
         "--network", NETWORK, "--ip", node.address, NODE_IMAGE,
     ).strip()  # fmt: skip
     plain = f"kind://docker/{cluster.kind_name}/{node.name}"
-    node.provider_id = plain if original else f"{plain}/{identity[:12]}"
+    node.provider_id = f"{plain}/{identity[:12]}" if node.provider_id else plain
     wait_boot(node.name)
     prepare_inside(node.name)
     load(state, node)
+
+
+def join(state: State, cluster: Cluster, node: Node, token: str) -> None:
+    """Makes a VM that start_vm() has made a node; a Node object of the name's former VM goes, as a cloud would delete it."""
+    begun = time.monotonic()
+    kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
     configuration = _join_configuration(cluster, node, token).encode()
     docker("exec", "--interactive", node.name, "sh", "-c", "cat > /kind/kubeadm-join.json", data=configuration)
     command = ["docker", "exec", node.name, "kubeadm", "join", "--config", "/kind/kubeadm-join.json", "--skip-phases=preflight"]
     output(command, what=f"{node.name}: kubeadm join", timeout=180)
     node.joined = True
     state.save()
-    say(f"{node.name}: joined after {time.monotonic() - begun:.0f} s ({node.address}, {node.zone})")
+    say(f"{node.name}: joined in {time.monotonic() - begun:.0f} s ({node.address}, {node.zone})")
 
 
 def wait_boot(name: str) -> None:
@@ -178,6 +187,10 @@ def power_on(state: State, nodes: Sequence[Node]) -> None:
         move(present(state)[node.name], node.address)
     parallel({node.name: lambda node=node: docker("start", node.name) for node in nodes})  # type: ignore[misc]
     parallel({node.name: lambda node=node: wait_boot(node.name) for node in nodes})  # type: ignore[misc]
+    for node in nodes:
+        cluster = state.clusters[node.cluster]
+        if not node.is_worker and cluster.paused:  # the rules went with the network of the old boot
+            set_paused(state, cluster, True)
 
 
 def restart(state: State, nodes: Sequence[Node], hard: bool = False) -> None:
