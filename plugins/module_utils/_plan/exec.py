@@ -65,13 +65,15 @@ def http_answer(data: bytes, ended: bool) -> tuple[int, bytes] | None:
     `ended` says that the server closed the connection. Raises ValueError where the bytes are not an HTTP answer, or
     end in the middle of one.
     """
-    if not ended and b"\r\n\r\n" not in data:
+    if b"\r\n\r\n" not in data:
+        if ended:
+            raise ValueError(f"not an HTTP answer: {data[:80]!r}")
         return None
     response = http.client.HTTPResponse(_Bytes(data))  # type: ignore[arg-type]  # it only calls makefile
     try:
         response.begin()
-        if not ended and response.length is None and not response.chunked:
-            return None  # such a body ends with the connection
+        if not ended and response.length is None and not (response.chunked and data.endswith(b"\r\n\r\n")):
+            return None  # without a length the body ends with the connection, and chunks end with an empty line
         return response.status, response.read()
     except http.client.IncompleteRead as error:
         if ended:
