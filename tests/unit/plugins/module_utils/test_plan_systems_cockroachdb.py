@@ -110,7 +110,8 @@ def test_versions_are_sorted_as_they_were_released() -> None:
         "v21.2.0-rc.1",
     ]
     released += ["v21.2.0", "v22.1.10", "v25.4.0", "v26.2.5"]
-    assert sorted(released[::-1], key=parse_version) == released
+    shuffled = released[::-1]
+    assert sorted(shuffled, key=parse_version) == released
 
 
 numbers = st.integers(0, 99)

@@ -1,0 +1,318 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The task files of system_cockroachdb under real Ansible, with a member_exec that gives written answers.
+
+Each scenario is a host of one inventory, so that one run of Ansible tries them all. What a scenario proves is which
+commands were sent to which member, and whether the play went on.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.collection import CHECKOUT
+from support.run import ansible_environment
+
+CLUSTER = "6ce8e7e4-2b8f-4d8a-9d3c-8f0f5a7b1c2d"
+OTHER = "0f0f5a7b-2b8f-4d8a-9d3c-6ce8e7e41c2d"
+ADDRESSES = {"east-0": "10.0.0.1", "east-1": "10.0.0.12", "west-0": "10.1.0.1"}
+
+# Answers are lists: the n-th call gets the n-th answer, later calls the last.
+FAKE = """\
+import json
+from pathlib import Path
+from ansible.module_utils.basic import AnsibleModule
+
+def main():
+    options = ("kube_clusters", "members", "commands", "http", "timeout", "read_only", "fail")
+    module = AnsibleModule({name: {"type": "raw"} for name in options}, supports_check_mode=True)
+    results = {}
+    for member in module.params["members"]:
+        folder = Path(member["namespace"])
+        answers = json.loads((folder / "answers.json").read_text())[member["member"]]
+        results[member["member"]] = {}
+        for name, argv in module.params["commands"].items():
+            assert all(isinstance(word, str) for word in argv), argv
+            calls = folder / f"{member['member']}.{name}"
+            number = len(calls.read_text().splitlines()) if calls.exists() else 0
+            with calls.open("a") as file:
+                file.write(json.dumps(argv) + "\\n")
+            known = answers.get(name, [{"rc": 0, "stdout": "", "stderr": "", "error": ""}])
+            results[member["member"]][name] = known[min(number, len(known) - 1)]
+    module.exit_json(results=results, requests=0, changed=not module.params.get("read_only"))
+
+main()
+"""
+
+
+def said(stdout: str = "", stderr: str = "", rc: int = 0, error: str = "") -> dict[str, Any]:
+    return {"rc": rc, "stdout": stdout, "stderr": stderr, "error": error}
+
+
+def table(dead: str = "") -> str:
+    """`node status --all` of three healthy nodes, and of a dead id 9 whose membership is `dead`."""
+    head = "id,address,build,is_available,is_live,ranges_unavailable,ranges_underreplicated,membership,is_draining"
+    rows = [f"{number},{address}:26257,v26.2.5,true,true,0,0,active,false" for number, address in enumerate(ADDRESSES.values(), 1)]
+    if dead:
+        rows.append(f"9,10.1.0.1:26257,v26.2.5,false,false,0,0,{dead},false")
+    return "\n".join([head, *rows]) + "\n"
+
+
+BLANK = said(stderr="Error: rpc error: code = Unavailable desc = node waiting for init; Gossip not available", rc=1)
+SILENT = said(error="the pod does not answer")
+
+
+def in_cluster(cluster: str = CLUSTER) -> dict[str, Any]:
+    return said(f'"cluster-id": {cluster}\n')
+
+
+@dataclass
+class Scenario:
+    tasks: str
+    gossip: dict[str, list[dict[str, Any]]]
+    init: dict[str, Any] = field(default_factory=lambda: said("Cluster successfully initialized"))
+    status: str = ""
+    version: str = "v26.2.5"
+    others: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    bound: tuple[str, ...] = tuple(ADDRESSES)
+    running: tuple[str, ...] = tuple(ADDRESSES)
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+def all_of(*answers: dict[str, Any], **others: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {member: others.get(member.replace("-", "_"), list(answers)) for member in ADDRESSES}
+
+
+FORGET = {"hostnet_forget_id": 9}
+SCENARIOS = {
+    "fresh": Scenario("init", all_of(BLANK)),
+    "late": Scenario("init", all_of(BLANK, west_0=[SILENT, BLANK])),
+    "running": Scenario("init", all_of(in_cluster())),
+    "partly": Scenario("init", all_of(BLANK, west_0=[in_cluster()])),
+    "raced": Scenario("init", all_of(BLANK), init=said(stderr="cluster has already been initialized", rc=1)),
+    "silent": Scenario("init", all_of(BLANK, west_0=[SILENT])),
+    "split": Scenario("init", all_of(in_cluster(), west_0=[in_cluster(OTHER)])),
+    "absent": Scenario("init", all_of(BLANK), running=("east-0", "west-0")),
+    "broken": Scenario("init", all_of(BLANK), init=said(stderr="unable to bootstrap due to internal error", rc=1)),
+    "joined": Scenario("joined", all_of(in_cluster(), west_0=[BLANK, in_cluster()])),
+    "sick": Scenario("joined", all_of(in_cluster(), west_0=[BLANK])),
+    "stranger": Scenario("joined", all_of(in_cluster(), west_0=[in_cluster(OTHER)])),
+    "gate": Scenario("gate", all_of(in_cluster())),
+    "closed": Scenario("gate", all_of(in_cluster(), west_0=[SILENT])),
+    "drain": Scenario("drain", all_of(in_cluster()), others={"drain": [said(stderr="drain timeout", rc=1), said("ok")]}),
+    "drain-old": Scenario("drain", all_of(in_cluster()), version="v21.2.17"),
+    "drain-dead": Scenario("drain", all_of(in_cluster(), east_0=[SILENT])),
+    "forget": Scenario(
+        "forget",
+        all_of(in_cluster()),
+        status=table("active"),
+        others={
+            "decommission": [said("ok")],
+            "status": [said(table("active")), said("id,membership\n9,decommissioning\n"), said("id,membership\n9,decommissioned\n")],
+        },
+        variables=FORGET,
+    ),
+    "forgotten": Scenario("forget", all_of(in_cluster()), status=table("decommissioned"), variables=FORGET),
+    "forget-live": Scenario("forget", all_of(in_cluster()), variables={"hostnet_forget_id": 3}),
+    "reload": Scenario("reload", all_of(in_cluster())),
+    "spec": Scenario(
+        "spec",
+        all_of(in_cluster()),
+        variables={"hostnet_image": "mirror.example:5000/cockroach:v21.1.5", "system_cockroachdb_max_offset": "250ms"},
+    ),
+}
+
+
+def binding(member: str) -> dict[str, str]:
+    return {"member": member, "kube_cluster": member.rpartition("-")[0], "zone": "a", "address": ADDRESSES[member]}
+
+
+def target(member: str, folder: Path) -> dict[str, Any]:
+    variables = {"address": ADDRESSES[member], "host": ADDRESSES[member], "certs": "/etc/hostnet/certs"}
+    return {**binding(member), "namespace": str(folder), "pod": f"p-{member}", "container": "cockroachdb", "variables": variables}
+
+
+@pytest.fixture(scope="module", name="runs")
+def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs every scenario; gives the folder with one folder for each."""
+    root = tmp_path_factory.mktemp("cockroachdb")
+    collection = root / "ansible_collections" / "hostnet" / "multicluster"
+    (collection / "plugins" / "modules").mkdir(parents=True)
+    for part in ("filter", "module_utils"):
+        (collection / "plugins" / part).symlink_to(CHECKOUT / "plugins" / part)
+    for part in ("roles", "meta", "galaxy.yml"):
+        (collection / part).symlink_to(CHECKOUT / part)
+    (collection / "plugins" / "modules" / "member_exec.py").write_text(FAKE)
+    hosts = {}
+    for name, scenario in SCENARIOS.items():
+        folder = root / name
+        folder.mkdir()
+        answers = {}
+        for number, member in enumerate(ADDRESSES, 1):
+            answers[member] = {
+                "gossip": scenario.gossip[member],
+                "version": [said(f"Build Tag:        {scenario.version}\n")],
+                "node_id": [said(f"node_id\n{number}\n")],
+                "status": [said(scenario.status or table())],
+                "init": [scenario.init],
+                **scenario.others,
+            }
+        (folder / "answers.json").write_text(json.dumps(answers))
+        hosts[name] = {
+            "tasks_from": scenario.tasks,
+            "done": str(folder / "done.json"),
+            "hostnet": {"name": "ledger", "kube_clusters": [{"name": "east"}], "timeout": 10, "image": ""},
+            "hostnet_identity": {"members": ",".join(scenario.bound), "token": "ledger-1"},
+            "hostnet_bindings": [binding(member) for member in reversed(scenario.bound)],
+            "hostnet_targets": [target(member, folder) for member in reversed(scenario.running)],
+            "hostnet_member": binding("east-0"),
+            **scenario.variables,
+        }
+    (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}))
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "strategy": "free",
+        "tasks": [
+            {"include_role": {"name": "hostnet.multicluster.system_cockroachdb", "tasks_from": "{{ tasks_from }}"}},
+            {
+                "copy": {
+                    "content": "{{ {'inspection': hostnet_inspection | default({}), 'spec': hostnet_spec | default({})} | to_json }}",
+                    "dest": "{{ done }}",
+                    "mode": "0600",
+                }
+            },
+        ],
+    }
+    (root / "play.yml").write_text(yaml.safe_dump([play]))
+    extra = {"ANSIBLE_COLLECTIONS_PATH": str(root), "ANSIBLE_FORKS": "4", "ANSIBLE_PYTHON_INTERPRETER": "auto_silent"}
+    environment = ansible_environment(root / "results.jsonl", **extra)
+    ended = subprocess.run(
+        ["ansible-playbook", "-i", str(root / "hosts.yml"), str(root / "play.yml")],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    (root / "output").write_text(ended.stdout + ended.stderr)
+    return root
+
+
+def calls(runs: Path, name: str, command: str) -> dict[str, list[list[str]]]:
+    """Which members got the command, with the arguments of each call."""
+    found = {}
+    for member in ADDRESSES:
+        file = runs / name / f"{member}.{command}"
+        if file.exists():
+            found[member] = [json.loads(line) for line in file.read_text().splitlines()]
+    return found
+
+
+def passed(runs: Path, name: str) -> bool:
+    return (runs / name / "done.json").exists()
+
+
+def outcome(runs: Path, name: str) -> dict[str, Any]:
+    assert passed(runs, name), (runs / "output").read_text()[-20000:]
+    found: dict[str, Any] = json.loads((runs / name / "done.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", ["fresh", "late", "raced"])
+def test_init_is_sent_once_to_the_first_member_alone(runs: Path, name: str) -> None:
+    outcome(runs, name)
+    sent = calls(runs, name, "init")
+    assert list(sent) == ["east-0"]
+    assert len(sent["east-0"]) == 1
+    assert sent["east-0"][0][-2:] == ["{certs}", "{host}:26257"]
+
+
+@pytest.mark.parametrize("name", ["running", "partly"])
+def test_init_is_not_sent_where_any_member_has_a_cluster(runs: Path, name: str) -> None:
+    outcome(runs, name)
+    assert calls(runs, name, "init") == {}
+
+
+@pytest.mark.parametrize("name", ["silent", "split", "absent"])
+def test_init_is_refused(runs: Path, name: str) -> None:
+    assert not passed(runs, name)
+    assert calls(runs, name, "init") == {}
+
+
+def test_an_internal_error_of_init_is_a_failure(runs: Path) -> None:
+    assert not passed(runs, "broken")
+    assert len(calls(runs, "broken", "init")["east-0"]) == 1
+
+
+def test_the_refusals_say_why(runs: Path) -> None:
+    output = " ".join((runs / "output").read_text().split())
+    for text in (
+        "Members that do not answer: west-0",
+        f"Cluster ids found: {OTHER}, {CLUSTER}",
+        "Members without a running container: east-1",
+        "west-0 in cluster none it waits for init or for a member that it can join",
+        "may not be stopped now: member west-0 is not healthy",
+        "Node 3 of ledger was not decommissioned",
+    ):
+        assert text in output
+
+
+def test_joined_waits_for_every_member_and_refuses_a_stranger(runs: Path) -> None:
+    found = outcome(runs, "joined")["inspection"]
+    assert [found[member]["healthy"] for member in ADDRESSES] == [True, True, True]
+    assert not passed(runs, "stranger")
+    assert not passed(runs, "sick")
+
+
+def test_the_gate(runs: Path) -> None:
+    assert passed(runs, "gate")
+    assert not passed(runs, "closed")
+
+
+def test_drain_is_repeated_and_names_the_node_where_the_version_allows(runs: Path) -> None:
+    outcome(runs, "drain")
+    sent = calls(runs, "drain", "drain")
+    assert list(sent) == ["east-0"]
+    assert len(sent["east-0"]) == 2
+    assert sent["east-0"][0][-5:] == ["270", "node", "drain", "--self", "--drain-wait=240s"]
+    outcome(runs, "drain-old")
+    assert calls(runs, "drain-old", "drain")["east-0"][0][-4:] == ["270", "node", "drain", "--drain-wait=240s"]
+    outcome(runs, "drain-dead")
+    assert calls(runs, "drain-dead", "drain") == {}
+
+
+def test_decommission_is_repeated_until_the_membership_says_so(runs: Path) -> None:
+    outcome(runs, "forget")
+    sent = calls(runs, "forget", "decommission")
+    assert list(sent) == ["east-0"]
+    assert len(sent["east-0"]) == 2
+    assert sent["east-0"][0][-5:] == ["300", "node", "decommission", "9", "--wait=all"]
+    outcome(runs, "forgotten")
+    assert calls(runs, "forgotten", "decommission") == {}
+
+
+def test_a_live_node_is_not_decommissioned(runs: Path) -> None:
+    assert not passed(runs, "forget-live")
+    assert calls(runs, "forget-live", "decommission") == {}
+
+
+def test_reload_signals_process_1_of_every_member(runs: Path) -> None:
+    outcome(runs, "reload")
+    assert calls(runs, "reload", "reload") == {member: [["/bin/sh", "-c", "kill -1 1"]] for member in ADDRESSES}
+
+
+def test_the_spec_is_that_of_the_image_in_use(runs: Path) -> None:
+    spec = outcome(runs, "spec")["spec"]
+    assert spec["env"]["COCKROACH_SKIP_KEY_PERMISSION_CHECK"] == "true"
+    assert spec["args"][-1] == "--max-offset=250ms"
+    assert spec["ports"] == {"sql": 26257, "http": 8080}
+    assert spec["member_files"] == {"locality": "region={region},zone={zone}"}
