@@ -372,9 +372,9 @@ def _check_writable(folders: set[Path]) -> None:
     """Raise PkiError where a file could not be created in one of the folders (or the folder itself could not)."""
     for folder in sorted(folders):
         nearest = folder
-        while not nearest.exists() and nearest != nearest.parent:
+        while not os.path.lexists(nearest) and nearest != nearest.parent:
             nearest = nearest.parent
-        if not nearest.is_dir():
+        if not os.path.isdir(nearest):
             raise PkiError(f"pki folder: {folder} cannot be created, because {nearest} is not a folder")
         if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PkiError(
@@ -767,7 +767,7 @@ def ensure_certificates(request: Request, vault: Vault, now: datetime, *, check_
             plan = _look(request, vault, now, wanted)
         except CertificateError:
             # Another run may have begun to write since: what it has half written is no error of the user's.
-            if locked or not (request.pki_dir / LOCK_FILE).exists():
+            if locked or not os.path.lexists(request.pki_dir / LOCK_FILE):
                 raise
             with _locked(request.pki_dir, create=False):
                 plan = _look(request, vault, now, wanted)

@@ -15,6 +15,7 @@ import resource
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -569,6 +570,41 @@ def test_unwritable_folder_is_no_matter_when_nothing_is_to_be_written(pki: Path,
     ensure(request_for(pki))
     monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     assert not ensure(request_for(pki))["changed"]
+
+
+def _as_somebody_else(folder: Path, results: Any) -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        results.put(str(_pki.ensure_certificates(request_for(folder), OpenVault(), NOW)["changed"]))
+    except Exception as error:
+        results.put(f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        (0o000, "PkiError: .*ca.crt cannot be read: Permission denied"),
+        (0o555, "PkiError: pki folder: .*shut is not writable for this user"),
+    ],
+)
+def test_folder_of_another_user(mode: int, text: str) -> None:
+    """With a user whom modes do stop: pytest's own folders would stop that user too early."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "shut"
+        folder.mkdir()
+        Path(temporary).chmod(0o755)
+        folder.chmod(mode)
+        context = multiprocessing.get_context("fork")
+        results = context.Queue()
+        run = context.Process(target=_as_somebody_else, args=(folder, results))
+        run.start()
+        assert re.fullmatch(text + ".*", results.get(timeout=60))
+        run.join()
+        folder.chmod(0o755)
+        assert list(folder.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_read_is_not_overwritten(pki: Path) -> None:

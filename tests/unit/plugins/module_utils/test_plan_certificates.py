@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import certificates as plan
@@ -93,6 +93,7 @@ NAMES = st.lists(LABELS, min_size=1, max_size=3).map(".".join).filter(lambda nam
 SANS = st.fixed_dictionaries({"ip_addresses": st.lists(ADDRESSES, min_size=1, max_size=5), "dns_names": st.lists(NAMES, max_size=5)})
 
 
+@settings(deadline=None)
 @given(SANS, st.randoms())
 def test_order_case_and_repetition_of_names_are_no_reason(sans: dict[str, list[str]], random: Any) -> None:
     wanted = wish(**sans)
@@ -106,6 +107,7 @@ def test_order_case_and_repetition_of_names_are_no_reason(sans: dict[str, list[s
     assert plan.reissue_reason(fitting(wanted, sans=tuple(shuffled)), wanted, NOW) == ""
 
 
+@settings(deadline=None)
 @given(SANS, SANS)
 def test_kept_only_if_the_names_are_equal(one: dict[str, list[str]], two: dict[str, list[str]]) -> None:
     old, new = wish(**one), wish(**two)
@@ -115,6 +117,7 @@ def test_kept_only_if_the_names_are_equal(one: dict[str, list[str]], two: dict[s
         assert san in reason
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(-40000, 400 * 86400))
 def test_renewal_depends_on_the_time_left_alone(renew_days: int, left: int) -> None:
     wanted = dataclasses.replace(wish(), renew_days=renew_days)
@@ -122,6 +125,7 @@ def test_renewal_depends_on_the_time_left_alone(renew_days: int, left: int) -> N
     assert kept == (left > 0 and left >= renew_days * 86400)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(ADDRESSES, NAMES), max_size=20))
 def test_wishes_keep_the_order_of_the_input(pairs: list[tuple[str, str]]) -> None:
     entries = [entry(name=f"m-{index}", ip_addresses=[address], dns_names=[name]) for index, (address, name) in enumerate(pairs)]
@@ -275,6 +279,7 @@ def test_ca_problem(fields: dict[str, Any], expected: str, text: str) -> None:
     assert bool(problem) == bool(text)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 86400 * 2), st.integers(1, 86400 * 3000))
 def test_a_leaf_lives_within_its_ca(valid_days: int, ca_age: int, ca_left: int) -> None:
     ca = the_ca(not_before=NOW - timedelta(seconds=ca_age), not_after=NOW + timedelta(seconds=ca_left))
