@@ -16,8 +16,9 @@ from . import images
 from .console import LabError, say
 from .docker import CLUSTER_LABEL, ROLE_LABEL, Container, containers, docker, move, remove, taken_addresses
 from .kube import kubectl, wait_ready
+from .node_image import worker_image
 from .process import output, parallel, poll, succeeds
-from .settings import HERE, NETWORK, NODE_IMAGE
+from .settings import HERE, NETWORK
 from .state import Cluster, Node, State, exclusive
 
 _BOOT_DEADLINE = 60.0  # seconds until containerd answers in a new container
@@ -77,7 +78,7 @@ def start_vm(state: State, cluster: Cluster, node: Node) -> None:
     identity = docker(
         "run", "--detach", *_RUN_FLAGS, "--hostname", node.name, "--name", node.name,
         "--label", f"{CLUSTER_LABEL}={cluster.kind_name}", "--label", f"{ROLE_LABEL}=worker",
-        "--network", NETWORK, "--ip", node.address, NODE_IMAGE,
+        "--network", NETWORK, "--ip", node.address, worker_image(),
     ).strip()  # fmt: skip
     plain = f"kind://docker/{cluster.kind_name}/{node.name}"
     node.provider_id = f"{plain}/{identity[:12]}" if node.provider_id else plain

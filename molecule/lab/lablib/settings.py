@@ -50,6 +50,7 @@ def _versions() -> dict[str, str]:
 VERSIONS = _versions()
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 NODE_IMAGE = f"kindest/node:v{VERSIONS['KUBERNETES']}"
+WORKER_IMAGE = f"hostnet-lab/worker:v{VERSIONS['KUBERNETES']}"  # beside a node image of our own build
 # reference under which playbooks know an image -> other places that hold the same image
 SYSTEM_IMAGES: dict[str, tuple[str, ...]] = {
     f"quay.io/coreos/etcd:v{VERSIONS['ETCD']}": (f"gcr.io/etcd-development/etcd:v{VERSIONS['ETCD']}",),
