@@ -86,6 +86,10 @@ def deployment_plan(
     """
     errors: list[str] = []
     warnings: list[str] = []
+    # Whatever the order in which they were read, the plan and its messages are the same.
+    nodes = sorted(
+        nodes, key=lambda node: (join.natural_key(str(node["kube_cluster"])), join.natural_key(str(node["name"])), str(node["name"]))
+    )
     identity = _agreed(observed, "identity", "identity record", hostnet, errors)
     record = _agreed(observed, "cluster_record", "cluster id", hostnet, errors)
     members: list[Json] = []
@@ -101,7 +105,9 @@ def deployment_plan(
     errors += _namespace_errors(hostnet, observed)
     selected = [node for node in nodes if node.get("selected", True)]
     errors += _node_errors(hostnet, spec, selected)
+    before = len(errors)
     new = [] if mode == "lost_record" else _new_bindings(hostnet, selected, members, errors, warnings)
+    refused = len(errors) - before
     if mode == "lost_record":
         identity, lost = _restored_identity(hostnet, observed, evidence)
         errors += lost
@@ -109,13 +115,16 @@ def deployment_plan(
         errors += _unfinished_errors(hostnet, identity, members, new)
     everybody = members + new
     minimum = int(spec.get("minimum_members", 1))
-    if not everybody:
+    if mode == "lost_record":
+        # Members that are not known cannot be counted.
+        pass
+    elif not everybody and not refused:
         errors.append(
             f"no node matches: selector {hostnet['node_selector']!r} finds nothing in kube clusters {_cluster_names(hostnet)}; check hostnet_node_selector"
         )
-    elif len(everybody) < minimum:
+    elif len(everybody) + refused < minimum:
         errors.append(
-            f"{len(everybody)} nodes match in kube clusters {_cluster_names(hostnet)}, but {hostnet['system']} needs at least {minimum} members to survive the "
+            f"{len(everybody) + refused} nodes match in kube clusters {_cluster_names(hostnet)}, but {hostnet['system']} needs at least {minimum} members to survive the "
             f"loss of one; let more nodes match"
         )
     if spec.get("warn_even") and everybody and len(everybody) % 2 == 0:
@@ -134,7 +143,8 @@ def deployment_plan(
         "cluster_id": str((record or {}).get("cluster_id", "")),
         "members": members,
         "new": new,
-        "incomplete": mode == "existing" and any(not observed[name]["identity"] or (record and not observed[name]["cluster_record"]) for name in observed),
+        "incomplete": mode == "existing"
+        and any(not observed[name]["identity"] or (record and not observed[name]["cluster_record"]) for name in observed),
         "batches": _batches(mode, spec, members, new),
         "seeds": _seeds(observed),
         "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, selected, new)],
@@ -177,9 +187,17 @@ def _evidence(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], ob
     evidence = []
     for name in sorted(observed):
         found = observed[name]
-        evidence += [f"kube cluster {name}: {entry['kind']} {hostnet['namespace']}/{entry['name']}" for entry in found["workloads"]]
-        evidence += [f"kube cluster {name}: pod {hostnet['namespace']}/{pod['name']}" for pod in found["pods"]]
-        evidence += [f"kube cluster {name}: binding of member {binding['member']}" for binding in found["members"]]
+        workloads = sorted(found["workloads"], key=lambda entry: join.natural_key(str(entry["name"])))
+        pods = sorted(found["pods"], key=lambda pod: join.natural_key(str(pod["name"])))
+        evidence += [f"kube cluster {name}: {entry['kind']} {hostnet['namespace']}/{entry['name']}" for entry in workloads]
+        evidence += [f"kube cluster {name}: pod {hostnet['namespace']}/{pod['name']}" for pod in pods]
+        members = sorted(found["members"], key=join.canonical_key)
+        evidence += [f"kube cluster {name}: binding of member {binding['member']}" for binding in members]
+        # Either is written only after the claim, so somebody deleted the claim alone.
+        if found["cluster_record"]:
+            evidence.append(f"kube cluster {name}: ConfigMap {hostnet['namespace']}/{names.cluster_record(str(hostnet['name']))}")
+        if found["join"]:
+            evidence.append(f"kube cluster {name}: ConfigMap {hostnet['namespace']}/{names.join(str(hostnet['name']))}")
     label = names.node_label(str(hostnet["name"]))
     evidence += [
         f"kube cluster {node['kube_cluster']}: node {node['name']} is labelled {label}={node['labels'][label]}"
@@ -193,6 +211,7 @@ def _restored_identity(hostnet: Mapping[str, Any], observed: Mapping[str, Any], 
     """The identity that every workload carries, where they all agree; members that run then prove the cluster id."""
     workloads = [(name, entry) for name in sorted(observed) for entry in observed[name]["workloads"]]
     tokens = {str(entry["token"]) for _name, entry in workloads}
+    tokens |= {str(found["cluster_record"].get("token", "")) for found in observed.values() if found["cluster_record"]}
     fingerprints = {str(entry["ca_fingerprint"]) for _name, entry in workloads}
     bindings = [binding for name in sorted(observed) for binding in observed[name]["members"]]
     placements = {"daemonset" if entry["kind"] == "DaemonSet" else "node_name" for _name, entry in workloads}
@@ -614,7 +633,9 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
         ]
         return {"errors": errors, "cluster_id": recorded}
     if len(reported) > 1:
-        errors.append("members report different cluster ids: " + "; ".join(f"{found}: {', '.join(who)}" for found, who in sorted(reported.items())))
+        errors.append(
+            "members report different cluster ids: " + "; ".join(f"{found}: {', '.join(who)}" for found, who in sorted(reported.items()))
+        )
     answered = len(bindings) - len(silent)
     needed = len(bindings) // 2 + 1 if plan["mode"] == "lost_record" else len(bindings)
     if answered < needed:
