@@ -2,6 +2,7 @@
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
 # make lab    only the two Kubernetes clusters
 # make setup  only the virtual environment (.venv) that the playbooks run in
+# make changelog  CHANGELOG.md, from changelogs/fragments and the plugins
 # make clean  the lab and what was made in the checkout; caches stay
 
 SYSTEM ?= etcd
@@ -10,7 +11,7 @@ GATES ?=
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab setup clean
+.PHONY: help demo test lab setup changelog clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -28,6 +29,10 @@ demo: lab
 test:
 	@tools/setup --test
 	@.venv/bin/python tools/test $(GATES)
+
+changelog: setup
+	@tools/setup --test
+	@PATH=$(CURDIR)/.venv/bin:$$PATH antsibull-changelog release --update-existing
 
 clean:
 	@if [ -x molecule/lab/lab ]; then molecule/lab/lab down; fi

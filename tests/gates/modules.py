@@ -20,6 +20,7 @@ from ansible.playbook.task import Task
 
 _NAMESPACE = "hostnet.multicluster"
 _FENCE = re.compile(r"^ *```(?:yaml|yml)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_ENVIRONMENT = {"ANSIBLE_COLLECTIONS_PATH": str(collections_path()), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 _TASK_WORDS = set(Task.fattributes) | {"block", "rescue", "always", "local_action"}
 
 
@@ -27,13 +28,15 @@ def documentation(kind: str, names: list[str]) -> dict[str, Any]:
     """What ansible-doc knows of the collection's plugins, by name without the collection's."""
     command = [sys.executable, str(Path(sys.executable).parent / "ansible-doc"), "-t", kind, "-j"]
     command += [f"{_NAMESPACE}.{name}" for name in names]
-    done = subprocess.run(
-        command,
-        env={"ANSIBLE_COLLECTIONS_PATH": str(collections_path()), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
+    done = subprocess.run(command, env=_ENVIRONMENT, stdout=subprocess.PIPE, check=True)
     return {name.rsplit(".", 1)[1]: entry for name, entry in json.loads(done.stdout).items()}
+
+
+def undocumented(kind: str) -> list[str]:
+    """Plugins of the collection that ansible-doc can say nothing of."""
+    command = [sys.executable, str(Path(sys.executable).parent / "ansible-doc"), "-t", kind, "--list", "-j", _NAMESPACE]
+    done = subprocess.run(command, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return [name for name, text in json.loads(done.stdout).items() if not text or text.upper() == "UNDOCUMENTED"]
 
 
 def action_group(modules: list[str]) -> list[str]:
@@ -103,6 +106,8 @@ def main() -> None:
             problems.append(f"{where}: tests/integration has no test_{module}_examples, which runs them")
         if not entries[module].get("return"):
             problems.append(f"plugins/modules/{module}.py: no RETURN")
+    for kind in ("filter", "test", "lookup", "inventory", "module"):
+        problems += [f"{kind} {name}: ansible-doc has no documentation of it" for name in undocumented(kind)]
     blocks = 0
     for where, text in yaml_blocks():
         blocks += 1
