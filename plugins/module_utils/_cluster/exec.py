@@ -277,8 +277,19 @@ def _connect(cluster: KubeCluster, path: str, query: Sequence[tuple[str, str]], 
     if configuration.tls_server_name:
         tls["server_hostname"] = configuration.tls_server_name
     connection: Any = websocket.WebSocket(sslopt=tls, enable_multithread=False)
+    # It answers pings and closes by itself; a server that is gone by then must not cost what it said before.
+    connection.pong = _attempt(connection.pong)
+    connection.send_close = _attempt(connection.send_close)
     connection.connect(url, **options)
     return connection
+
+
+def _attempt(send: Callable[..., Any]) -> Callable[..., None]:
+    def attempt(*arguments: Any) -> None:
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            send(*arguments)
+
+    return attempt
 
 
 def _tls(configuration: Any) -> ssl.SSLContext:

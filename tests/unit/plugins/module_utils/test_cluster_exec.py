@@ -1,0 +1,286 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands and GETs over a fake API server that speaks WebSocket on loopback: what kubelets do is in tests/integration."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import exec as members
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError, connect
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Get, Member
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class FakeApiServer:
+    """Accepts WebSockets and lets `answer(request line and headers, connection)` speak; `requests` keeps the heads."""
+
+    def __init__(self, answer: Callable[[str, FakeConnection], None]) -> None:
+        self.answer = answer
+        self.requests: list[str] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _address = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._speak, args=(connection,), daemon=True).start()
+
+    def _speak(self, connection: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(4096)
+        text = head.decode()
+        self.requests.append(text)
+        fake = FakeConnection(connection, text)
+        self.answer(text, fake)
+        connection.close()
+
+
+class FakeConnection:
+    """The server's end of one connection."""
+
+    def __init__(self, connection: socket.socket, head: str) -> None:
+        self.connection = connection
+        self.key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+
+    def refuse(self, status: str, body: bytes) -> None:
+        self.connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def accept(self) -> None:
+        digest = base64.b64encode(hashlib.sha1(self.key.encode() + _GUID).digest()).decode()  # RFC 6455 asks for it
+        head = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {digest}\r\n"
+        self.connection.sendall(f"{head}Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n".encode())
+
+    def send(self, channel: int, data: bytes, opcode: int = 2) -> None:
+        payload = bytes([channel]) + data
+        size = bytes([len(payload)]) if len(payload) < 126 else b"\x7f" + struct.pack(">Q", len(payload))
+        self.connection.sendall(bytes([0x80 | opcode]) + size + payload)
+
+    def end(self) -> None:
+        self.connection.sendall(bytes([0x88, 2]) + struct.pack(">H", 1000))
+
+    def received(self) -> bytes:
+        """The payload of one short masked frame."""
+        first, second = self.connection.recv(2)
+        size = second & 0x7F
+        if size == 126:
+            (size,) = struct.unpack(">H", self.connection.recv(2))
+        mask = self.connection.recv(4)
+        data = self.connection.recv(size)
+        assert first == 0x82
+        return bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[str, FakeConnection], None]], tuple[FakeApiServer, KubeCluster]]]:
+    started: list[FakeApiServer] = []
+
+    def start(answer: Callable[[str, FakeConnection], None], **options: Any) -> tuple[FakeApiServer, KubeCluster]:
+        started.append(FakeApiServer(answer))
+        return started[-1], connect([{"name": "east", "host": started[-1].url, **options}])["east"]
+
+    yield start
+    for server in started:
+        server.listener.close()
+
+
+def success(text: str, connection: FakeConnection) -> None:
+    del text
+    connection.accept()
+    connection.send(1, b"out\n")
+    connection.send(0, b"", opcode=9)
+    connection.send(2, b"err\n")
+    connection.send(1, b"\xffput\n")
+    connection.send(3, json.dumps({"status": "Success"}).encode())
+    connection.end()
+
+
+def command(cluster: KubeCluster, argv: list[str], seconds: float = 5) -> dict[str, Any]:
+    return members.run_command(cluster, "n", "p", "c", argv, time.monotonic() + seconds)
+
+
+def get(cluster: KubeCluster, path: str = "/health", seconds: float = 5) -> tuple[int, bytes]:
+    return members.http_get(cluster, "n", "p", 2381, path, time.monotonic() + seconds)
+
+
+def test_command(serve: Any) -> None:
+    server, cluster = serve(success, api_key="token", impersonate_user="deployer")
+    assert command(cluster, ["sh", "-c", "a b&c"]) == {"rc": 0, "stdout": "out\n\ufffdput\n", "stderr": "err\n", "error": ""}
+    head = server.requests[0]
+    line = "GET /api/v1/namespaces/n/pods/p/exec?command=sh&command=-c&command=a+b%26c&container=c&stdout=true&stderr=true HTTP/1.1"
+    assert head.startswith(line)
+    # The command runs as the one who asked for it.
+    assert "authorization: Bearer token" in head
+    assert "Impersonate-User: deployer" in head
+    assert cluster.requests == 1
+
+
+def test_refusals_keep_their_status(serve: Any) -> None:
+    def refuse(_text: str, connection: FakeConnection) -> None:
+        body = {"kind": "Status", "status": "Failure", "reason": "NotFound", "message": 'pods "p" not found'}
+        connection.refuse("404 Not Found", json.dumps(body).encode())
+
+    _server, cluster = serve(refuse)
+    with pytest.raises(KubeError) as caught:
+        command(cluster, ["true"])
+    assert str(caught.value) == 'kube cluster east: exec in pod n/p: pods "p" not found'
+    assert (caught.value.status, caught.value.reason, caught.value.unreachable) == (404, "NotFound", False)
+
+
+def test_no_api_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    cluster = connect([{"name": "east", "host": f"http://127.0.0.1:{port}"}])["east"]
+    with pytest.raises(KubeError, match="no answer from") as caught:
+        command(cluster, ["true"])
+    assert caught.value.unreachable
+
+
+def test_a_command_that_does_not_end(serve: Any) -> None:
+    ended = threading.Event()
+
+    def hang(_text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        connection.send(1, b"begun")
+        ended.wait(10)
+
+    _server, cluster = serve(hang)
+    started = time.monotonic()
+    with pytest.raises(KubeError, match="no end before the timeout"):
+        command(cluster, ["sleep"], 0.5)
+    with pytest.raises(KubeError, match="no end before the timeout"):
+        command(cluster, ["sleep"], -1)
+    assert time.monotonic() - started < 5
+    ended.set()
+
+
+def test_a_hanging_api_server_is_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(members, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    _server, cluster = serve(lambda _text, _connection: ended.wait(10))
+    with pytest.raises(KubeError, match="no answer from"):
+        command(cluster, ["true"])
+    ended.set()
+
+
+def test_a_connection_that_breaks(serve: Any) -> None:
+    def cut(_text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        connection.send(1, b"half")
+
+    _server, cluster = serve(cut)
+    assert command(cluster, ["true"]) == {
+        "rc": None,
+        "stdout": "half",
+        "stderr": "",
+        "error": "the connection ended before the command did",
+    }
+
+
+def test_too_much_output(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "OUTPUT_LIMIT_BYTES", 1 << 20)
+
+    def flood(_text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        with contextlib.suppress(OSError):  # the client hangs up
+            for _number in range(20):
+                connection.send(1, bytes(70000))
+
+    _server, cluster = serve(flood)
+    with pytest.raises(KubeError, match="wrote more than 1 MiB"):
+        command(cluster, ["yes"])
+
+
+def forward(*messages: tuple[int, bytes]) -> Callable[[str, FakeConnection], None]:
+    """A port-forward whose server says `messages` after it received the request."""
+
+    def answer(_text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        connection.send(0, struct.pack("<H", 2381))
+        connection.send(1, struct.pack("<H", 2381))
+        request = connection.received()
+        assert request[0] == 0
+        assert request[1:].startswith(b"GET /health HTTP/1.1\r\nHost: localhost:2381\r\n")
+        with contextlib.suppress(OSError):  # the client hangs up where it has seen enough
+            for channel, data in messages:
+                connection.send(channel, data)
+            connection.end()
+
+    return answer
+
+
+def test_get(serve: Any) -> None:
+    server, cluster = serve(forward((0, b"HTTP/1.1 200 OK\r\nContent-Le"), (0, b"ngth: 4\r\n\r\ngo"), (0, b"od")))
+    assert get(cluster) == (200, b"good")
+    assert server.requests[0].startswith("GET /api/v1/namespaces/n/pods/p/portforward?ports=2381 HTTP/1.1")
+
+
+def test_get_where_nothing_listens(serve: Any) -> None:
+    _server, cluster = serve(forward((1, b"dial tcp4 127.0.0.1:2381: connect: connection refused\n")))
+    with pytest.raises(KubeError, match=r"port-forward to port 2381 of pod n/p: dial tcp4 127\.0\.0\.1:2381: connect: connection refused$"):
+        get(cluster)
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [([], "GET /health: not an HTTP answer"), ([(0, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")], "the answer ended too early")],
+)
+def test_get_with_a_broken_answer(serve: Any, messages: list[tuple[int, bytes]], text: str) -> None:
+    _server, cluster = serve(forward(*messages))
+    with pytest.raises(KubeError, match=text):
+        get(cluster)
+
+
+def test_get_with_too_large_an_answer(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "OUTPUT_LIMIT_BYTES", 1 << 20)
+    _server, cluster = serve(forward(*[(0, b"HTTP/1.1 200 OK\r\n\r\n"), *[(0, bytes(60000))] * 20]))
+    with pytest.raises(KubeError, match="is larger than 1 MiB"):
+        get(cluster)
+
+
+def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> None:
+    def answer(text: str, connection: FakeConnection) -> None:
+        if "/pods/p1/" in text:
+            connection.refuse("404 Not Found", b"{}")
+        elif "portforward" in text:
+            forward((0, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))(text, connection)
+        elif "command=false" in text:
+            connection.accept()
+            status = {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "1"}]}}
+            connection.send(3, json.dumps(status).encode())
+            connection.end()
+        else:
+            success(text, connection)
+
+    _server, cluster = serve(answer)
+    asked = [Member(f"east-{number}", "east", "n", f"p{number}" if number != 2 else "", variables={"x": number}) for number in range(3)]
+    clusters = {"east": cluster}
+    commands = {"first": ["false"], "second": ["echo", "{member}", "{x}"]}
+    results = members.ask_members(clusters, asked, commands, {"health": Get(2381, "/health")}, 10)
+    assert list(results) == ["east-0", "east-1", "east-2"]
+    assert [(answer.get("rc"), answer["error"]) for answer in results["east-0"].values()] == [(1, ""), (0, ""), (None, "")]
+    assert results["east-0"]["health"] == {"status": 200, "body": "ok", "error": ""}
+    assert all(answer["error"] for answer in results["east-1"].values())
+    assert {answer["error"] for answer in results["east-2"].values()} == {"the member has no pod"}
+    assert members.rendered(asked[1], commands["second"]) == ["echo", "east-1", "1"]
+    stopped = members.ask_members(clusters, asked[:1], commands, {"health": Get(2381, "/health")}, 10, stop_at_failure=True)
+    assert list(stopped["east-0"]) == ["first"]
+    assert members.ask_members(clusters, [], commands, {}, 10) == {}

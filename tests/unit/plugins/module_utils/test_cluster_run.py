@@ -1,0 +1,246 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scripts on nodes and waits, against a fake API server: what real kubelets do is in tests/integration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import run, watch
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeError
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.kinds import EVENT, POD, Kind
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
+
+SCRIPT = Script(name="probe", namespace="n", image="image:1", text="true", timeout=2)
+
+
+class FakeKubeCluster:
+    """Pods in a dict. `kubelet` is called with each new pod and gives the status it will have when it is watched."""
+
+    def __init__(self, kubelet: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None) -> None:
+        self.name = "east"
+        self.kubelet = kubelet or (lambda _pod: ended(0))
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.deleted: list[tuple[str, int | None]] = []
+        self.create_errors: list[KubeError] = []
+        self.log_error: KubeError | None = None
+        self.delete_error: KubeError | None = None
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self.create_errors:
+            raise self.create_errors.pop(0)
+        pod = {**body, "metadata": {**body["metadata"], "uid": f"uid-{body['metadata']['name']}"}, "status": {"phase": "Pending"}}
+        self.pods[body["metadata"]["name"]] = pod
+        return pod
+
+    def list(self, kind: Kind, *_args: Any, **_options: Any) -> tuple[list[dict[str, Any]], str]:
+        return (list(self.pods.values()) if kind == POD else self.events if kind == EVENT else []), "1"
+
+    def watch(self, _kind: Kind, deadline: float, *_args: Any, **_options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        for pod in list(self.pods.values()):
+            status = self.kubelet(pod)
+            if status is None:
+                del self.pods[pod["metadata"]["name"]]
+                yield "DELETED", pod
+            else:
+                pod["status"] = status
+                yield "MODIFIED", pod
+        yield "MODIFIED", {"metadata": {"name": "somebody-else"}}
+        time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
+
+    def delete(self, _kind: Kind, name: str, _namespace: str, uid: str, grace_seconds: int | None = None) -> bool:
+        if self.delete_error:
+            raise self.delete_error
+        if name not in self.pods:
+            return False
+        assert self.pods[name]["metadata"]["uid"] == uid
+        del self.pods[name]
+        self.deleted.append((name, grace_seconds))
+        return True
+
+    def pod_log(self, name: str, _namespace: str, _container: str, _limit: int) -> str:
+        if self.log_error:
+            raise self.log_error
+        return f"log of {name.split('-', maxsplit=1)[0]}"
+
+
+def ended(code: int) -> dict[str, Any]:
+    state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "message": "said"}}
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [{"state": state}]}
+
+
+def go(cluster: FakeKubeCluster, *nodes: str) -> run.Outcome:
+    targets = [run.Target("east", node, {"NODE": node}) for node in nodes]
+    return run.run_on_nodes({"east": cluster, "unused": FakeKubeCluster()}, targets, SCRIPT)  # type: ignore[dict-item]
+
+
+def test_results_in_the_order_of_the_nodes_and_nothing_left() -> None:
+    cluster = FakeKubeCluster(lambda pod: ended(3 if pod["spec"]["containers"][0]["env"][0]["value"] == "b" else 0))
+    outcome = go(cluster, "c", "b", "a")
+    assert outcome.failures == []
+    assert [(result["node"], result["rc"]) for result in outcome.results] == [("c", 0), ("b", 3), ("a", 0)]
+    assert outcome.results[0] == {"kube_cluster": "east", "node": "c", "rc": 0, "stdout": "log of probe", "stderr": "said"}
+    assert cluster.pods == {}
+    assert [grace for _name, grace in cluster.deleted] == [0, 0, 0]
+
+
+def test_leftovers_go_first() -> None:
+    cluster = FakeKubeCluster()
+    cluster.create({"metadata": {"name": "old", "namespace": "n"}})
+    assert go(cluster, "a").failures == []
+    assert cluster.deleted[0] == ("old", None)
+    assert len(cluster.deleted) == 2
+
+
+def test_a_leftover_that_stays_is_an_error() -> None:
+    cluster = FakeKubeCluster(lambda _pod: {"phase": "Running"})
+    cluster.create({"metadata": {"name": "old", "namespace": "n"}})
+    cluster.delete = lambda *_args, **_options: True  # type: ignore[method-assign]
+    with pytest.raises(KubeError, match="Pod n/old: an earlier run left it, and it does not go away"):
+        go(cluster, "a")
+
+
+def test_failures_name_the_node_and_count_the_rest() -> None:
+    def kubelet(pod: dict[str, Any]) -> dict[str, Any] | None:
+        node = pod["spec"]["containers"][0]["env"][0]["value"]
+        if node == "gone":
+            return None
+        if node == "pull":
+            return {
+                "phase": "Pending",
+                "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no image"}}}],
+            }
+        return ended(0)
+
+    outcome = go(FakeKubeCluster(kubelet), "good", "pull", "gone")
+    assert [result["node"] for result in outcome.results] == ["good"]
+    assert outcome.failures == [
+        "kube cluster east: node pull: ImagePullBackOff: no image",
+        "kube cluster east: node gone: its pod was deleted by somebody else (another run with the same name?)",
+    ]
+    assert outcome.failure_text() == outcome.failures[0] + " (and 1 more failed: see failures)"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "grace"),
+    [
+        ({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}, "(the pod is running)", None),
+        (
+            {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]},
+            "(the pod is waiting: ContainerCreating; FailedMount: not a directory)",
+            0,
+        ),
+        ({"phase": "Pending"}, "(the pod is Pending, its kubelet has not started it: is the node ready?)", None),
+    ],
+)
+def test_the_deadline_tells_what_the_pod_waits_for(status: dict[str, Any], text: str, grace: int | None) -> None:
+    cluster = FakeKubeCluster(lambda _pod: status)
+    if "FailedMount" in text:
+        cluster.events = [
+            {"metadata": {}, "reason": "FailedMount", "message": "not a directory", "lastTimestamp": "2"},
+            {"metadata": {}, "reason": "Older", "message": "no", "lastTimestamp": "1"},
+        ]
+    outcome = go(cluster, "a")
+    assert outcome.results == []
+    assert outcome.failure_text() == f"kube cluster east: node a: no result after 2 s {text}"
+    assert [entry[1] for entry in cluster.deleted] == [grace]
+
+
+def test_a_young_namespace_is_tried_again() -> None:
+    cluster = FakeKubeCluster()
+    cluster.create_errors = [
+        KubeError("east", "Pod n/x", 'error looking up service account n/default: serviceaccount "default" not found', 403)
+    ] * 2
+    assert go(cluster, "a").failures == []
+
+
+def test_pods_that_are_refused() -> None:
+    cluster = FakeKubeCluster()
+    cluster.create_errors = [KubeError("east", "Pod n/x", 'violates PodSecurity "restricted"', 403, "Forbidden")]
+    outcome = go(cluster, "a", "b")
+    assert len(outcome.results) == 1
+    assert 'the pod cannot be created: violates PodSecurity "restricted"' in outcome.failures[0]
+
+
+def test_an_api_server_that_is_away_ends_the_run_and_pods_are_deleted() -> None:
+    cluster = FakeKubeCluster()
+    created = cluster.create
+    seen: list[str] = []
+
+    def create(body: dict[str, Any]) -> dict[str, Any]:
+        seen.append(body["metadata"]["name"])
+        if len(seen) == 2:
+            raise KubeError("east", "Pod n/x", "no answer")
+        return created(body)
+
+    cluster.create = create  # type: ignore[method-assign]
+    with pytest.raises(KubeError, match="no answer"):
+        go(cluster, "a", "b", "c")
+    assert cluster.pods == {}
+
+
+def test_a_log_that_cannot_be_read() -> None:
+    cluster = FakeKubeCluster()
+    cluster.log_error = KubeError("east", "log", "kubelet away", 500)
+    assert go(cluster, "a").failures == ["kube cluster east: node a: the script ended with 0, and its output cannot be read: kubelet away"]
+
+
+def test_a_pod_that_cannot_be_deleted_spoils_no_result() -> None:
+    cluster = FakeKubeCluster()
+    cluster.delete_error = KubeError("east", "Pod", "no", 403)
+    assert go(cluster, "a").failures == []
+
+
+def test_wait_lists_again_when_the_stream_ends() -> None:
+    class FakeEndingCluster(FakeKubeCluster):
+        lists = 0
+
+        def list(self, kind: Kind, *args: Any, **options: Any) -> tuple[list[dict[str, Any]], str]:
+            self.lists += 1
+            if self.lists == 2:
+                self.pods["a"]["done"] = True
+            return super().list(kind, *args, **options)
+
+        def watch(self, *_args: Any, **_options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+            yield from ()
+
+    cluster = FakeEndingCluster()
+    cluster.create({"metadata": {"name": "a", "namespace": "n"}})
+    cluster.create({"metadata": {"name": "other", "namespace": "n"}})
+
+    def settled(_name: str, item: dict[str, Any] | None) -> bool:
+        return bool(item and item.get("done"))
+
+    left = watch.wait_until(cluster, POD, "n", ["a"], settled, time.monotonic() + 10)  # type: ignore[arg-type]
+    assert (left, cluster.lists) == ({}, 2)
+
+
+def test_an_object_that_stops_being_settled_is_waited_for_again() -> None:
+    class FakeFlappingCluster(FakeKubeCluster):
+        def watch(self, *_args: Any, **_options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+            def pod(name: str, done: bool) -> dict[str, Any]:
+                return {"metadata": {"name": name, "uid": "u"}, "done": done}
+
+            yield "MODIFIED", pod("a", True)
+            yield "MODIFIED", pod("a", False)
+            yield "MODIFIED", pod("b", True)
+
+    cluster = FakeFlappingCluster()
+    left = watch.wait_until(  # type: ignore[arg-type]
+        cluster, POD, "n", ["a", "b"], lambda _name, item: bool(item and item.get("done")), time.monotonic() + 0.5
+    )
+    assert left == {"a": None, "b": None}
+
+
+def test_another_object_of_the_same_name_counts_as_gone() -> None:
+    cluster = FakeKubeCluster()
+    cluster.create({"metadata": {"name": "a", "namespace": "n"}})
+    deadline = time.monotonic() + 0.3
+    assert watch.wait_gone(cluster, POD, "n", {"a": "an older uid"}, deadline) == {}  # type: ignore[arg-type]
+    assert set(watch.wait_gone(cluster, POD, "n", {"a": "uid-a"}, deadline)) == {"a"}  # type: ignore[arg-type]
