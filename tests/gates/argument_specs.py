@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from _tree import CHECKOUT, files, finish, require
-
-
-_PREFIX = re.compile(r"_{0,2}hostnet_")
 
 
 def _load(path: Path) -> Any:
@@ -57,7 +53,11 @@ def problems_of(role: Path) -> list[str]:
                 problems.append(f"{where}.{option}: no default, but defaults/main.yml has {defaults[option]!r}")
             if (details or {}).get("required") and option in defaults:
                 problems.append(f"{where}.{option}: required, but defaults/main.yml sets it")
-    problems += [f"{name}: {option} lacks the prefix hostnet_" for option in {*specified, *defaults} if not _PREFIX.match(option)]
+    problems += [
+        f"{name}: {option} has neither the prefix hostnet_ nor {role.name}_"
+        for option in sorted({*specified, *defaults})
+        if not option.lstrip("_").startswith(("hostnet_", f"{role.name}_"))
+    ]
     problems += [f"{name}: defaults/main.yml sets {option}, which no argument spec names" for option in defaults if option not in specified]
     return problems
 
