@@ -182,7 +182,7 @@ def _secret(
     dates: Json = {}
     for binding in bindings:
         prefix = f"{binding['node']}." if per_node else ""
-        files[prefix + spec.get("ca_file", "ca.crt")] = f"{hostnet['pki_dir']}/ca.crt"
+        files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet)
         for wish in spec["certificates"]:
             entry = issued[(certificate_folder(wish, binding), wish["file"])]
             files[f"{prefix}{wish['file']}.crt"] = entry["certificate"]
@@ -200,6 +200,11 @@ def _secret(
     if texts:
         definition["data"] = texts
     return definition, files
+
+
+def ca_certificate(hostnet: Mapping[str, Any]) -> str:
+    """Path of the CA certificate on the controller: the user's own CA stays where it is."""
+    return str((hostnet.get("ca") or {}).get("certificate") or f"{hostnet['pki_dir']}/ca.crt")
 
 
 def certificate_folder(wish: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
