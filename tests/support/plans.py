@@ -23,6 +23,9 @@ SYSTEMS = ("cockroachdb", "etcd", "nats")
 def spec_of(system: str) -> Json:
     """The spec as the role's tasks/spec.yml leaves it."""
     spec = system_spec(system)
+    # Ansible keeps the type of what an expression gives; plain Jinja makes texts.
+    spec["grace_seconds"] = int(spec["grace_seconds"])
+    spec["ports"] = {name: int(number) for name, number in spec["ports"].items()}
     if system == "cockroachdb":
         return cockroachdb.complete_spec(spec, spec["image"], "", "region={region},zone={zone}")
     return spec

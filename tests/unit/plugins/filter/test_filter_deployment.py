@@ -1,0 +1,97 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters that the roles use."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment
+from support import plans
+from support.collection import CHECKOUT
+from support.plans import Json
+
+SPEC = plans.spec_of("etcd")
+HOSTNET = plans.settings()
+BINDINGS = plans.admitted(HOSTNET, SPEC, plans.five_nodes())
+CERTIFICATES = [
+    {
+        "name": entry["name"],
+        "file": entry["file"],
+        "certificate": "/c",
+        "private_key": "/k",
+        "serial": "1",
+        "not_after": "2027-01-01T00:00:00Z",
+    }
+    for entry in deployment.wanted_certificates(HOSTNET, SPEC, BINDINGS)
+]
+IDENTITY = {"token": plans.TOKEN, "ca_fingerprint": plans.FINGERPRINT}
+
+
+def join_list(live: list[str], seeds: list[str]) -> list[str]:
+    entries = [{**binding, "live": binding["member"] in live} for binding in BINDINGS]
+    objects = filters.objects(HOSTNET, SPEC, IDENTITY, BINDINGS, entries, seeds, "existing", CERTIFICATES)
+    found = [entry["definition"]["data"]["seeds"] for entry in objects if entry["definition"]["metadata"]["name"] == "ledger-join"]
+    assert len(set(found)) == 1, "the same in every kube cluster"
+    return list(found[0].split(","))
+
+
+EVERYBODY = [binding["member"] for binding in BINDINGS]
+
+
+def test_invariant_3_the_join_list_has_live_members_of_every_kube_cluster() -> None:
+    assert join_list(EVERYBODY, []) == ["10.0.0.1", "10.0.0.12", "10.0.1.1", "10.0.1.2"]
+    assert join_list(["east-2", "west-1"], ["10.0.0.1", "10.0.1.1"]) == ["10.0.0.3", "10.0.1.2"]
+
+
+def test_an_entry_that_survives_is_kept() -> None:
+    assert join_list(EVERYBODY, ["10.0.0.3", "10.0.1.2"]) == ["10.0.0.1", "10.0.0.3", "10.0.1.1", "10.0.1.2"]
+
+
+def test_where_nobody_is_live_the_list_in_force_stays() -> None:
+    assert join_list([], ["10.0.0.12", "10.0.1.2"]) == ["10.0.0.12", "10.0.1.2"]
+    # 10.0.0.1 is a prefix of the only entry, and must not come in for it.
+    assert "10.0.0.1" not in join_list([], ["10.0.0.12", "10.0.1.2"])
+    assert join_list([], []) == ["10.0.0.1", "10.0.0.12", "10.0.1.1", "10.0.1.2"]
+
+
+def test_scripts_have_names() -> None:
+    assert filters.script("probe") == deployment.PROBE_SCRIPT
+    assert filters.script("admit") == deployment.ADMIT_SCRIPT
+    assert filters.script("remove") == deployment.REMOVE_SCRIPT
+
+
+def test_every_filter_that_the_roles_use_exists() -> None:
+    used: set[str] = set()
+    for folder in ("roles", "playbooks"):
+        for path in (CHECKOUT / folder).rglob("*.yml"):
+            used |= set(re.findall(r"hostnet\.multicluster\.(deployment_[a-z_]+)(?!:)\b", path.read_text()))
+    used -= {"deployment_info"}
+    assert used == set(filters.FilterModule().filters())
+
+
+def test_errors_of_input_are_one_line() -> None:
+    found = filters.FilterModule().filters()
+    bad = [{**binding, "address": "ten", "live": True} for binding in BINDINGS]
+    arguments: tuple[Any, ...] = (HOSTNET, SPEC, IDENTITY, bad, bad, [], "new", CERTIFICATES)
+    with pytest.raises(AnsibleFilterError, match="member east-0: address 'ten' is not an IP address") as caught:
+        found["deployment_objects"](*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_filters_keep_the_documentation_of_their_functions() -> None:
+    for name, function in filters.FilterModule().filters().items():
+        if name != "deployment_errors":
+            assert function.__doc__
+
+
+def test_filters_pass_results_through() -> None:
+    observed: dict[str, Json] = {name: plans.nothing() for name in ("east", "west")}
+    plan = filters.FilterModule().filters()["deployment_plan"](HOSTNET, SPEC, plans.five_nodes(), observed)
+    assert plan == deployment.deployment_plan(HOSTNET, SPEC, plans.five_nodes(), observed)
