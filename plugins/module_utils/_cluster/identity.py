@@ -24,48 +24,55 @@ def write_record(
 ) -> tuple[Json, list[str]]:
     """Create one immutable record in every kube cluster, in sorted order.
 
-    Returns the record that is in force and the kube clusters where it was created. The first record found wins over
-    `data` only in its volatile fields; callers compare the rest. Raises IdentityConflict where kube clusters hold
-    different records.
+    Returns the record that is in force and the kube clusters where it was created. A record that any kube cluster has
+    wins over `data`, and is what the others get; callers compare the two. Raises IdentityConflict where kube clusters
+    hold different records; where they did so from the start, nothing is created.
     """
     created: list[str] = []
     in_force: Json | None = None
     holder = ""
+
+    def adopt(name: str, found: Json) -> None:
+        nonlocal in_force, holder
+        record = dict(found.get("data") or {})
+        if in_force is None:
+            in_force, holder = record, name
+        elif record != in_force:
+            different = sorted(key for key in set(record) | set(in_force) if record.get(key) != in_force.get(key))
+            raise IdentityConflict(
+                f"ConfigMap {namespace}/{object_name} differs between kube clusters {holder} and {name} in {', '.join(different)}: two "
+                f"deployments share the name. Nothing was initialised. Keep the record of the cluster that holds your data; docs/recovery.md says how to tell"
+            )
+
+    # Before anything is created: the only record left may be in the last kube cluster.
+    missing = []
     for name in sorted(clusters):
+        found = clusters[name].get(kinds.CONFIG_MAP, object_name, namespace)
+        if found is None:
+            missing.append(name)
+        else:
+            adopt(name, found)
+    for name in missing:
         cluster = clusters[name]
-        wanted = in_force or data
         definition = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": object_name, "namespace": namespace, "labels": labels},
             "immutable": True,
-            "data": wanted,
+            "data": data if in_force is None else in_force,
         }
-        found = cluster.get(kinds.CONFIG_MAP, object_name, namespace)
-        if found is None:
-            try:
-                if dry_run:
-                    found = definition
-                else:
-                    found = cluster.create(definition)
-                created.append(name)
-            except KubeError as error:
-                if error.status != 409:
-                    raise
-                found = cluster.get(kinds.CONFIG_MAP, object_name, namespace)
-                if found is None:
-                    raise IdentityConflict(
-                        f"kube cluster {name}: {object_name} was created and deleted by somebody else meanwhile; run again"
-                    ) from error
-        record = dict(found.get("data") or {})
-        if in_force is not None and record != in_force:
-            different = sorted(key for key in set(record) | set(in_force) if record.get(key) != in_force.get(key))
-            raise IdentityConflict(
-                f"ConfigMap {namespace}/{object_name} differs between kube clusters {holder} and {name} in {', '.join(different)}: two deployments share "
-                f"the name. Nothing was initialised. Keep the record of the cluster that holds your data; docs/recovery.md says how to tell"
-            )
-        if in_force is None:
-            in_force, holder = record, name
+        try:
+            found = definition if dry_run else cluster.create(definition)
+            created.append(name)
+        except KubeError as error:
+            if error.status != 409:
+                raise
+            found = cluster.get(kinds.CONFIG_MAP, object_name, namespace)
+            if found is None:
+                raise IdentityConflict(
+                    f"kube cluster {name}: {object_name} was created and deleted by somebody else meanwhile; run again"
+                ) from error
+        adopt(name, found)
     return in_force or {}, created
 
 

@@ -1,0 +1,302 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One reading of a deployment, without an API server: what is asked, and what is made of the answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds, observe
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+
+Json = dict[str, Any]
+
+
+def pod(name: str = "ledger-east-0-0", *, member: str = "east-0", node: str = "vm-1", ready: bool = True, **status: Any) -> Json:
+    state: Json = (
+        {"running": {"startedAt": "2026-11-22T12:00:00Z"}} if ready else {"waiting": {"reason": "CrashLoopBackOff", "message": "x"}}
+    )
+    labels = {names.DEPLOYMENT_LABEL: "ledger", "controller-revision-hash": "r1"}
+    if member:
+        labels[names.MEMBER_LABEL] = member
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "labels": labels},
+        "spec": {"nodeName": node, "containers": [{"name": "etcd", "image": "example.test/etcd:1"}]},
+        "status": {
+            "phase": "Running" if ready else "Pending",
+            "hostIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [{"name": "etcd", "restartCount": 2, "state": state}],
+            **status,
+        },
+    }
+
+
+class FakeCluster:
+    """Answers from dictionaries and remembers what was asked."""
+
+    def __init__(self, name: str = "east", **lists: list[Json]) -> None:
+        self.name = name
+        self.namespace: Json | None = {"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Active"}}
+        self.lists = lists
+        self.secrets: list[Json] = []
+        self.asked: list[tuple[str, Any]] = []
+        self.streams: list[list[tuple[str, Json]]] = []
+
+    def get(self, kind: kinds.Kind, name: str, namespace: str | None = None) -> Json | None:
+        self.asked.append((kind.name, name))
+        return self.namespace
+
+    def list(
+        self, kind: kinds.Kind, namespace: str | None = None, label_selector: str | None = None, field_selector: str | None = None
+    ) -> tuple[list[Json], str]:
+        self.asked.append((kind.name, label_selector or field_selector))
+        return [{**item, "kind": kind.name} for item in self.lists.get(kind.plural, [])], "7"
+
+    def request(self, method: str, path: str, what: str, **options: Any) -> Json:
+        self.asked.append(("Secret", options["accept"]))
+        return {"items": self.secrets}
+
+    def watch(
+        self, kind: kinds.Kind, deadline: float, namespace: str, selector: str, resource_version: str = ""
+    ) -> Iterator[tuple[str, Json]]:
+        self.asked.append(("watch", resource_version))
+        yield from self.streams.pop(0) if self.streams else []
+
+
+def as_clusters(*clusters: FakeCluster) -> dict[str, KubeCluster]:
+    return {cluster.name: cluster for cluster in clusters}  # type: ignore[misc]
+
+
+def test_without_the_namespace_nothing_else_is_asked() -> None:
+    cluster = FakeCluster()
+    cluster.namespace = None
+    found = observe.observe(as_clusters(cluster), "ledger", "bank")
+    assert cluster.asked == [("Namespace", "bank")]
+    assert found["east"]["namespace"] is None
+    assert found["east"]["members"] == found["east"]["pods"] == []
+
+
+def test_one_list_for_each_kind_whatever_the_number_of_members() -> None:
+    for members in (1, 50):
+        cluster = FakeCluster(pods=[pod(f"ledger-east-{number}-0", member=f"east-{number}") for number in range(members)])
+        observe.observe(as_clusters(cluster), "ledger", "bank")
+        assert sorted(cluster.asked) == sorted(
+            [("Namespace", "bank")]
+            + [(kind, "hostnet.multicluster/deployment=ledger") for kind in ("ConfigMap", "StatefulSet", "DaemonSet", "Pod")]
+            + [("Secret", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")]
+        )
+
+
+def test_invariant_14_secrets_are_asked_for_without_their_data() -> None:
+    cluster = FakeCluster()
+    cluster.secrets = [
+        {"metadata": {"name": "ledger-east-0", "annotations": {names.CERTIFICATES_ANNOTATION: '{"east-0": {"server": {"serial": "1f"}}}'}}},
+        {"metadata": {"name": "other"}},
+    ]
+    found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["secrets"]
+    assert found == [
+        {"name": "ledger-east-0", "certificates": {"east-0": {"server": {"serial": "1f"}}}},
+        {"name": "other", "certificates": {}},
+    ]
+    assert [accept for kind, accept in cluster.asked if kind == "Secret"] == [
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+    ]
+
+
+def test_records_bindings_and_workloads() -> None:
+    def config_map(name: str, data: Json | None) -> Json:
+        return {"metadata": {"name": name}, **({"data": data} if data is not None else {})}
+
+    template = {"spec": {"containers": [{"image": "example.test/etcd:1"}]}}
+    cluster = FakeCluster(
+        configmaps=[
+            config_map("ledger-identity", {"token": "t"}),
+            config_map("ledger-cluster-id", {"cluster_id": "c"}),
+            config_map("ledger-members", {"east-1": '{"member": "east-1"}', "east-0": '{"member": "east-0"}'}),
+            config_map("ledger-join", None),
+            config_map("ledger-config", {"x": "y"}),
+        ],
+        statefulsets=[
+            {
+                "metadata": {
+                    "name": "ledger-east-0",
+                    "labels": {names.MEMBER_LABEL: "east-0"},
+                    "annotations": {names.TOKEN_ANNOTATION: "t", names.CA_ANNOTATION: "ab"},
+                },
+                "spec": {"template": template},
+                "status": {"updateRevision": "r9"},
+            }
+        ],
+        daemonsets=[{"metadata": {"name": "ledger", "generation": 3}, "spec": {"template": template}}],
+    )
+    found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]
+    assert found["namespace"] == {"labels": {"a": "b"}, "phase": "Active"}
+    assert (found["identity"], found["cluster_record"], found["join"]) == ({"token": "t"}, {"cluster_id": "c"}, {})
+    assert [binding["member"] for binding in found["members"]] == ["east-0", "east-1"]
+    assert found["workloads"] == [
+        {
+            "kind": "StatefulSet",
+            "name": "ledger-east-0",
+            "member": "east-0",
+            "token": "t",
+            "ca_fingerprint": "ab",
+            "image": "example.test/etcd:1",
+            "revision": "r9",
+        },
+        {
+            "kind": "DaemonSet",
+            "name": "ledger",
+            "member": "",
+            "token": "",
+            "ca_fingerprint": "",
+            "image": "example.test/etcd:1",
+            "revision": "3",
+        },
+    ]
+
+
+def test_a_kube_cluster_that_does_not_answer_is_an_error_not_an_empty_one() -> None:
+    class Silent(FakeCluster):
+        def get(self, kind: kinds.Kind, name: str, namespace: str | None = None) -> Json | None:
+            raise KubeError(self.name, "namespace bank", "no answer")
+
+    with pytest.raises(KubeError, match="kube cluster west: namespace bank: no answer") as caught:
+        observe.observe(as_clusters(FakeCluster(), Silent("west")), "ledger", "bank")
+    assert caught.value.unreachable
+
+
+def test_summary_of_a_pod_that_runs() -> None:
+    assert observe.pod_summary(pod()) == {
+        "name": "ledger-east-0-0",
+        "uid": "uid-ledger-east-0-0",
+        "member": "east-0",
+        "node": "vm-1",
+        "phase": "Running",
+        "running": True,
+        "ready": True,
+        "started_at": "2026-11-22T12:00:00Z",
+        "restarts": 2,
+        "terminating": False,
+        "host_ip": "10.0.0.1",
+        "image": "example.test/etcd:1",
+        "revision": "r1",
+        "waiting": "",
+    }
+
+
+def test_summaries_of_pods_that_do_not_run() -> None:
+    waiting = observe.pod_summary(pod(ready=False))
+    assert (waiting["running"], waiting["ready"], waiting["waiting"], waiting["started_at"]) == (False, False, "CrashLoopBackOff: x", "")
+    ended = pod(ready=False, containerStatuses=[{"state": {"terminated": {"reason": "Error"}}}])
+    assert observe.pod_summary(ended)["waiting"] == "Error"
+    nowhere = pod(ready=False, containerStatuses=None, conditions=[{"type": "PodScheduled", "status": "False", "message": "cordoned"}])
+    del nowhere["spec"]["nodeName"]
+    summary = observe.pod_summary(nowhere)
+    assert (summary["waiting"], summary["node"], summary["running"]) == ("Unschedulable: cordoned", "", False)
+    ending = pod()
+    ending["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert observe.pod_summary(ending)["terminating"]
+    bare = pod()
+    bare["metadata"]["labels"] = {"pod-template-generation": "4"}
+    del bare["status"]
+    summary = observe.pod_summary(bare)
+    assert (summary["phase"], summary["member"], summary["revision"]) == ("Unknown", "", "4")
+
+
+def test_a_pod_that_waits_shows_its_newest_warning_event() -> None:
+    def event(uid: str, message: str, when: str) -> Json:
+        return {"involvedObject": {"uid": uid}, "reason": "FailedMount", "message": message, "lastTimestamp": when}
+
+    stuck = pod(ready=False, containerStatuses=[])
+    cluster = FakeCluster(
+        pods=[stuck, pod("ledger-east-1-0", member="east-1")],
+        events=[
+            event("uid-ledger-east-0-0", "is not a directory", "2026-11-22T12:00:05Z"),
+            event("uid-ledger-east-0-0", "older", "2026-11-22T12:00:01Z"),
+            event("uid-of-another", "nothing to us", "2026-11-22T12:00:09Z"),
+        ],
+    )
+    found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["pods"]
+    assert found[0]["waiting"] == "FailedMount: is not a directory"
+    assert found[1]["waiting"] == ""
+    assert [asked for asked in cluster.asked if asked[0] == "Event"] == [("Event", "type=Warning,involvedObject.kind=Pod")]
+
+
+def test_pod_of_a_member_is_found_by_label_then_by_node() -> None:
+    by_label = observe.pod_summary(pod())
+    by_node = observe.pod_summary(pod("ledger-x", member="", node="vm-2"))
+    assert observe.pod_of([by_label, by_node], "east-0", "vm-9") == by_label
+    assert observe.pod_of([by_label, by_node], "east-1", "vm-2") == by_node
+    assert observe.pod_of([by_label, by_node], "east-1", "vm-1") is None, "the pod on vm-1 is another member's"
+    assert observe.pod_of([observe.pod_summary(pod(member="", node=""))], "east-0", "") is None
+    old = {**by_label, "name": "a-old", "terminating": True}
+    assert observe.pod_of([old, by_label], "east-0", "vm-1") == by_label
+
+
+EXPECTED = [{"kube_cluster": "east", "member": "east-0", "node": "vm-1"}]
+
+
+def wait(cluster: FakeCluster, condition: str = "ready", seconds: float = 0.05) -> list[str]:
+    return observe.wait_for_members(as_clusters(cluster), "ledger", "bank", EXPECTED, condition, seconds)
+
+
+def test_waiting_for_what_is_there_already_needs_one_list() -> None:
+    cluster = FakeCluster(pods=[pod()])
+    assert wait(cluster) == []
+    assert [kind for kind, _ in cluster.asked] == ["Pod"]
+
+
+def test_a_kube_cluster_without_expected_members_is_not_asked() -> None:
+    east, west = FakeCluster(pods=[pod()]), FakeCluster("west")
+    assert observe.wait_for_members(as_clusters(east, west), "ledger", "bank", EXPECTED, "ready", 1) == []
+    assert west.asked == []
+
+
+def test_the_watch_goes_on_from_the_list() -> None:
+    cluster = FakeCluster(pods=[])
+    cluster.streams = [[("ADDED", pod(ready=False)), ("MODIFIED", pod()), ("ADDED", pod("never read"))]]
+    assert wait(cluster, seconds=5) == []
+    assert cluster.asked[1] == ("watch", "7")
+
+
+@pytest.mark.parametrize("condition", ["running", "ready"])
+def test_at_the_deadline_each_member_that_is_missing_has_a_line(condition: str) -> None:
+    assert wait(FakeCluster(), condition) == ["kube cluster east: member east-0 on node vm-1: has no pod"]
+    lines = wait(FakeCluster(pods=[pod(ready=False)]), condition)
+    assert lines == [
+        f"kube cluster east: member east-0 on node vm-1: pod ledger-east-0-0 is Pending, not {condition} (CrashLoopBackOff: x)"
+    ]
+    assert wait(FakeCluster(pods=[pod(ready=False, containerStatuses=[])]), condition)[0].endswith(f"is Pending, not {condition}")
+
+
+def test_a_deadline_in_the_past_still_looks_once() -> None:
+    cluster = FakeCluster()
+    assert wait(cluster, seconds=-1)
+    assert [kind for kind, _ in cluster.asked] == ["Pod"]
+    assert wait(FakeCluster(pods=[pod()]), seconds=-1) == []
+
+
+def test_a_pod_that_goes_away_counts_no_more() -> None:
+    cluster = FakeCluster(pods=[pod(ready=False)])
+    cluster.streams = [[("DELETED", pod()), ("DELETED", pod("unknown"))]]
+    started = time.monotonic()
+    assert wait(cluster, "gone", 30) == []
+    assert time.monotonic() - started < 10
+
+
+def test_waiting_until_members_are_gone() -> None:
+    assert wait(FakeCluster(), "gone") == []
+    assert "pod ledger-east-0-0 is Running, not gone" in wait(FakeCluster(pods=[pod()]), "gone")[0]
+
+
+def test_a_pod_that_ends_is_not_ready() -> None:
+    ending = pod()
+    ending["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    assert len(wait(FakeCluster(pods=[ending]))) == 1
