@@ -158,8 +158,9 @@ class _ClusterRun:
         def read_group(entry: tuple[Kind, str]) -> None:
             kind, namespace = entry
             found = groups[entry]
-            if len(found) == 1:
-                self._remember(self._get(kind, found[0]))
+            # Of kinds without a namespace, such as Namespace itself, the collection's user may not see all (docs/rbac.yaml).
+            if len(found) == 1 or not kind.namespaced:
+                self._remember(*[self._get(kind, manifest) for manifest in found])
                 return
             items, _version = self.cluster.list(kind, namespace or None, plan.shared_selector(found) or None)
             self._remember(*items)
@@ -193,6 +194,7 @@ class _ClusterRun:
             entry
             for entry, found in groups.items()
             if len(found) > 1
+            and entry[0].namespaced
             and plan.shared_selector(found)
             and entry[1] not in fresh
             and any(manifest.key not in self.live for manifest in found)

@@ -16,6 +16,7 @@ from .kinds import Kind
 Json = dict[str, Any]
 
 _SHORT_STREAM_SECONDS = 1.0
+_POLL_SECONDS = 0.5
 
 
 def wait_until(
@@ -33,6 +34,8 @@ def wait_until(
     KubeError where the API server refuses or does not answer.
     """
     wanted = set(names)
+    if not kind.namespaced:
+        return _poll(cluster, kind, wanted, settled, deadline)
     # One object needs no look at its neighbours.
     field_selector = f"metadata.name={next(iter(wanted))}" if len(wanted) == 1 else None
     while True:
@@ -56,6 +59,19 @@ def wait_until(
         rest = min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()
         if rest > 0:
             time.sleep(rest)
+
+
+def _poll(
+    cluster: KubeCluster, kind: Kind, wanted: set[str], settled: Callable[[str, Json | None], bool], deadline: float
+) -> dict[str, Json | None]:
+    """As `wait_until`, with GETs: to watch a Namespace one must be allowed to see them all (docs/rbac.yaml)."""
+    while True:
+        seen = {name: cluster.get(kind, name) for name in sorted(wanted)}
+        pending = {name: item for name, item in seen.items() if not settled(name, item)}
+        rest = deadline - time.monotonic()
+        if not pending or rest <= 0:
+            return pending
+        time.sleep(min(_POLL_SECONDS, rest))
 
 
 def _events(
