@@ -247,12 +247,12 @@ def test_empty_servers_without_a_majority_of_the_routes_elect_nobody(tmp_path: P
     alone = Deployment(tmp_path, "nats", system_spec("nats"), moved, binary("nats-server"))
     with alone.running(["west-0", "west-1"]):
         address = {item["member"]: item["address"] for item in moved}
-        wait_for(lambda: get(address["west-0"], "/healthz?js-enabled-only=true")["status"] == 200, "the start")
+        for member in ("west-0", "west-1"):
+            wait_for(lambda: get(address[member], "/healthz?js-enabled-only=true")["status"] == 200, "the start")  # noqa: B023
         deadline = time.monotonic() + 12  # elections take 4 to 9 seconds
         while time.monotonic() < deadline:
             for member in ("west-0", "west-1"):
-                answer = get(address[member], "/healthz?js-meta-only=true")
-                assert answer["status"] == 503
+                assert get(address[member], "/healthz?js-meta-only=true")["status"] != 200
             time.sleep(0.5)
 
 

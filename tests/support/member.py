@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined
+from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement
@@ -40,19 +41,20 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
 def system_spec(system: str, role: Path | None = None, **variables: Any) -> Json:
-    """The spec of a system role, templated with the role's own defaults as Ansible does."""
+    """The spec of a system role, templated with the role's own variables as Ansible does."""
     folder = role or CHECKOUT / "roles" / f"system_{system}"
-    defaults = {**yaml.safe_load((folder / "defaults" / "main.yml").read_text()), **variables}
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - no HTML
+    files = [path for path in (folder / "defaults" / "main.yml", folder / "vars" / "main.yml") if path.exists()]
+    known = {key: value for path in files for key, value in (yaml.safe_load(path.read_text()) or {}).items()} | variables
+    environment = NativeEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
-            return environment.from_string(value).render(defaults) if "{{" in value else value
+            return environment.from_string(value).render(known) if "{{" in value else value
         if isinstance(value, dict):
             return {key: filled(item) for key, item in value.items()}
         return [filled(item) for item in value] if isinstance(value, list) else value
 
-    return cast(Json, filled(defaults[f"system_{system}_spec"]))
+    return cast(Json, filled(known[f"system_{system}_spec"]))
 
 
 def binding(kube_cluster: str, ordinal: int, address: str, **other: Any) -> Json:

@@ -22,39 +22,60 @@ def inspection(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[s
     read = {member: _read(answers) for member, answers in results.items()}
     ids: dict[str, str] = {}
     for said in read.values():
-        meta = said.get("meta", {})
-        if meta.get("leader") and meta.get("peer"):
-            ids[str(meta["leader"])] = str(meta["peer"])
-        for peer in meta.get("replicas") or []:
+        for peer in said.get("replicas", []):
             # A peer that a server has never met has no name yet, only an id.
-            if peer.get("name") and peer.get("peer"):
-                ids.setdefault(str(peer["name"]), str(peer["peer"]))
-    hosts = {str(said["name"]): str(said["host"]) for said in read.values() if "name" in said}
+            if peer["name"]:
+                ids.setdefault(peer["name"], peer["id"])
+    for said in read.values():
+        if said.get("leader"):
+            ids.setdefault(said["leader"], said["leader_id"])
+    hosts = {said["name"]: said["host"] for said in read.values() if "name" in said}
     return {member: _one(said, ids, hosts) for member, said in read.items()}
 
 
 def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
+    """What one server said, or {problem: why it said nothing}."""
     varz, routez, healthz = (answers.get(name, {}) for name in ("varz", "routez", "healthz"))
     if varz.get("error") or varz.get("status") != 200:
         return {"problem": str(varz.get("error") or f"its monitoring answered {varz.get('status', 'nothing')}")}
     try:
         server = json.loads(varz["body"])
+        cluster = server.get("cluster") or {}
+        meta = (server.get("jetstream") or {}).get("meta") or {}
         routes = json.loads(routez["body"])["routes"] if routez.get("status") == 200 else []
-        # An unhealthy server answers 503 and says why.
-        health = json.loads(healthz["body"]) if healthz.get("body") else {"status": "unknown", "error": str(healthz.get("error", ""))}
-        said: Json = {
+        return {
             "name": str(server["server_name"]),
             "version": str(server["version"]),
-            "cluster": str((server.get("cluster") or {}).get("name", "")),
-            "host": str((server.get("cluster") or {}).get("addr", "")),
-            "meta": (server.get("jetstream") or {}).get("meta") or {},
+            "cluster": str(cluster.get("name", "")),
+            "host": str(cluster.get("addr", "")),
+            "leader": str(meta.get("leader") or ""),
+            "leader_id": str(meta.get("peer") or ""),
+            "replicas": [
+                {
+                    "id": str(peer.get("peer") or ""),
+                    "name": str(peer.get("name") or ""),
+                    "current": bool(peer.get("current")),
+                    "offline": bool(peer.get("offline")),
+                }
+                for peer in meta.get("replicas") or []
+            ],
             # Where the other server dialled, its end of the connection may have another address than the one it listens on.
             "routes": {str(route["remote_name"]): str(route["ip"]) for route in routes if route.get("did_solicit")},
-            "health": health,
+            "unhealthy": _unhealthy(healthz),
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return {"problem": f"its monitoring's answer cannot be read ({error!r})"}
-    return said
+
+
+def _unhealthy(healthz: Mapping[str, Any]) -> str:
+    """Why a server is not healthy, empty where it is. An unhealthy one answers 503 (500 while it starts) and says why."""
+    if not healthz.get("body"):
+        return str(healthz.get("error") or "it does not say whether it is healthy")
+    health = json.loads(healthz["body"])
+    if health.get("status") == "ok":
+        return ""
+    texts = [str(problem.get("error") or "") for problem in health.get("errors") or []]
+    return "; ".join(text for text in [*texts, str(health.get("error") or "")] if text) or "it says that it is not healthy"
 
 
 def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str]) -> Json:
@@ -70,14 +91,9 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
             "role": "",
             "peers": [],
         }
-    meta, health = said["meta"], said["health"]
-    problems = []
-    if health.get("status") != "ok":
-        texts = [str(problem.get("error", "")) for problem in health.get("errors") or []]
-        problems.append("; ".join(text for text in [*texts, str(health.get("error") or "")] if text) or "it says that it is not healthy")
-    if not meta.get("leader"):
+    problems = [said["unhealthy"]] if said["unhealthy"] else []
+    if not said["leader"]:
         problems.append("it knows no leader of JetStream")
-    leads = meta.get("leader") == said["name"]
     return {
         "reachable": True,
         "healthy": not problems,
@@ -85,27 +101,26 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
         "cluster_id": said["cluster"],
         "id": ids.get(said["name"], ""),
         "version": said["version"],
-        "leader": leads,
+        "leader": said["leader"] == said["name"],
         "role": "node",
-        "peers": _peers(said, ids, hosts, leads),
+        "peers": _peers(said, ids, hosts),
     }
 
 
-def _peers(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str], leads: bool) -> list[Json]:
-    """The servers that this one counts as peers of the meta group, itself too. Only the leader knows who is `current`."""
+def _peers(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str]) -> list[Json]:
+    """The servers that this one counts as peers of the meta group, itself too. What a leader says of `current` counts."""
     addresses = {**said["routes"], **hosts}
-    meta = said["meta"]
-    found = {said["name"]: {"current": leads or bool(meta.get("leader")), "offline": False}}
-    if meta.get("leader"):
-        found.setdefault(str(meta["leader"]), {"current": True, "offline": False})
+    states = {said["name"]: {"current": bool(said["leader"]), "offline": False}}
+    if said["leader"]:
+        states.setdefault(said["leader"], {"current": True, "offline": False})
     nameless = []
-    for peer in meta.get("replicas") or []:
-        state = {"current": bool(peer.get("current")), "offline": bool(peer.get("offline"))}
-        if peer.get("name"):
-            found[str(peer["name"])] = state
+    for peer in said["replicas"]:
+        state = {"current": peer["current"], "offline": peer["offline"]}
+        if peer["name"]:
+            states[peer["name"]] = state
         else:
-            nameless.append({"id": str(peer.get("peer", "")), "name": "", "address": "", **state})
-    named = [{"id": ids.get(name, ""), "name": name, "address": addresses.get(name, ""), **state} for name, state in sorted(found.items())]
+            nameless.append({"id": peer["id"], "name": "", "address": "", **state})
+    named = [{"id": ids.get(name, ""), "name": name, "address": addresses.get(name, ""), **state} for name, state in sorted(states.items())]
     return named + sorted(nameless, key=lambda peer: str(peer["id"]))
 
 

@@ -1,0 +1,143 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Three real etcds, then a fourth, with the flags and certificates that the role system_etcd renders, read by real etcdctl."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from jinja2 import Environment
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
+from support.collection import CHECKOUT
+from support.kube_api import binary
+from support.member import Deployment, Json, binding, loopback, on_wire, system_spec
+
+ADDRESSES = {"east-0": "192.0.2.31", "east-1": "192.0.2.32", "west-0": "192.0.2.33", "west-1": "192.0.2.34"}
+FIRST = ["east-0", "east-1", "west-0"]
+
+
+def ctl(deployment: Deployment, member: str, words: Sequence[str]) -> Json:
+    """etcdctl with the role's own argument list, as member_exec runs and returns it."""
+    role = yaml.safe_load((CHECKOUT / "roles/system_etcd/vars/main.yml").read_text())
+    environment = Environment(autoescape=False)  # noqa: S701 - no HTML
+    certificates = deployment.folder / member / "certs"
+    argv = [environment.from_string(word).render(system_etcd_spec=deployment.spec) for word in role["system_etcd_ctl"]]
+    argv = [word.replace("{host}", on_wire(ADDRESSES[member])).replace("{certs}", str(certificates)) for word in argv]
+    done = subprocess.run([str(binary("etcdctl")), *argv[1:], *words], capture_output=True, text=True, check=False)
+    return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr, "error": ""}
+
+
+def inspect(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
+    asked = {"status": ["endpoint", "status", "--write-out=json"], "members": ["member", "list", "--write-out=json"]}
+    return etcd.inspection({member: {name: ctl(deployment, member, words) for name, words in asked.items()} for member in members})
+
+
+def when_healthy(deployment: Deployment, members: Sequence[str], seconds: float = 60) -> dict[str, Json]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = inspect(deployment, members)
+        if all(entry["healthy"] for entry in seen.values()):
+            return seen
+        time.sleep(0.2)
+    raise AssertionError(f"not healthy within {seconds} s: {seen}\n{deployment.log(members[0])[-3000:]}")
+
+
+def bound(member: str) -> Json:
+    cluster, ordinal = member.rsplit("-", 1)
+    return binding(cluster, int(ordinal), ADDRESSES[member])
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    deployment = Deployment(
+        tmp_path_factory.mktemp("etcd"), "etcd", system_spec("etcd"), [bound(member) for member in FIRST], binary("etcd")
+    )
+    with deployment.running():
+        when_healthy(deployment, FIRST)
+        yield deployment
+
+
+def test_the_members_are_one_cluster(three: Deployment) -> None:
+    seen = when_healthy(three, FIRST)
+    assert len({entry["cluster_id"] for entry in seen.values()} - {""}) == 1
+    assert [entry["leader"] for entry in seen.values()].count(True) == 1
+    assert {entry["role"] for entry in seen.values()} == {"voter"}
+    assert etcd.voters(seen)[0] == next(name for name, entry in seen.items() if entry["leader"])
+    for name, entry in seen.items():
+        assert {peer["name"]: peer["address"] for peer in entry["peers"]} == {member: on_wire(ADDRESSES[member]) for member in FIRST}
+        assert entry["id"] == next(peer["id"] for peer in entry["peers"] if peer["name"] == name)
+    assert etcd.known(seen, on_wire(ADDRESSES["east-1"]))
+    assert not etcd.known(seen, on_wire(ADDRESSES["west-1"]))
+
+
+def test_clients_without_a_certificate_are_refused(three: Deployment) -> None:
+    endpoint = f"--endpoints=https://{on_wire(ADDRESSES['east-0'])}:2379"
+    ca = f"--cacert={three.pki / 'ca.crt'}"
+    command = [str(binary("etcdctl")), "--command-timeout=3s", endpoint]
+    client = [f"--cert={three.pki / 'clients/client.crt'}", f"--key={three.pki / 'clients/client.key'}"]
+    assert subprocess.run([*command, ca, *client, "put", "a", "b"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([*command, ca, "get", "a"], capture_output=True, check=False).returncode != 0
+    plain = [word.replace("https://", "http://") for word in command]
+    assert subprocess.run([*plain, "get", "a"], capture_output=True, check=False).returncode != 0
+
+
+def test_metrics_are_on_loopback_alone(three: Deployment) -> None:
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://{loopback(ADDRESSES['east-0'])}:2381/readyz", timeout=5) as answer:
+        assert answer.status == 200
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://{on_wire(ADDRESSES['east-0'])}:2381/readyz", timeout=5)
+
+
+def test_growth_by_a_learner(three: Deployment) -> None:
+    peer = f"--peer-urls=https://{on_wire(ADDRESSES['west-1'])}:2380"
+    assert ctl(three, etcd.voters(inspect(three, FIRST))[0], ["member", "add", "west-1", "--learner", peer])["rc"] == 0
+    three.bindings.append(bound("west-1"))
+    on_the_wire = [{**item, "address": on_wire(str(item["address"]))} for item in three.bindings]
+    try:
+        three.start("west-1", state="existing")
+        seen = when_healthy(three, [*FIRST, "west-1"])
+        assert seen["west-1"]["role"] == "learner"
+        assert etcd.voters(seen).count("west-1") == 0
+        found: list[Json] = []
+        deadline = time.monotonic() + 30
+        while not found and time.monotonic() < deadline:
+            found = etcd.learners(inspect(three, FIRST), on_the_wire)
+        assert [item["member"] for item in found] == ["west-1"]
+        while ctl(three, "east-0", ["member", "promote", found[0]["id"]])["rc"] != 0:
+            assert time.monotonic() < deadline
+        seen = when_healthy(three, [*FIRST, "west-1"])
+        assert {entry["role"] for entry in seen.values()} == {"voter"}
+        assert len({entry["cluster_id"] for entry in seen.values()}) == 1
+    finally:
+        three.bindings.pop()
+
+
+def test_an_empty_disk_cannot_start_a_cluster_of_its_own(tmp_path: Path, three: Deployment) -> None:
+    """With `existing` a member whose disk is empty asks the others, and ends when they do not know it."""
+    alone = Deployment(
+        tmp_path, "etcd", three.spec, [*(bound(member) for member in FIRST), binding("north", 0, "192.0.2.39")], three.executable
+    )
+    alone.pki.symlink_to(three.pki)
+    with alone.running([]):
+        process = alone.start("north-0", state="existing")
+        assert process.wait(60) != 0
+    assert not json.loads(ctl(three, "east-0", ["get", "nothing", "--write-out=json"])["stdout"] or "{}").get("kvs")
+
+
+def test_a_member_that_is_down_gives_a_reason(three: Deployment) -> None:
+    three.stop("east-1")
+    gone = inspect(three, ["east-1"])["east-1"]
+    assert not gone["reachable"]
+    assert gone["reason"]
+    three.start("east-1", state="existing")
+    when_healthy(three, FIRST)

@@ -1,0 +1,275 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nats-server 2.15.2 answered (shortened), as an inspection; tests/integration/test_nats_server.py asks a real one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.hostnet.multicluster.plugins.filter.nats import FilterModule
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
+from support.member import Json, binding, expanded, system_spec
+
+ADDRESSES = {"east-0": "172.30.1.3", "east-1": "172.30.1.4", "west-0": "172.30.1.1"}
+PEERS = {"east-0": "SzJoZiQg", "east-1": "qEhu2Hj6", "west-0": "kHCHMZFE"}
+EMPTY = {"reachable": False, "healthy": False, "cluster_id": "", "id": "", "version": "", "leader": False, "role": "", "peers": []}
+
+
+def answer(body: object, status: int = 200) -> Json:
+    return {"status": status, "body": body if isinstance(body, str) else json.dumps(body), "error": ""}
+
+
+def varz(name: str, leader: str = "west-0", meta: Json | None = None) -> Json:
+    replicas = [{"name": other, "current": True, "active": 672795767, "peer": PEERS[other]} for other in PEERS if other != name]
+    return {
+        "server_id": "NAM2MFMWEJDORJGGDXCWSZEEBZIP7LI4BIFDQPR4MHDQW5O7C6J6PZ35",
+        "server_name": name,
+        "version": "2.15.2",
+        "cluster": {"name": "nats-c3b41c50", "addr": ADDRESSES[name], "cluster_port": 6222, "pool_size": 3},
+        "jetstream": {
+            "config": {"store_dir": "/data/jetstream"},
+            "meta": {
+                "name": "nats-c3b41c50",
+                "leader": leader,
+                "peer": PEERS.get(leader, ""),
+                "replicas": replicas,
+                "cluster_size": 3,
+                **(meta or {}),
+            },
+        },
+    }
+
+
+def routez(name: str) -> Json:
+    # Three connections in a pool and one for the system account, to each server.
+    others = [other for other in ADDRESSES if other != name]
+    return {"routes": [{"remote_name": other, "ip": ADDRESSES[other], "did_solicit": True} for other in others for _ in range(4)]}
+
+
+def answers(name: str, **other: Json) -> Json:
+    return {"varz": answer(varz(name)), "routez": answer(routez(name)), "healthz": answer({"status": "ok"}), **other}
+
+
+def test_three_servers() -> None:
+    seen = nats.inspection({name: answers(name) for name in ADDRESSES})
+    assert seen["east-1"] == {
+        "reachable": True,
+        "healthy": True,
+        "reason": "",
+        "cluster_id": "nats-c3b41c50",
+        "id": "qEhu2Hj6",
+        "version": "2.15.2",
+        "leader": False,
+        "role": "node",
+        "peers": [
+            {"id": PEERS[name], "name": name, "address": ADDRESSES[name], "current": True, "offline": False} for name in sorted(ADDRESSES)
+        ],
+    }
+    assert [name for name, entry in seen.items() if entry["leader"]] == ["west-0"]
+
+
+def test_one_answer_alone_gives_the_addresses_that_it_dialled() -> None:
+    one = nats.inspection({"east-0": answers("east-0")})["east-0"]
+    assert {peer["name"]: peer["address"] for peer in one["peers"]} == ADDRESSES
+    assert one["id"] == ""  # a server that does not lead does not say its own
+
+
+def test_the_far_end_of_a_connection_that_came_in_is_no_address() -> None:
+    routes = {"routes": [{"remote_name": "west-0", "ip": "10.9.9.9", "did_solicit": False}]}
+    one = nats.inspection({"east-0": answers("east-0", routez=answer(routes))})["east-0"]
+    assert {peer["name"]: peer["address"] for peer in one["peers"]}["west-0"] == ""
+    both = nats.inspection({"east-0": answers("east-0", routez=answer(routes)), "west-0": answers("west-0")})["east-0"]
+    assert {peer["name"]: peer["address"] for peer in both["peers"]}["west-0"] == ADDRESSES["west-0"]
+
+
+def test_without_a_leader() -> None:
+    health = answer(
+        {
+            "status": "error",
+            "status_code": 503,
+            "errors": [{"type": "JETSTREAM", "error": "JetStream has not established contact with a meta leader"}],
+        },
+        status=503,
+    )
+    one = nats.inspection({"east-0": answers("east-0", varz=answer(varz("east-0", leader="")), healthz=health)})["east-0"]
+    assert one["reachable"]
+    assert not one["healthy"]
+    assert one["reason"] == "JetStream has not established contact with a meta leader; it knows no leader of JetStream"
+    assert one["cluster_id"] == "nats-c3b41c50"
+
+
+def test_a_peer_that_nobody_has_met_has_an_id_alone() -> None:
+    meta = {"replicas": [{"name": "", "current": False, "offline": True, "peer": "TWOmTRhU"}]}
+    one = nats.inspection({"west-0": answers("west-0", varz=answer(varz("west-0", meta=meta)))})["west-0"]
+    assert one["peers"][-1] == {"id": "TWOmTRhU", "name": "", "address": "", "current": False, "offline": True}
+    assert one["healthy"]  # the missing one has a line of its own in the status
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({}, "its monitoring answered nothing"),
+        ({"varz": {"status": 0, "body": "", "error": "no pod"}}, "no pod"),
+        ({"varz": answer("", status=404)}, "its monitoring answered 404"),
+        ({"varz": answer("<html>")}, "its monitoring's answer cannot be read (JSONDecodeError"),
+        ({"varz": answer({"version": "2.15.2"})}, "its monitoring's answer cannot be read (KeyError('server_name')"),
+        ({"varz": answer([])}, "its monitoring's answer cannot be read (AttributeError"),
+        ({"varz": answer(varz("east-0")), "routez": answer({"routes": None})}, "its monitoring's answer cannot be read (TypeError"),
+        ({"varz": answer(varz("east-0")), "healthz": answer("[]")}, "its monitoring's answer cannot be read (AttributeError"),
+    ],
+)
+def test_no_answer(said: Json, reason: str) -> None:
+    one = nats.inspection({"east-0": said})["east-0"]
+    assert one.pop("reason").startswith(reason)
+    assert one == EMPTY
+
+
+def test_health_that_was_not_told_is_not_good_health() -> None:
+    one = nats.inspection({"east-0": answers("east-0", healthz={"status": 0, "body": "", "error": "timed out"})})["east-0"]
+    assert not one["healthy"]
+    assert one["reason"] == "timed out"
+    silent = nats.inspection({"east-0": answers("east-0", healthz={})})["east-0"]
+    assert silent["reason"] == "it does not say whether it is healthy"
+    terse = nats.inspection({"east-0": answers("east-0", healthz=answer({"status": "unavailable"}, status=503))})["east-0"]
+    assert terse["reason"] == "it says that it is not healthy"
+
+
+def test_a_server_without_jetstream_is_not_healthy() -> None:
+    said = varz("east-0")
+    said["jetstream"] = {}
+    one = nats.inspection({"east-0": answers("east-0", varz=answer(said))})["east-0"]
+    assert one["reason"] == "it knows no leader of JetStream"
+
+
+def test_not_joined_asks_the_leader() -> None:
+    lagging = {
+        "replicas": [{"name": "east-0", "current": True, "peer": "SzJoZiQg"}, {"name": "east-1", "current": False, "peer": "qEhu2Hj6"}]
+    }
+    seen = nats.inspection({"east-0": answers("east-0"), "west-0": answers("west-0", varz=answer(varz("west-0", meta=lagging)))})
+    assert nats.not_joined(seen, ["west-0", "east-0", "east-1", "east-2"]) == ["east-1", "east-2"]
+    assert nats.not_joined({"east-0": seen["east-0"]}, ["east-0"]) == ["east-0"]
+    offline = {"replicas": [{"name": "east-0", "current": True, "offline": True, "peer": "SzJoZiQg"}]}
+    alone = nats.inspection({"west-0": answers("west-0", varz=answer(varz("west-0", meta=offline)))})
+    assert nats.not_joined(alone, ["east-0"]) == ["east-0"]
+
+
+_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["leader", "name", "peer", "current", "error"]), inner),
+    max_leaves=6,
+)
+_META = st.fixed_dictionaries({}, optional=dict.fromkeys(("leader", "peer", "replicas"), _VALUE))
+_SERVER = st.fixed_dictionaries(
+    {"server_name": st.text(), "version": st.text()},
+    optional={"cluster": _VALUE, "jetstream": st.fixed_dictionaries({"meta": _META}) | _VALUE},
+)
+_HEALTH = st.fixed_dictionaries({}, optional={"status": st.sampled_from(["ok", "error"]), "errors": _VALUE, "error": _VALUE})
+
+
+def _answers(body: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+    return st.fixed_dictionaries(
+        {
+            "status": st.sampled_from([200, 200, 200, 0, 503]),
+            "body": (body | _VALUE).map(json.dumps) | st.text(),
+            "error": st.sampled_from(["", "", "", "no pod"]),
+        }
+    )
+
+
+_ROUTES = st.fixed_dictionaries({"routes": _VALUE})
+
+
+@given(st.fixed_dictionaries({}, optional={"varz": _answers(_SERVER), "routez": _answers(_ROUTES), "healthz": _answers(_HEALTH)}))
+def test_any_answer_gives_an_inspection(said: Json) -> None:
+    one = nats.inspection({"east-0": said})["east-0"]
+    assert set(one) == {*EMPTY, "reason"}
+    assert one["healthy"] != bool(one["reason"])
+    assert one["reachable"] or not one["healthy"]
+    assert {type(one[key]) for key in ("reason", "cluster_id", "id", "version", "role")} == {str}
+
+
+@given(st.permutations(list(ADDRESSES)))
+def test_the_order_of_answers_changes_nothing(order: Sequence[str]) -> None:
+    assert nats.inspection({name: answers(name) for name in order}) == nats.inspection({name: answers(name) for name in ADDRESSES})
+
+
+def rendered(placing: str, address: str) -> tuple[Json, Json, dict[str, str]]:
+    """Container, ConfigMaps by name, and the environment that the container would have."""
+    spec = system_spec("nats")
+    hostnet = {
+        "name": "nats",
+        "system": "nats",
+        "placement": placing,
+        "namespace": "n",
+        "data_root": "/d",
+        "pki_dir": "/pki",
+        "image": spec["image"],
+        "resources": {},
+        "tolerations": [],
+        "kube_clusters": [{"name": "east"}],
+    }
+    bindings = [binding("east", 0, address)]
+    issued = [{"name": "east-0", "file": "server", "certificate": "/c", "private_key": "/k", "serial": "1", "not_after": "2030"}]
+    objects = placement.render_objects(hostnet, spec, {"token": "nats-1", "ca_fingerprint": "f"}, bindings, [address], "new", issued)
+    found = [item["definition"] for item in objects]
+    workload = next(item for item in found if item["kind"] in ("StatefulSet", "DaemonSet"))
+    maps = {item["metadata"]["name"]: item["data"] for item in found if item["kind"] == "ConfigMap"}
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    environment: dict[str, str] = {}
+    downward = {"status.hostIP": address, "spec.nodeName": "east-worker0"}
+    for entry in container["env"]:
+        if "value" in entry:
+            value = entry["value"]
+        elif "fieldRef" in entry["valueFrom"]:
+            value = downward[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+        else:
+            value = maps["nats-join"][entry["valueFrom"]["configMapKeyRef"]["key"]]
+        environment[entry["name"]] = expanded(value, environment)
+    return container, maps, environment
+
+
+@pytest.mark.parametrize(("placing", "address"), [*itertools.product(("node_name", "daemonset"), ("192.0.2.1", "2001:db8::1"))])
+def test_what_a_container_gets(placing: str, address: str) -> None:
+    container, maps, environment = rendered(placing, address)
+    folder = "/etc/hostnet/certs" + ("/east-worker0" if placing == "daemonset" else "")
+    assert environment["HOSTNET_NATS_CERTIFICATE"] == f'"{folder}/server.crt"'
+    assert environment["HOSTNET_NATS_HOST"] == f'"{address}"'
+    assert environment["HOSTNET_NATS_NAME"] == ('"east-worker0"' if placing == "daemonset" else '"east-0"')
+    assert environment["HOSTNET_NATS_CLUSTER"] == '"nats-1"'
+    host = f"[{address}]" if ":" in address else address
+    assert [expanded(word, environment) for word in container["args"]] == [
+        "--config=/etc/hostnet/config/nats.conf",
+        f"--routes=nats://{host}:6222",
+    ]
+    config = maps["nats-config"]["nats.conf"]
+    assert 'http: "127.0.0.1:8222"' in config
+    assert 'store_dir: "/data"' in config
+    assert "{{" not in config
+    assert "ports[" not in config
+    assert container["lifecycle"] == {"preStop": {"exec": {"command": ["/nats-server", "--signal", "ldm=1"]}}}
+
+
+def test_the_grace_period_covers_lame_duck_mode() -> None:
+    spec = system_spec("nats")
+    assert "lame_duck_duration: 30s" in spec["config"]["nats.conf"]
+    assert spec["grace_seconds"] >= 30 + 10
+
+
+def test_users_lines_are_the_last_of_the_configuration() -> None:
+    spec = system_spec("nats", system_nats_extra_config="max_payload: 2MB")
+    assert spec["config"]["nats.conf"].rstrip().endswith("max_payload: 2MB")
+
+
+def test_filters() -> None:
+    filters = FilterModule().filters()
+    assert filters["nats_inspection"]({}) == {}
+    assert filters["nats_not_joined"]({}, []) == []
