@@ -52,7 +52,7 @@ def _one(answers: Mapping[str, Mapping[str, Any]]) -> Json:
         )
         if listed.get("rc") == 0:
             shape["peers"] = [_peer(entry) for entry in json.loads(listed["stdout"])["members"]]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         shape["reason"] = f"etcdctl's answer cannot be read ({error!r})"
         return shape
     problems = [str(problem) for problem in said.get("errors") or []]
