@@ -44,14 +44,21 @@ class FakeApiServer:
             threading.Thread(target=self._speak, args=(connection,), daemon=True).start()
 
     def _speak(self, connection: socket.socket) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += connection.recv(4096)
-        text = head.decode()
-        self.requests.append(text)
+        text = self._head(connection)
+        if text.startswith("CONNECT"):
+            # As a proxy that is the API server at the same time.
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            text = self._head(connection)
         fake = FakeConnection(connection, text)
         self.answer(text, fake)
         connection.close()
+
+    def _head(self, connection: socket.socket) -> str:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(4096)
+        self.requests.append(head.decode())
+        return self.requests[-1]
 
 
 class FakeConnection:
@@ -131,6 +138,19 @@ def test_command(serve: Any) -> None:
     assert "authorization: Bearer token" in head
     assert "Impersonate-User: deployer" in head
     assert cluster.requests == 1
+
+
+def test_proxy(serve: Any) -> None:
+    proxy, _cluster = serve(success)
+    options = {"name": "east", "host": "http://api.example.test:6443/base/", "no_proxy": "other.example.test"}
+    proxied = connect([{**options, "proxy": proxy.url.replace("http://", "http://user:word@")}])["east"]
+    assert command(proxied, ["true"])["rc"] == 0
+    assert proxy.requests[0].startswith("CONNECT api.example.test:6443 HTTP/1.1")
+    assert "Proxy-Authorization: Basic " in proxy.requests[0]
+    assert proxy.requests[1].startswith("GET /base/api/v1/namespaces/n/pods/p/exec?")
+    avoided = connect([{**options, "proxy": proxy.url, "no_proxy": "api.example.test"}])["east"]
+    with pytest.raises(KubeError, match="no answer from"):
+        command(avoided, ["true"], 2)
 
 
 def test_refusals_keep_their_status(serve: Any) -> None:
