@@ -17,6 +17,7 @@ from .console import LabError, say
 from .golang import go
 from .process import logged, output
 from .settings import ARCH, BIN, BUILD, CACHE, HERE, LOGS, VERSIONS
+from .state import exclusive
 
 _K8S, _CONTAINERD = VERSIONS["KUBERNETES"], VERSIONS["CONTAINERD"]
 _ETCD, _NATS, _KIND, _KWOK = VERSIONS["ETCD"], VERSIONS["NATS"], VERSIONS["KIND"], VERSIONS["KWOK"]
@@ -93,13 +94,18 @@ GROUPS = {
 }
 
 
+DEFAULT = tuple(name for name in GROUPS if name != "kwok")  # simulated nodes are for benchmarks only, and long to build
+
+
 def ensure(*names: str) -> None:
-    """Builds the groups that are not current (all of them without arguments), one after the other: a build uses all cores itself."""
-    wanted = [GROUPS[name] for name in names or GROUPS]
-    stale = [group for group in wanted if not group.current]
+    """Builds the groups that are not current (without arguments all but kwok), one after the other: a build uses all cores itself."""
+    stale = [GROUPS[name] for name in names or DEFAULT if not GROUPS[name].current]
     for number, group in enumerate(stale, start=1):
-        say(f"binaries {number}/{len(stale)}: {', '.join(group.packages)} from Go modules (incremental in Go's own cache)")
-        _build(group)
+        with exclusive(f"build-{group.name}"):
+            if group.current:  # built by somebody else, while we waited for the lock
+                continue
+            say(f"binaries {number}/{len(stale)}: {', '.join(group.packages)} from Go modules (incremental in Go's own cache)")
+            _build(group)
 
 
 def _build(group: Group) -> None:

@@ -221,17 +221,18 @@ def kubeconfig(arguments: list[str]) -> None:
     print(path)
 
 
-def show_binaries(_: list[str]) -> None:
-    with exclusive("build"):
-        binaries.ensure()
+def show_binaries(arguments: list[str]) -> None:
+    unknown = [name for name in arguments if name not in binaries.GROUPS]
+    if unknown:
+        raise LabError(f"no binaries named {', '.join(unknown)}; there are: {', '.join(binaries.GROUPS)}")
+    binaries.ensure(*arguments)
     print(settings.BIN)
 
 
 def show_images(_: list[str]) -> None:
     host.prepare()
-    with exclusive("build"):
-        ensure_node_image()
-        references = images.ensure_system_images()
+    ensure_node_image()
+    references = images.ensure_system_images()
     print("\n".join(references))
 
 
@@ -260,7 +261,13 @@ VERBS = {
     "resume-api": Verb(resume_api, "CLUSTER", "and reachable again", 1, 1),
     "load-image": Verb(load_image, "IMAGE", "a local Docker image into every node, also later ones", 1, 1),
     "kubeconfig": Verb(kubeconfig, "[collection]", "path of the administrator's (or the collection's) kubeconfig", most=1, changes=False),
-    "binaries": Verb(show_binaries, "", "builds kube-apiserver, etcd, kubectl, ... and prints their folder", changes=False),
+    "binaries": Verb(
+        show_binaries,
+        "[GROUP...]",
+        "builds kube-apiserver, etcd, kubectl, ... (all but kwok) and prints their folder",
+        most=9,
+        changes=False,
+    ),
     "images": Verb(show_images, "", "builds or pulls the node image and the systems' images", changes=False),
     "help": Verb(usage, "", "this text", changes=False),
 }

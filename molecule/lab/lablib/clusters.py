@@ -18,7 +18,7 @@ from .kube import answers, kubectl, wait_ready
 from .node_image import ensure_node_image
 from .process import logged, output, parallel, poll
 from .settings import BIN, DEFAULT_SHAPE, LAB, LOGS, NETWORK, NODE_IMAGE
-from .state import Cluster, Node, State, exclusive, write
+from .state import Cluster, Node, State, write
 
 _API_DEADLINE = 90.0  # seconds until a control plane that was switched on answers
 _KIND_DEADLINE = 300.0
@@ -41,9 +41,8 @@ def up(state: State, shape: dict[str, int] | None) -> None:
     """Without a shape: what the lab has (add-node and remove-node have changed it too), or the default in a new lab."""
     wanted = shape or {name: cluster.wanted for name, cluster in state.clusters.items()} or parse_shape(DEFAULT_SHAPE)
     host.prepare()
-    with exclusive("build"):
-        ensure_node_image()
-        ensure("kind")
+    ensure_node_image()
+    ensure("kind")
     nodes.all_images(state)
     subnet = docker.ensure_network()
     if state.subnet and subnet != state.subnet:
@@ -58,8 +57,16 @@ def up(state: State, shape: dict[str, int] | None) -> None:
         state.clusters.setdefault(name, Cluster(name, workers)).wanted = workers
     state.clusters = {name: state.clusters[name] for name in wanted}
     state.save()
-    parallel({cluster.name: lambda cluster=cluster: _bring_up(state, cluster) for cluster in state.clusters.values()})  # type: ignore[misc]
-    access.write_kubeconfigs(state)
+    clusters = list(state.clusters.values())
+    brought = parallel({cluster.name: lambda cluster=cluster: _bring_up(state, cluster) for cluster in clusters})  # type: ignore[misc]
+
+    def wait(cluster: Cluster) -> None:
+        was_off, since = brought[cluster.name]
+        wait_ready(cluster, was_off, since)
+        wait_ready(cluster, cluster.nodes)
+
+    waits = {cluster.name: lambda cluster=cluster: wait(cluster) for cluster in clusters}
+    parallel({"kubeconfigs": lambda: access.write_kubeconfigs(state), **waits})
     say(f"lab is up: {state.shape}, all {len(state.nodes)} nodes Ready; kubeconfig: {access.ADMIN}")
 
 
@@ -89,7 +96,8 @@ def _wipe(state: State, clusters: list[Cluster]) -> None:
         state.save()
 
 
-def _bring_up(state: State, cluster: Cluster) -> None:
+def _bring_up(state: State, cluster: Cluster) -> tuple[list[Node], float]:
+    """Returns the nodes that were switched on again, and the time (seconds of the epoch) since when they must have shown life."""
     since = time.time()
     found = docker.containers([cluster.kind_name])
     started: set[str] = set()  # VMs without a Node object yet
@@ -125,8 +133,7 @@ def _bring_up(state: State, cluster: Cluster) -> None:
     for node in cluster.nodes:
         nodes.load(state, node)
     was_off = [node for node in cluster.nodes if node.name in found and found[node.name].status != "running" and node not in broken]
-    wait_ready(cluster, was_off, since)
-    wait_ready(cluster, cluster.nodes)
+    return was_off, since
 
 
 def _control_plane_works(state: State, cluster: Cluster, found: dict[str, docker.Container]) -> bool:

@@ -143,6 +143,11 @@ def image(reference: str) -> Image | None:
     return Image(found[0]["Id"], labels.get(KEY_LABEL, ""), bool(found[0].get("RepoDigests")) and KEY_LABEL not in labels)
 
 
+def prune() -> None:
+    """Removes what earlier builds of ours have left without a name."""
+    output(["docker", "image", "prune", "--force", "--filter", f"label={KEY_LABEL}"], timeout=300)
+
+
 def build(reference: str, context: Path, key: str, log: Path, arguments: dict[str, str] | None = None) -> None:
     options = [part for name, value in (arguments or {}).items() for part in ("--build-arg", f"{name}={value}")]
     command = ["docker", "build", *options, "--label", f"{KEY_LABEL}={key}", "--tag", reference, str(context)]

@@ -15,6 +15,7 @@ from .process import output
 from .registry import pull
 from .rootfs import ensure_rootfs, rootfs_key
 from .settings import HERE, IMAGE_POLICY, IMAGES, LOGS, SYSTEM_IMAGES
+from .state import exclusive
 
 _GROUPS = {"etcd": "etcd", "nats": "nats", "busybox": ""}  # folder in images/ -> group of binaries
 
@@ -23,12 +24,17 @@ def ensure_system_images() -> dict[str, str]:
     """Makes sure that every system's image is in the local Docker; returns reference -> image id."""
     for reference, others in SYSTEM_IMAGES.items():
         name = reference.rsplit("/", 1)[1].split(":")[0]
-        present = docker.image(reference)
-        if present and (present.pulled or present.key == _key(name)) and not (present.pulled and IMAGE_POLICY == "build"):
+        if _current(reference, name):
             continue
-        if not pull(reference, (reference, *others)):
-            _build(reference, name)
+        with exclusive(f"build-image-{name}"):
+            if not _current(reference, name) and not pull(reference, (reference, *others)):
+                _build(reference, name)
     return {reference: image_id(reference) for reference in SYSTEM_IMAGES}
+
+
+def _current(reference: str, name: str) -> bool:
+    present = docker.image(reference)
+    return bool(present and (present.key == _key(name) or (present.pulled and IMAGE_POLICY != "build")))
 
 
 def image_id(reference: str) -> str:

@@ -16,6 +16,7 @@ from .process import output, parallel
 from .registry import pull
 from .rootfs import ensure_rootfs, rootfs_key
 from .settings import BIN, HERE, IMAGE_POLICY, IMAGES, LOGS, NODE_IMAGE, VERSIONS, WORKER_IMAGE
+from .state import exclusive
 
 BASE = "hostnet-lab/node-base"
 FILES = HERE / "node-image"
@@ -38,9 +39,19 @@ def official_runs_here() -> bool:
 
 
 def ensure_node_image() -> None:
+    if not _current():
+        with exclusive("build-node"):
+            if not _current():
+                _pull_or_build()
+
+
+def _current() -> bool:
     present = docker.image(NODE_IMAGE)
-    if present and present.key == _key() and worker_image() == WORKER_IMAGE:
-        return
+    return bool(present and present.key == _key() and worker_image() == WORKER_IMAGE)
+
+
+def _pull_or_build() -> None:
+    present = docker.image(NODE_IMAGE)
     official = IMAGE_POLICY == "pull" or (IMAGE_POLICY == "auto" and official_runs_here())
     if official and ((present and present.pulled) or pull(NODE_IMAGE, (NODE_IMAGE,))):
         return
@@ -65,6 +76,7 @@ def _build() -> None:
         }
     )
     shutil.rmtree(folder)
+    docker.prune()
 
 
 def worker_image() -> str:

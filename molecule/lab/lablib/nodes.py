@@ -19,7 +19,7 @@ from .kube import kubectl, wait_ready
 from .node_image import worker_image
 from .process import output, parallel, poll, succeeds
 from .settings import HERE, NETWORK
-from .state import Cluster, Node, State, exclusive
+from .state import Cluster, Node, State
 
 _BOOT_DEADLINE = 60.0  # seconds until containerd answers in a new container
 _STOP_SECONDS = 10  # what a node gets to shut down before it is switched off
@@ -142,8 +142,7 @@ def all_images(state: State) -> dict[str, str]:
     """What every node holds: reference -> image id."""
     with _once:
         if not _system_images:
-            with exclusive("build"):
-                _system_images.update(images.ensure_system_images())
+            _system_images.update(images.ensure_system_images())
     return {**_system_images, **state.images}
 
 

@@ -14,6 +14,7 @@ from . import docker, host
 from .console import LabError, say
 from .process import logged, output
 from .settings import ARCH, BUILD, HERE, IMAGES, LOGS, VERSIONS
+from .state import exclusive
 
 ROOTFS = "hostnet-lab/rootfs"
 
@@ -30,9 +31,19 @@ def rootfs_key() -> str:
 def ensure_rootfs() -> None:
     """Debian's root file system as an image, kept as a tar in the cache so that a pruned Docker does not mean debootstrap again."""
     key = rootfs_key()
-    present = docker.image(ROOTFS)
-    if present and present.key == key:
+    if _current(key):
         return
+    with exclusive("build-rootfs"):
+        if not _current(key):
+            _import(key)
+
+
+def _current(key: str) -> bool:
+    present = docker.image(ROOTFS)
+    return bool(present and present.key == key)
+
+
+def _import(key: str) -> None:
     tar = IMAGES / f"rootfs-{key[:12]}.tar"
     if not tar.exists():
         _debootstrap(tar)
