@@ -149,7 +149,7 @@ def write_labels(
     """Send one PATCH for each change and return those that were made.
 
     All are tried; then KubeError tells the ones that failed. A node that was replaced under the same name meanwhile is
-    not touched (409), and one that is gone has lost its labels as well.
+    not touched (status 409), and one that is gone has lost its labels as well.
     """
 
     def write(cluster: KubeCluster) -> tuple[list[LabelChange], list[KubeError]]:
@@ -159,7 +159,11 @@ def write_labels(
             try:
                 cluster.merge_patch(kinds.NODE, change["name"], body)
             except KubeError as error:
-                return None if error.status == 404 and not change["after"] else error
+                if error.status == 404 and not change["after"]:
+                    return None
+                if error.status in (409, 422) and "uid" in error.detail.lower():
+                    return KubeError(cluster.name, error.what, "another VM has come under this name meanwhile; run again", 409, "Conflict")
+                return error
             return None
 
         mine = changes[cluster.name]

@@ -1,0 +1,97 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/rbac.yaml on a real API server: it suffices in one namespace, and gives nothing elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
+from support.in_process import call_module
+from support.kube_api import KubeApi
+from support.rbac import restricted_user, roles
+
+Json = dict[str, Any]
+NODES, NAMESPACE = "hostnet-multicluster-nodes", "hostnet-multicluster-namespace"
+
+
+def definitions(namespace: str) -> list[Json]:
+    labels = {"app.kubernetes.io/name": "x"}
+    metadata = {"name": "x", "namespace": namespace, "labels": labels}
+    pod = {"metadata": {"labels": labels}, "spec": {"hostNetwork": True, "containers": [{"name": "x", "image": "example.test/x:1"}]}}
+    workload = {"selector": {"matchLabels": labels}, "template": pod}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"a": "1"}},
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": {**workload, "serviceName": "x"}},
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": workload},
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata,
+            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": labels}},
+        },
+    ]
+
+
+def test_two_roles_and_no_wildcards() -> None:
+    found = roles()
+    assert set(found) == {NODES, NAMESPACE}
+    for role in found.values():
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+    # For the whole kube cluster: nodes and namespaces, and nothing that could read a Secret or enter a pod.
+    assert {resource for rule in found[NODES]["rules"] for resource in rule["resources"]} == {"nodes", "namespaces"}
+
+
+def test_manifests_in_the_bound_namespace_alone(kube_api: KubeApi, namespace: str) -> None:
+    entry = restricted_user(kube_api, NAMESPACE, namespace=namespace)
+    objects = [{"kube_cluster": "east", "definition": definition} for definition in definitions(namespace)]
+    made = call_module("manifests", {"kube_clusters": [entry], "objects": objects})
+    assert not made.get("failed"), made
+    assert {item["action"] for item in made["objects"]} == {"created"}
+    assert not call_module("manifests", {"kube_clusters": [entry], "objects": objects})["changed"]
+    gone = call_module("manifests", {"kube_clusters": [entry], "objects": objects, "state": "absent"})
+    assert not gone.get("failed"), gone
+    assert {item["action"] for item in gone["objects"]} == {"deleted"}
+    elsewhere = [{"kube_cluster": "east", "definition": definition} for definition in definitions("default")]
+    refused = call_module("manifests", {"kube_clusters": [entry], "objects": elsewhere})
+    assert refused["failed"]
+    assert refused["msg"].startswith("kube cluster east: ")
+    assert "grant it as docs/rbac.yaml does" in refused["msg"]
+
+
+def test_deployment_info_needs_both_roles(kube_api: KubeApi, namespace: str) -> None:
+    entry = restricted_user(kube_api, NAMESPACE, namespace=namespace)
+    args = {"kube_clusters": [entry], "name": "ledger", "namespace": namespace}
+    refused = call_module("deployment_info", args)
+    assert f'namespaces "{namespace}" is forbidden' in refused["msg"]
+    user = entry["kubeconfig"].rsplit("kubeconfig-", 1)[1]
+    binding = {
+        "metadata": {"name": f"{user}-nodes"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NODES},
+        "subjects": [{"kind": "User", "name": user}],
+    }
+    restricted_user(kube_api, NODES)  # makes sure that the role is there
+    kube_api.request_json("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    result = call_module("deployment_info", args)
+    assert not result.get("failed"), result
+
+
+def test_the_role_for_nodes_gives_nothing_else(kube_api: KubeApi, namespace: str) -> None:
+    cluster = KubeCluster(restricted_user(kube_api, NODES))
+    assert cluster.get(kinds.NAMESPACE, namespace)
+    for kind in (kinds.SECRET, kinds.POD, kinds.CONFIG_MAP, kinds.NAMESPACE):
+        with pytest.raises(KubeError) as error:
+            cluster.list(kind)
+        assert error.value.status == 403
+    with pytest.raises(KubeError) as error:
+        cluster.delete(kinds.NAMESPACE, namespace)
+    assert error.value.status == 403
+    with pytest.raises(KubeError) as error:
+        cluster.delete(kinds.NODE, "any")
+    assert error.value.status == 403
