@@ -123,15 +123,15 @@ def _bring_up(state: State, cluster: Cluster) -> tuple[list[Node], float]:
         say(f"{cluster.name}: starting {', '.join(node.name for node in off)}")
         nodes.power_off([node for node in off if found[node.name].status != "exited"])
         nodes.power_on(state, off)
+    work = {node.name: lambda node=node: nodes.load(state, node) for node in cluster.nodes if node not in broken}
     if broken:
         fresh = [node for node in broken if node.name not in started]
         if fresh:
             say(f"{cluster.name}: making {', '.join(node.name for node in fresh)}")
             parallel({node.name: lambda node=node: nodes.start_vm(state, cluster, node) for node in fresh})  # type: ignore[misc]
         token = nodes.join_token(cluster)
-        parallel({node.name: lambda node=node: nodes.join(state, cluster, node, token) for node in broken})  # type: ignore[misc]
-    for node in cluster.nodes:
-        nodes.load(state, node)
+        work |= {node.name: lambda node=node: nodes.join(state, cluster, node, token) for node in broken}
+    parallel(work)
     was_off = [node for node in cluster.nodes if node.name in found and found[node.name].status != "running" and node not in broken]
     return was_off, since
 
