@@ -308,6 +308,8 @@ def test_manifests_prune_only_what_is_ours(call: Any, kube_api: KubeApi, namespa
     assert [entry["after"] for entry in done["diff"]] == [""] * 5
     again = succeeded(call(kept, prune=prune))
     assert not again["changed"]
+    # Two LISTs in each kube cluster: that of ConfigMaps tells what is live and what may be pruned.
+    assert again["requests"] == 4
     names = {item["metadata"]["name"] for item in kube_api.request_json("GET", f"/api/v1/namespaces/{namespace}/configmaps")["items"]}
     assert names == {"a", "c", "foreign", "unlabelled"}
 

@@ -168,38 +168,38 @@ class _ClusterRun:
         def read_prunable(entry: tuple[Kind, str]) -> None:
             prunable[entry] = self.cluster.list(entry[0], entry[1] or None, prune.label_selector if prune else None)[0]
 
-        tasks: list[tuple[Callable[[tuple[Kind, str]], None], tuple[Kind, str]]] = [(read_group, entry) for entry in groups]
-        tasks += [(read_prunable, (kind, prune.namespace if kind.namespaced else "")) for kind in prune_kinds if prune]
+        prune_entries = [(kind, prune.namespace if kind.namespaced else "") for kind in prune_kinds] if prune else []
+        # Where the list of what may be pruned holds all that is wanted, one LIST does for both.
+        shared = {
+            entry
+            for entry in groups
+            if prune and entry in prune_entries and all(plan.selects(prune.label_selector, manifest.labels) for manifest in groups[entry])
+        }
+        tasks: list[tuple[Callable[[tuple[Kind, str]], None], tuple[Kind, str]]]
+        tasks = [(read_group, entry) for entry in groups if entry not in shared]
+        tasks += [(read_prunable, entry) for entry in prune_entries]
         in_parallel(lambda task: task[0](task[1]), tasks)
         for items in prunable.values():
             self._remember(*items)
-        self._read_unlabelled(groups)
+        selected = {entry for entry, found in groups.items() if entry[0].namespaced and len(found) > 1 and plan.shared_selector(found)}
+        self._read_unlabelled(groups, selected | shared)
         wanted = {manifest.key for manifest in self.manifests}
         for items in prunable.values():
             self.surplus += [item for item in items if self._key(item) not in wanted and plan.managed_by(item, FIELD_MANAGER)]
 
-    def _read_unlabelled(self, groups: dict[tuple[Kind, str], list[Manifest]]) -> None:
-        """An object that lost its labels is not in the selected list: look again before calling it absent."""
+    def _read_unlabelled(self, groups: dict[tuple[Kind, str], list[Manifest]], selected: set[tuple[Kind, str]]) -> None:
+        """An object that lost its labels is not in a selected list: look again before calling it absent."""
         fresh = self._new_namespaces()
 
         def again(entry: tuple[Kind, str]) -> None:
             kind, namespace = entry
             missing = [manifest for manifest in groups[entry] if manifest.key not in self.live]
-            if len(missing) == 1:
-                self._remember(self._get(kind, missing[0]))
+            if len(missing) == 1 or not kind.namespaced:
+                self._remember(*[self._get(kind, manifest) for manifest in missing])
             elif missing:
                 self._remember(*self.cluster.list(kind, namespace or None)[0])
 
-        entries = [
-            entry
-            for entry, found in groups.items()
-            if len(found) > 1
-            and entry[0].namespaced
-            and plan.shared_selector(found)
-            and entry[1] not in fresh
-            and any(manifest.key not in self.live for manifest in found)
-        ]
-        in_parallel(again, entries)
+        in_parallel(again, [entry for entry in groups if entry in selected and entry[1] not in fresh])
 
     def _get(self, kind: Kind, manifest: Manifest) -> Json | None:
         return self.cluster.get(kind, manifest.name, manifest.namespace or None)

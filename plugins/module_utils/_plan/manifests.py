@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,9 @@ def manifest_from(
 
 def _fill_secret(definition: Json, file_data: Mapping[str, bytes], title: str) -> None:
     # The API server turns stringData into data and never shows it again: only data can be compared later.
+    for field in ("data", "stringData"):
+        if not isinstance(definition.get(field, {}), dict):
+            raise ManifestError(f"{title}: definition.{field} must map keys to values")
     data = dict(definition.get("data", {}))
     for key, text in definition.pop("stringData", {}).items():
         data[key] = base64.b64encode(str(text).encode()).decode()
@@ -206,6 +210,15 @@ def shared_selector(manifests: Sequence[Manifest]) -> str:
         common = {key: value for key, value in common.items() if manifest.labels.get(key) == value}
     # A version label changes with each upgrade: it would hide what is live.
     return ",".join(f"{key}={value}" for key, value in sorted(common.items()) if "version" not in key and "chart" not in key)
+
+
+def selects(selector: str, labels: Mapping[str, str]) -> bool:
+    """True where a label selector made of `key=value` and `key` alone certainly matches; False also for any other selector."""
+    for term in selector.split(","):
+        key, equals, value = (part.strip() for part in term.replace("==", "=").partition("="))
+        if not re.fullmatch(r"[A-Za-z0-9._/-]+", key) or key not in labels or (equals and labels[key] != value):
+            return False
+    return True
 
 
 def same_content(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

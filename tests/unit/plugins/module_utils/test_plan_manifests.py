@@ -71,6 +71,7 @@ def test_secret_data_comes_from_definition_and_files() -> None:
         (config_map(metadata={"name": "c", "labels": {"a": 1}}), {}, {}, "definition.metadata.labels must map names to strings"),
         (config_map(metadata={"name": "c", "annotations": ["a"]}), {}, {}, "definition.metadata.annotations must map names to strings"),
         (config_map(), {}, {"a": b"b"}, "files is for Secrets only"),
+        (config_map(kind="Secret", data="text"), {}, {}, "definition.data must map keys to values"),
         (config_map(kind="Secret"), {}, {"a": b"b"}, "the key a is given both in the definition and in files"),
     ],
 )
@@ -158,6 +159,24 @@ def test_shared_selector() -> None:
     assert plan.shared_selector([labelled(a="1"), labelled()]) == ""
     assert plan.shared_selector([labelled(b="2", a="1", app_version="7")]) == "a=1,b=2"
     assert plan.shared_selector([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("selector", "matches"),
+    [
+        ("a=1", True),
+        ("a==1, b=2", True),
+        ("a", True),
+        ("a=2", False),
+        ("c", False),
+        ("!c", False),
+        ("a!=2", False),
+        ("a in (1)", False),
+        ("", False),
+    ],
+)
+def test_selects_only_where_it_is_sure(selector: str, matches: bool) -> None:
+    assert plan.selects(selector, {"a": "1", "b": "2"}) is matches
 
 
 def test_same_content_ignores_bookkeeping() -> None:
