@@ -141,6 +141,16 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.iden
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
 
 
+def refuse_another(params: client.Json, found: client.Json, claim: client.Json) -> None:
+    """Raises IdentityConflict where the claim in force is not of this deployment."""
+    for field in ("system", "placement", "ca_fingerprint"):
+        if found.get(field) != claim[field]:
+            raise IdentityConflict(
+                f"deployment {params['name']} in namespace {params['namespace']} is recorded with {field} {found.get(field)!r}, this run has "
+                f"{claim[field]!r}: another deployment has this name. Choose another hostnet_name, or give this run the recorded {field}"
+            )
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -172,25 +182,26 @@ def main() -> None:
             "members": ",".join(params["members"]),
             "claimed_by": params["run_id"],
         }
+        name = names.identity(params["name"])
         cluster_id, created = "", []
         if params["cluster_id"]:
+            # Nothing of this deployment is written into a kube cluster where the name is another one's.
+            found, _would_create = write_record(clusters, params["namespace"], name, labels, claim, True)
+            refuse_another(params, found, claim)
             # Before the claim: a run that restores a lost record and dies in between must not leave a claim that looks unfinished.
             wanted = {"cluster_id": params["cluster_id"], "token": params["token"]}
-            record, created = write_record(clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode)
+            record, created = write_record(
+                clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode
+            )
             cluster_id = record.get("cluster_id", "")
             if record != wanted:
                 raise IdentityConflict(
                     f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report {params['cluster_id']}: this is a "
                     f"second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
                 )
-        identity, claimed = write_record(clusters, params["namespace"], names.identity(params["name"]), labels, claim, module.check_mode)
+        identity, claimed = write_record(clusters, params["namespace"], name, labels, claim, module.check_mode)
         created += claimed
-        for field in ("system", "placement", "ca_fingerprint"):
-            if identity.get(field) != claim[field]:
-                raise IdentityConflict(
-                    f"deployment {params['name']} in namespace {params['namespace']} is recorded with {field} {identity.get(field)!r}, this run has "
-                    f"{claim[field]!r}: another deployment has this name. Choose another hostnet_name, or give this run the recorded {field}"
-                )
+        refuse_another(params, identity, claim)
     except (client.KubeError, IdentityConflict) as error:
         module.fail_json(msg=str(error), requests=client.total_requests(clusters))
     diff = {"before": "", "after": "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))}

@@ -40,8 +40,9 @@ def write_record(
         elif record != in_force:
             different = sorted(key for key in set(record) | set(in_force) if record.get(key) != in_force.get(key))
             raise IdentityConflict(
-                f"ConfigMap {namespace}/{object_name} differs between kube clusters {holder} and {name} in {', '.join(different)}: two "
-                f"deployments share the name. Nothing was initialised. Keep the record of the cluster that holds your data; docs/recovery.md says how to tell"
+                f"ConfigMap {namespace}/{object_name} differs between kube clusters {holder} and {name} in {', '.join(different)}: "
+                f"two deployments share the name. Nothing was initialised. Keep the record of the cluster that holds your data; "
+                f"docs/recovery.md says how to tell"
             )
 
     # Before anything is created: the only record left may be in the last kube cluster.
