@@ -14,7 +14,7 @@ from pathlib import Path
 from . import access, docker, host, nodes
 from .binaries import ensure
 from .console import LabError, say
-from .kube import answers, kubectl, wait_ready
+from .kube import answers, kubectl, node_objects, wait_ready
 from .node_image import ensure_node_image
 from .process import logged, output, parallel, poll
 from .settings import BIN, DEFAULT_SHAPE, LAB, LOGS, NETWORK, NODE_IMAGE
@@ -57,6 +57,7 @@ def up(state: State, shape: dict[str, int] | None) -> None:
         state.clusters.setdefault(name, Cluster(name, workers)).wanted = workers
     state.clusters = {name: state.clusters[name] for name in wanted}
     state.save()
+    nodes.free_addresses(state)
     clusters = list(state.clusters.values())
     brought = parallel({cluster.name: lambda cluster=cluster: _bring_up(state, cluster) for cluster in clusters})  # type: ignore[misc]
 
@@ -71,6 +72,8 @@ def up(state: State, shape: dict[str, int] | None) -> None:
 
 
 def down(state: State) -> None:
+    if state.clusters and not host.daemon_answers():
+        host.prepare()
     if host.daemon_answers():
         names = {cluster.kind_name for cluster in state.clusters.values()}
         left = [container.name for container in docker.containers(names).values()]
@@ -80,8 +83,6 @@ def down(state: State) -> None:
             say(f"removing {len(set(left)) or len(told)} nodes")
         docker.remove([*left, *told])
         output(["docker", "network", "rm", NETWORK], ok=(0, 1))
-    elif state.clusters:
-        raise LabError("no Docker daemon answers, so the lab's containers cannot be removed; `lab up` starts it")
     shutil.rmtree(LAB, ignore_errors=True)
     say("lab is down; images and binaries stay in the cache")
 
@@ -110,6 +111,9 @@ def _bring_up(state: State, cluster: Cluster) -> tuple[list[Node], float]:
 
     known = {node.name for node in cluster.nodes}
     docker.remove(name for name in found if name not in known)
+    for name in set(node_objects(cluster)) - known:
+        say(f"{cluster.name}: removing the Node object {name}, which has no VM")
+        kubectl(cluster, "delete", "node", name, "--ignore-not-found")
     for node in sorted(cluster.workers.values(), key=lambda node: nodes.ordinal(node.name))[cluster.wanted :]:
         say(f"{node.name}: one worker too many, removing it")
         nodes.forget_worker(state, cluster, node)
@@ -209,6 +213,7 @@ def _create(state: State, cluster: Cluster) -> set[str]:
             lambda: ended.is_set() or (log.exists() and listed in log.read_text(errors="replace")) or None,
             deadline=_KIND_DEADLINE,
             missing=lambda: f"{cluster.name}: kind's line {listed!r} in {log}",
+            quiet=True,  # kind itself shows life
         )
         planned = [nodes.plan_worker(state, cluster) for _ in range(cluster.wanted)]
         parallel({node.name: lambda node=node: nodes.start_vm(state, cluster, node) for node in planned})  # type: ignore[misc]

@@ -54,6 +54,15 @@ def need_commands(*commands: str) -> None:
         raise LabError(f"missing commands, and this is not Debian or Ubuntu; {advice} (Debian's names)")
     if os.geteuid() != 0:
         raise LabError(f"missing packages; as root: apt-get install {' '.join(packages)}")
+    _install(packages)
+    if "docker" in commands and not shutil.which("docker"):
+        _install(["docker-cli"])  # a package of its own since Debian 13
+    still = [command for command in commands if not shutil.which(command)]
+    if still:
+        raise LabError(f"still missing after the installation: {', '.join(still)}", LOGS / "apt.log")
+
+
+def _install(packages: list[str]) -> None:
     say(f"host: installing Debian packages {' '.join(packages)}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
@@ -62,9 +71,6 @@ def need_commands(*commands: str) -> None:
     except LabError:  # package lists may be missing or old
         logged(["apt-get", "update"], what="host: apt-get update", log=LOGS / "apt-update.log", env=quiet)
         logged(install, what="host: apt-get install", log=LOGS / "apt.log", env=quiet)
-    still = [command for command in commands if not shutil.which(command)]
-    if still:
-        raise LabError(f"still missing after the installation: {', '.join(still)}", LOGS / "apt.log")
 
 
 def daemon_answers() -> bool:

@@ -193,6 +193,20 @@ def power_on(state: State, nodes: Sequence[Node]) -> None:
             set_paused(state, cluster, True)
 
 
+def free_addresses(state: State) -> None:
+    """After an interrupted move: switches off the nodes whose address is not the one written in the state and takes it from them,
+    before any of them gets another (they may have each other's).
+    """
+    found = present(state)
+    wrong = [node for node in state.nodes if node.is_worker and node.name in found and found[node.name].pinned not in (node.address, "")]
+    if wrong:
+        say(f"{', '.join(node.name for node in wrong)}: stopped to get the address that was decided on")
+        power_off(wrong)
+        for node in wrong:
+            for network in found[node.name].networks:
+                output(["docker", "network", "disconnect", "--force", network, node.name], ok=(0, 1))
+
+
 def restart(state: State, nodes: Sequence[Node], hard: bool = False) -> None:
     """Stops and starts nodes (with the addresses in the state) and waits until their kube clusters see them Ready."""
     power_off(nodes, hard)

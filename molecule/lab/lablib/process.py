@@ -157,7 +157,7 @@ def parallel(work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     return {name: future.result() for future, name in futures.items()}
 
 
-def poll(check: Callable[[], T | None], *, deadline: float, every: float = 0.3, missing: Callable[[], str]) -> T:
+def poll(check: Callable[[], T | None], *, deadline: float, every: float = 0.3, missing: Callable[[], str], quiet: bool = False) -> T:
     """Calls `check` until it returns something, for at most `deadline` seconds; then fails with what `missing` says."""
     end = time.monotonic() + deadline
     told = time.monotonic()
@@ -167,7 +167,7 @@ def poll(check: Callable[[], T | None], *, deadline: float, every: float = 0.3, 
             return found
         if time.monotonic() >= end:
             raise LabError(f"{missing()} (waited {deadline:.0f} s)")
-        if time.monotonic() - told >= TICK:
+        if time.monotonic() - told >= TICK and not quiet:
             told = time.monotonic()
             say(f"waiting: {missing()}")
         time.sleep(every)
