@@ -202,12 +202,14 @@ def test_every_interleaving_of_claims_ends_with_one_token(schedule: list[int], c
     def claim(me: int) -> None:
         with turn:
             turn.wait_for(lambda: state["now"] == me)
-        record, _created = write({name: Paced(cluster, me) for name, cluster in clusters.items()}, f"token-{me}")
-        records[me] = record["token"]
-        with turn:
-            state["done"].add(me)  # type: ignore[attr-defined]
-            state["now"] = -1
-            turn.notify_all()
+        try:
+            record, _created = write({name: Paced(cluster, me) for name, cluster in clusters.items()}, f"token-{me}")
+            records[me] = record["token"]
+        finally:
+            with turn:
+                state["done"].add(me)  # type: ignore[attr-defined]
+                state["now"] = -1
+                turn.notify_all()
 
     threads = [threading.Thread(target=claim, args=(number,), daemon=True) for number in range(claimants)]
     for thread in threads:
