@@ -13,6 +13,7 @@ from ansible.errors import AnsibleParserError
 from ansible.inventory.group import to_safe_group_name
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.template import trust_as_template
 
@@ -186,7 +187,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _kube_clusters(self, options: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
         """The entries of kube_clusters with kubeconfigs as absolute paths; without entries, one for each context."""
-        default = _absolute(options["kubeconfig"], path)
+        # An environment variable that is set to nothing counts as not set, as it does for kubectl.
+        default = _absolute(options["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config", path)
         given = options["kube_clusters"]
         if given is None:
             try:
@@ -202,7 +204,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             given = [{"name": context, "context": context} for context in contexts]
         result = ArgumentSpecValidator({"kube_clusters": client.kube_clusters_argument()}).validate({"kube_clusters": given})
         if result.error_messages:
-            raise AnsibleParserError(f"kube_clusters: {'; '.join(result.error_messages)}")
+            told = [f"unknown option {error}" if isinstance(error, UnsupportedError) else str(error) for error in result.errors]
+            raise AnsibleParserError(f"kube_clusters: {'; '.join(told)}")
         entries: list[dict[str, Any]] = []
         for entry in result.validated_parameters["kube_clusters"]:
             if not is_dns_label(entry["name"]):
