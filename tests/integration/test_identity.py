@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from support.collection import CHECKOUT, collections_path
+from support.in_process import call_module
 from support.kube_api import KubeApi
 
 Json = dict[str, Any]
@@ -41,6 +42,12 @@ record, created = identity.write_record(
 )
 print(json.dumps({"token": record["token"], "created": created}), flush=True)
 """
+
+
+@pytest.fixture
+def run_module() -> Any:
+    """In this process; the examples run as a user's Ansible runs them."""
+    return call_module
 
 
 @pytest.fixture
@@ -263,7 +270,9 @@ def test_identity_examples(run_tasks: Any, kube_clusters: list[Json], kubes: dic
         try:
             kube.request_json("POST", "/api/v1/namespaces", {"metadata": {"name": "ledger"}})
         except urllib.error.HTTPError as error:
-            assert error.code == 409, "another test's"
+            # Another test may have made it.
+            if error.code != 409:
+                raise
     variables = {"hostnet_kube_clusters": kube_clusters, "certificates": {"ca": {"fingerprint": "ab" * 32}}}
     tasks = yaml.safe_load(identity.EXAMPLES)
     run = run_tasks(tasks, variables=variables)

@@ -136,3 +136,21 @@ def run_tasks(
         playbook.write_text(yaml.safe_dump([play], sort_keys=False))
         command = [*_tool("ansible-playbook"), str(playbook)] + ["--check"] * check + ["--diff"] * diff
         return _run(command, Path(temporary), environment or {})
+
+
+def run_playbook(
+    playbook: str,
+    inventory: Path,
+    *,
+    check: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> PlayRun:
+    """Runs one of the collection's playbooks, for example `deploy.yml`, as a user does from a checkout."""
+    with tempfile.TemporaryDirectory(prefix="hostnet-run-") as temporary:
+        command = [*_tool("ansible-playbook"), "-i", str(inventory), str(CHECKOUT / "playbooks" / playbook), *arguments]
+        command += ["--check"] * check
+        if variables:
+            command += ["-e", json.dumps(dict(variables))]
+        return _run(command, Path(temporary), environment or {})
