@@ -38,6 +38,15 @@ def _start(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         return process
 
 
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    """A command is over for us; one that still runs (we were interrupted) is ended, with its children."""
+    with _guard:
+        _running.discard(process)
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
 def stop_all() -> None:
     """Ends what this lab command has started (not: containers)."""
     with _guard:
@@ -73,7 +82,7 @@ def output(
                 if what:
                     say(f"{what}: {seconds:.0f} s so far")
     finally:
-        _running.discard(process)
+        _ended(process)
     if process.returncode not in ok:
         lines = [line for line in err.decode(errors="replace").splitlines() if line.strip() and "legacy builder" not in line]
         raise LabError(f"{what or ' '.join(argv[:4])}: {lines[-1].strip() if lines else f'exit code {process.returncode}'}")
@@ -117,7 +126,7 @@ def logged(
                         raise LabError(f"{what}: no end after {seconds:.0f} s", log) from None
                     say(f"{what}: {seconds:.0f} s so far{_tail(log, progress)}")
         finally:
-            _running.discard(process)
+            _ended(process)
     if process.returncode != 0:
         raise LabError(f"{what}: failed with exit code {process.returncode}{_tail(log, None)}", log)
 
@@ -162,6 +171,8 @@ def poll(check: Callable[[], T | None], *, deadline: float, every: float = 0.3, 
     end = time.monotonic() + deadline
     told = time.monotonic()
     while True:
+        if _stopping.is_set():
+            raise LabError("interrupted")
         found = check()
         if found is not None and found is not False:
             return found
