@@ -30,11 +30,16 @@ def files(*patterns: str) -> list[Path]:
 
 
 @contextmanager
-def clean_copy() -> Iterator[Path]:
-    """A copy of the project's own files as `ansible_collections/hostnet/multicluster` in a folder of its own."""
+def clean_copy(without: Sequence[str] = ()) -> Iterator[Path]:
+    """A copy of the project's own files as `ansible_collections/hostnet/multicluster` in a folder of its own.
+
+    `without` names top-level folders that are left out.
+    """
     with TemporaryDirectory(prefix="hostnet-copy-") as temporary:
         root = Path(temporary) / "ansible_collections" / "hostnet" / "multicluster"
         for name in files():
+            if name.parts[0] in without:
+                continue
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, target, follow_symlinks=False)

@@ -16,13 +16,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 DEFAULT_PER_CLUSTER = 2
 # With a single entry the loss of that one member keeps every other member from starting.
 MINIMUM_ENTRIES = 2
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 NaturalKey = tuple[tuple[int, int, str], ...]
 
 _DIGITS = re.compile(r"([0-9]+)")
