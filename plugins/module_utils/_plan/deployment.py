@@ -135,6 +135,16 @@ def deployment_plan(
         workload = names.workload(str(hostnet["name"]), str(binding["member"]))
         if hostnet["placement"] == "node_name" and len(workload) > MAX_WORKLOAD_NAME:
             errors.append(f"{workload} is longer than {MAX_WORKLOAD_NAME} characters; choose a shorter hostnet_name or kube cluster name")
+    owners: dict[str, str] = {}
+    for binding in everybody:
+        process = str(binding.get("process") or binding["member"])
+        first = owners.setdefault(process, str(binding["kube_cluster"]))
+        if first != binding["kube_cluster"]:
+            errors.append(
+                f"kube clusters {first} and {binding['kube_cluster']} both have a node {process}, and with placement daemonset a process "
+                f"is named as its node: two of one name would be one to {hostnet['system']}. Use hostnet_placement=node_name, or let fewer "
+                f"nodes match"
+            )
     return {
         "mode": mode,
         "errors": errors,

@@ -107,6 +107,14 @@ def test_processes_of_a_daemonset_are_named_as_their_nodes() -> None:
     assert [entry["process"] for entry in plan["new"]] == [entry["node"] for entry in plan["new"]]
 
 
+def test_two_processes_of_one_name_are_refused() -> None:
+    """To etcd and NATS a name is who somebody is; kube clusters may well have nodes of the same name."""
+    nodes = [plans.node(cluster, "vm-1", f"10.0.{number}.1") for number, cluster in enumerate(("east", "west"))]
+    nodes.append(plans.node("east", "vm-2", "10.0.0.2"))
+    only(plan_of(nodes, hostnet=plans.settings(placement="daemonset"))["errors"], "both have a node vm-1", "hostnet_placement=node_name")
+    assert plan_of(nodes)["errors"] == []
+
+
 def test_nodes_are_numbered_in_natural_order() -> None:
     nodes = [plans.node("east", f"vm-{number}", f"10.0.0.{number}") for number in (10, 9, 2)]
     assert [(entry["member"], entry["node"]) for entry in plan_of(nodes)["new"]] == [
