@@ -194,10 +194,15 @@ def main() -> None:
                 clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode
             )
             cluster_id = record.get("cluster_id", "")
+            if cluster_id != params["cluster_id"]:
+                raise IdentityConflict(
+                    f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report "
+                    f"{params['cluster_id']}: this is a second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
+                )
             if record != wanted:
                 raise IdentityConflict(
-                    f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report {params['cluster_id']}: this is a "
-                    f"second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
+                    f"deployment {params['name']}: cluster id {cluster_id} is recorded for token {record.get('token')!r}, and this run has "
+                    f"token {params['token']!r}: the claim was deleted or edited. Stop here, and read docs/recovery.md"
                 )
         identity, claimed = write_record(clusters, params["namespace"], name, labels, claim, module.check_mode)
         created += claimed

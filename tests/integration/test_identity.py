@@ -204,7 +204,7 @@ def test_cluster_id_of_another_claim_is_refused(run_module: Any, claim: Json, ku
     before = records(kubes, namespace)
     result = run_module("identity", {**claim, "token": "ledger-2", "cluster_id": "c1d"})
     assert result["failed"]
-    assert "token" in result["msg"]
+    assert "cluster id c1d is recorded for token 'ledger-1', and this run has token 'ledger-2'" in result["msg"]
     assert records(kubes, namespace) == before
 
 
