@@ -53,7 +53,7 @@ class Measured:
 
 
 def measure(command: list[str]) -> Measured:
-    """Runs one process and tells its wall time and its largest resident set."""
+    """Runs one process and tells its wall time and its largest resident set (never below this process' own, where it is forked from)."""
     environment = {**os.environ, "PYTHONPATH": str(collections_path())}
     with tempfile.TemporaryFile("w+") as output:
         begun = time.monotonic()
