@@ -1,26 +1,8 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: E402  # ansible-test wants the documentation before the imports
 from __future__ import annotations
-
-import hashlib
-import json
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ansible.errors import AnsibleParserError
-from ansible.inventory.group import to_safe_group_name
-from ansible.module_utils.basic import missing_required_lib
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.errors import UnsupportedError
-from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible.template import trust_as_template
-
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, unknown_error
 
 DOCUMENTATION = r"""
 name: nodes
@@ -124,6 +106,25 @@ EXAMPLES = r"""
   cache_plugin: ansible.builtin.jsonfile
   cache_connection: ~/.cache/ledger-inventory
 """
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.inventory.group import to_safe_group_name
+from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.template import trust_as_template
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, unknown_error
 
 _FILE_NAMES = ("hostnet.yml", "hostnet.yaml")
 _TEMPLATED = ("kube_clusters", "kubeconfig", "node_selector", "address_type", "absent_ok")
