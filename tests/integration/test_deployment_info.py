@@ -17,6 +17,9 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from support.in_process import call_module
 from support.kube_api import KubeApi
 
+# The connections of a module end with its process; here that is this process.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 Json = dict[str, Any]
 
 LABELS = {names.DEPLOYMENT_LABEL: "ledger"}

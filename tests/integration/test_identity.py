@@ -18,6 +18,9 @@ from support.collection import CHECKOUT, collections_path
 from support.in_process import call_module
 from support.kube_api import KubeApi
 
+# The connections of a module end with its process; here that is this process.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 Json = dict[str, Any]
 
 RACER = """

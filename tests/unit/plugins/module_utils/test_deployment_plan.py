@@ -71,6 +71,11 @@ def test_each_wrong_setting_is_one_error_with_its_field_and_a_remedy(changes: Js
     only(deployment.settings_errors(plans.settings(**changes), SPEC), *parts)
 
 
+def test_invariants_1_and_9_nothing_is_deployed_while_a_kube_cluster_is_silent() -> None:
+    errors = deployment.settings_errors(plans.settings(absent_kube_clusters=["north", "west"]), SPEC)
+    assert [error.split(" did not")[0] for error in errors] == ["kube cluster north", "kube cluster west"]
+
+
 @pytest.mark.parametrize("field", ["command", "ports", "data_path", "user", "grace_seconds", "certificates", "image"])
 def test_a_spec_without_a_field_is_named(field: str) -> None:
     spec = {key: value for key, value in SPEC.items() if key != field}
@@ -173,7 +178,7 @@ def test_each_wrong_node_is_one_error_with_node_and_kube_cluster(changes: Json, 
     assert len(plan_of(nodes)["errors"]) == 1
 
 
-def test_addresses_are_compared_whole() -> None:
+def test_invariant_13_addresses_are_compared_whole() -> None:
     # Invariant 13: 10.0.0.1 is a prefix of 10.0.0.12, and both may be used.
     nodes = plans.five_nodes()
     assert {"10.0.0.1", "10.0.0.12"} <= {entry["address"] for entry in nodes}

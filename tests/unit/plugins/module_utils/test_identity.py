@@ -117,7 +117,7 @@ def test_different_records_are_a_conflict_that_names_both_kube_clusters_and_the_
         assert part in str(caught.value)
 
 
-def test_the_loser_of_a_race_adopts_the_winners_record() -> None:
+def test_invariant_1_the_loser_of_a_race_adopts_the_winners_record() -> None:
     clusters = three()
     clusters["east"].before_create = lambda: clusters["east"].objects.setdefault("ledger-identity", {"data": {"token": "b", "by": "b"}})
     record, created = write(clusters, "a")
