@@ -9,6 +9,7 @@ import os
 import sys
 
 import hypothesis
+
 from support.collection import collections_path
 
 _FOLDER = str(collections_path())

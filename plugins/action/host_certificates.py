@@ -105,7 +105,7 @@ class LoadedVault:
         return bytes(plain)
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Validates, resolves paths against the playbook's folder, and leaves the rest to module_utils."""
 
     TRANSFERS_FILES = False

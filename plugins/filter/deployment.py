@@ -42,7 +42,9 @@ def objects(
 
     Where nobody is live there is nothing to choose from, and the list in force stays: it names where the members were.
     """
-    candidates = live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
+    candidates = (
+        live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
+    )
     entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
     return placement.render_objects(hostnet, spec, identity, bindings, entries, state, certificates)
 

@@ -183,7 +183,8 @@ def main() -> None:
             "claimed_by": params["run_id"],
         }
         name = names.identity(params["name"])
-        cluster_id, created = "", []
+        cluster_id = ""
+        created: list[str] = []
         if params["cluster_id"]:
             # Nothing of this deployment is written into a kube cluster where the name is another one's.
             found, _would_create = write_record(clusters, params["namespace"], name, labels, claim, True)

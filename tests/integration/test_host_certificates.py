@@ -104,7 +104,7 @@ def company(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("company")
-def test_examples(tmp_path: Path) -> None:
+def test_host_certificates_examples(tmp_path: Path) -> None:
     # Tasks that need the fingerprint of a CA that check mode did not make are left out of it.
     plan = play(tmp_path, [examples()[0], *examples()[3:]], "--check", "--diff")
     assert not list(tmp_path.glob("pki*"))

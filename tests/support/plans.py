@@ -25,7 +25,8 @@ def spec_of(system: str) -> Json:
     spec = system_spec(system)
     # Ansible keeps the type of what an expression gives; plain Jinja makes texts.
     spec["grace_seconds"] = int(spec["grace_seconds"])
-    spec["ports"] = {name: int(number) for name, number in spec["ports"].items()}
+    for ports in ("ports", "local_ports"):
+        spec[ports] = {name: int(number) for name, number in spec.get(ports, {}).items()}
     if system == "cockroachdb":
         return cockroachdb.complete_spec(spec, spec["image"], "", "region={region},zone={zone}")
     return spec

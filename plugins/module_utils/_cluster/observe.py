@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from .._plan import names
 from . import kinds
-from .client import Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import Json, KubeCluster, each_cluster, in_parallel
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
@@ -79,7 +78,7 @@ def _workload(item: Json) -> Json:
 def _pods(cluster: KubeCluster, pods: Sequence[Json], namespace: str) -> list[Json]:
     summaries = [pod_summary(pod) for pod in pods]
     # A volume that cannot be mounted shows in events alone, so they are asked for where a pod has not started.
-    stuck = {pod["uid"]: pod for pod in summaries if pod["phase"] == "Pending" and pod["node"]}
+    stuck = {pod["uid"]: pod for pod in summaries if pod["node"] and not pod["running"]}
     if stuck:
         events, _version = cluster.list(kinds.EVENT, namespace, field_selector="type=Warning,involvedObject.kind=Pod")
         for event in sorted(events, key=lambda item: str(item.get("lastTimestamp") or item.get("eventTime") or "")):
@@ -133,7 +132,7 @@ def _secrets(cluster: KubeCluster, namespace: str, selector: str) -> list[Json]:
         accept="application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
     )
     secrets = []
-    for item in answer.get("items", []):
+    for item in answer.get("items") or []:
         annotation = item["metadata"].get("annotations", {}).get(names.CERTIFICATES_ANNOTATION, "{}")
         secrets.append({"name": item["metadata"]["name"], "certificates": json.loads(annotation)})
     return secrets
@@ -191,11 +190,11 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
     summaries = _pods(cluster, list(pods.values()), namespace)
     lines = []
     for entry in missing(pods):
-        pod = pod_of(summaries, entry["member"], entry["node"])
+        found = pod_of(summaries, entry["member"], entry["node"])
         state = (
             "has no pod"
-            if pod is None
-            else f"pod {pod['name']} is {pod['phase']}, not {condition}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
+            if found is None
+            else f"pod {found['name']} is {found['phase']}, not {condition}" + (f" ({found['waiting']})" if found["waiting"] else "")
         )
         lines.append(f"kube cluster {cluster.name}: member {entry['member']} on node {entry['node']}: {state}")
     return lines

@@ -44,7 +44,10 @@ def classify(
         if owners:
             return "swapped", f"{where} now has address {node['address']}, which belongs to member {owners[0]}"
         if no_folder or node["uid"] != binding["node_uid"]:
-            return "replaced", f"{where} is another VM, with address {node['address']} instead of {binding['address']}; {folder} is not on its disk"
+            return (
+                "replaced",
+                f"{where} is another VM, with address {node['address']} instead of {binding['address']}; {folder} is not on its disk",
+            )
         return "moved", f"{where} now has address {node['address']} instead of {binding['address']}"
     if no_folder:
         return (
@@ -77,7 +80,9 @@ def deployment_status(
             dates.update(secret["certificates"])
     members = []
     bindings = sorted(plan["members"], key=join.canonical_key)
-    lists = {name: [entry for entry in str((observed[name]["join"] or {}).get("seeds", "")).split(",") if entry] for name in sorted(observed)}
+    lists = {
+        name: [entry for entry in str((observed[name]["join"] or {}).get("seeds", "")).split(",") if entry] for name in sorted(observed)
+    }
     for binding in bindings:
         kube_cluster = str(binding["kube_cluster"])
         node = by_name.get((kube_cluster, str(binding["node"])))
@@ -86,7 +91,11 @@ def deployment_status(
         kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"])
         said = inspected or {}
         certificates = dates.get(str(binding["member"]), {})
-        first = certificates[next(iter(sorted(certificates, key=lambda file: (str(certificates[file]["not_after"]), file))))] if certificates else {}
+        first = (
+            certificates[next(iter(sorted(certificates, key=lambda file: (str(certificates[file]["not_after"]), file))))]
+            if certificates
+            else {}
+        )
         members.append(
             {
                 "member": binding["member"],
@@ -194,8 +203,10 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
         )
     widths = [max(len(str(row[column])) for row in rows) for column in range(len(_COLUMNS))]
     lines = [
-        f"{status['deployment']} ({status['system']}, {status['placement']}): {'healthy' if status['healthy'] else 'NOT HEALTHY'}, "
-        f"{sum(entry['healthy'] for entry in status['members'])} of {len(status['members'])} members, cluster id {status['cluster_id'] or '-'}"
+        (
+            f"{status['deployment']} ({status['system']}, {status['placement']}): {'healthy' if status['healthy'] else 'NOT HEALTHY'}, "
+            f"{sum(entry['healthy'] for entry in status['members'])} of {len(status['members'])} members, cluster id {status['cluster_id'] or '-'}"
+        )
     ]
     lines += ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for name, entries in sorted(status["join_lists"].items()):

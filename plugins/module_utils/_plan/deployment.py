@@ -124,8 +124,8 @@ def deployment_plan(
         )
     elif len(everybody) + refused < minimum:
         errors.append(
-            f"{len(everybody) + refused} nodes match in kube clusters {_cluster_names(hostnet)}, but {hostnet['system']} needs at least {minimum} members to survive the "
-            f"loss of one; let more nodes match"
+            f"{len(everybody) + refused} nodes match in kube clusters {_cluster_names(hostnet)}, but {hostnet['system']} needs at least {minimum} members "
+            f"to survive the loss of one; let more nodes match"
         )
     if spec.get("warn_even") and everybody and len(everybody) % 2 == 0:
         warnings.append(f"{len(everybody)} voters: an even number survives no more failures than {len(everybody) - 1} and has more to lose")
@@ -242,8 +242,10 @@ def _restored_identity(hostnet: Mapping[str, Any], observed: Mapping[str, Any], 
         }, []
     shown = "; ".join(evidence[:5]) + (f"; and {len(evidence) - 5} more" if len(evidence) > 5 else "")
     return None, [
-        f"deployment {hostnet['name']} has no identity record in any kube cluster, but it exists: {shown}. Nothing is initialised, because that "
-        f"would make a second cluster. docs/recovery.md says how to bring the record back, or playbooks/remove.yml removes what is left"
+        (
+            f"deployment {hostnet['name']} has no identity record in any kube cluster, but it exists: {shown}. Nothing is initialised, because that "
+            f"would make a second cluster. docs/recovery.md says how to bring the record back, or playbooks/remove.yml removes what is left"
+        )
     ]
 
 
@@ -322,8 +324,8 @@ def _new_bindings(
     bound = {(str(binding["kube_cluster"]), str(binding["node"])): binding for binding in members}
     taken: dict[str, set[int]] = {}
     addresses = {str(binding["address"]): binding for binding in members}
-    for binding in members:
-        taken.setdefault(str(binding["kube_cluster"]), set()).add(int(binding["ordinal"]))
+    for member in members:
+        taken.setdefault(str(member["kube_cluster"]), set()).add(int(member["ordinal"]))
     new: list[Json] = []
     for node in sorted(nodes, key=lambda item: (join.natural_key(str(item["kube_cluster"])), join.natural_key(str(item["name"])))):
         where = f"kube cluster {node['kube_cluster']}: node {node['name']}"
@@ -351,17 +353,17 @@ def _new_bindings(
         used = taken.setdefault(str(node["kube_cluster"]), set())
         ordinal = max(used, default=-1) + 1
         used.add(ordinal)
-        member = names.member(str(node["kube_cluster"]), ordinal)
+        name = names.member(str(node["kube_cluster"]), ordinal)
         new.append(
             {
-                "member": member,
+                "member": name,
                 "kube_cluster": node["kube_cluster"],
                 "ordinal": ordinal,
                 "node": node["name"],
                 "node_uid": node["uid"],
                 "provider_id": node["provider_id"],
                 "address": node["address"],
-                "process": node["name"] if hostnet["placement"] == "daemonset" else member,
+                "process": node["name"] if hostnet["placement"] == "daemonset" else name,
                 "admission": "",
                 "zone": node["zone"],
                 "region": node["region"],
@@ -378,8 +380,10 @@ def _unfinished_errors(
     if claimed == planned:
         return []
     return [
-        f"deployment {hostnet['name']} was claimed for members {', '.join(sorted(claimed, key=join.natural_key))} and not finished; now the nodes give "
-        f"{', '.join(sorted(planned, key=join.natural_key)) or 'none'}. Finish it with the same nodes, or give it up with playbooks/remove.yml"
+        (
+            f"deployment {hostnet['name']} was claimed for members {', '.join(sorted(claimed, key=join.natural_key))} and not finished; now the nodes give "
+            f"{', '.join(sorted(planned, key=join.natural_key)) or 'none'}. Finish it with the same nodes, or give it up with playbooks/remove.yml"
+        )
     ]
 
 
@@ -513,8 +517,8 @@ def probe_errors(
         own = [folder for folder in facts["folders"] if folder.split("/", 1)[0] == hostnet["name"]]
         if plan["mode"] == "first" and own:
             errors.append(
-                f"{where} has data of a deployment named {hostnet['name']} ({hostnet['data_root']}/{own[0]}): nothing is initialised beside data that may be the "
-                f"only copy. If it is not needed, move it away; if it is, docs/recovery.md says how to bring the deployment back"
+                f"{where} has data of a deployment named {hostnet['name']} ({hostnet['data_root']}/{own[0]}): nothing is initialised beside data that may be "
+                f"the only copy. If it is not needed, move it away; if it is, docs/recovery.md says how to bring the deployment back"
             )
         if (result["kube_cluster"], result["node"]) not in planned:
             continue
@@ -637,7 +641,8 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
     recorded = str(plan["cluster_id"])
     if recorded:
         errors += [
-            f"members {', '.join(who)} report cluster id {found}, the record says {recorded}: this is a second cluster. Change nothing by hand; see docs/recovery.md"
+            f"members {', '.join(who)} report cluster id {found}, the record says {recorded}: this is a second cluster. "
+            f"Change nothing by hand; see docs/recovery.md"
             for found, who in sorted(reported.items())
             if found != recorded
         ]

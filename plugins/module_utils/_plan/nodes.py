@@ -31,7 +31,8 @@ class Node(TypedDict):
     """One node as modules and the inventory hand it out.
 
     `address` is the one chosen by the address type, in its canonical spelling, or "" where the node has none.
-    `selected` is false for a node that is listed although it does not match the selector. `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
+    `selected` is false for a node that is listed although it does not match the selector.
+    `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
     """
 
     kube_cluster: str

@@ -230,7 +230,7 @@ def _fill(text: str, hostnet: Mapping[str, Any], spec: Mapping[str, Any], ipv6: 
     text = _PORT.sub(lambda match: str(ports[match.group(1)]), text)
     for placeholder, value in (
         ("{host}", "[$(HOSTNET_ADDRESS)]" if ipv6 else "$(HOSTNET_ADDRESS)"),
-        ("{any_host}", "[::]" if ipv6 else "0.0.0.0"),
+        ("{any_host}", "[::]" if ipv6 else "0.0.0.0"),  # noqa: S104 - a placeholder for specs that mean all interfaces
         ("{certs}", certs),
         ("{config}", CONFIG_PATH),
         ("{data}", str(spec["data_path"])),
