@@ -341,7 +341,9 @@ def own_ca(deployment: Deployment, pair: tuple[bytes, bytes]) -> None:
 @pytest.mark.parametrize(
     ("pair", "parts"),
     [
-        pytest.param(lambda: authority(ca=False), ("own.crt", "sign"), id="cannot sign"),
+        pytest.param(
+            lambda: authority(ca=False), ("own.crt", "is not a CA certificate", "give the CA's own certificate"), id="cannot sign"
+        ),
         pytest.param(lambda: authority(begin=-20, end=-10), ("own.crt", "expired"), id="expired"),
         pytest.param(lambda: authority(end=100), ("own.crt", "valid_days"), id="ends before its leaf"),
         pytest.param(lambda: (authority()[0], authority()[1]), ("own.key", "does not match", "own.crt"), id="key of another one"),
@@ -362,10 +364,10 @@ def test_wrong_vault_password(deployment: Deployment) -> None:
     secret = VaultSecret(b"right")
     own_ca(deployment, (certificate, VaultLib([(DEFAULT_VAULT_ID_MATCH, secret)]).encrypt(key, secret)))
     password = deployment.folder / "password"
-    password.write_text("wrong\n")
+    password.write_text("not-this-one\n")
     deployment.arguments = ["--vault-password-file", str(password)]
-    message = deployment.refused("own.key", "vault")
-    assert "wrong" not in message.replace("wrong password", "")
+    message = deployment.refused("own.key", "wrong vault password")
+    assert "not-this-one" not in message
 
 
 def test_pki_folder_that_cannot_be_written(deployment: Deployment) -> None:
