@@ -1,6 +1,7 @@
 # make demo   a running system over two Kubernetes clusters, from nothing      (SYSTEM=etcd|nats|cockroachdb, PLACEMENT=node_name|daemonset)
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
 # make lab    only the two Kubernetes clusters
+# make bench  requests, processes, seconds and memory, beside kubectl in the same run
 # make setup  only the virtual environment (.venv) that the playbooks run in
 # make changelog  CHANGELOG.md, from changelogs/fragments and the plugins
 # make clean  the lab and what was made in the checkout; caches stay
@@ -11,7 +12,7 @@ GATES ?=
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab setup changelog clean
+.PHONY: help demo test lab bench setup changelog clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -33,6 +34,10 @@ test:
 changelog: setup
 	@tools/setup --test
 	@PATH=$(CURDIR)/.venv/bin:$$PATH antsibull-changelog release --update-existing
+
+bench: setup
+	@molecule/lab/lab binaries >/dev/null
+	.venv/bin/python tests/benchmarks/nodes.py
 
 clean:
 	@if [ -x molecule/lab/lab ]; then molecule/lab/lab down; fi

@@ -261,7 +261,7 @@ def read_files(entry: dict[str, Any], where: str, planning: bool) -> dict[str, b
     content = {}
     for key, path in (entry.get("files") or {}).items():
         try:
-            content[str(key)] = Path(str(path)).expanduser().read_bytes()
+            content[str(key)] = Path(str(path)).read_bytes()
         except OSError as error:
             if planning and isinstance(error, FileNotFoundError):
                 content[str(key)] = b"(not made yet)"

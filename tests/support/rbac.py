@@ -20,7 +20,7 @@ _APPLY = "application/apply-patch+yaml"
 
 def roles() -> dict[str, Json]:
     """The ClusterRoles of docs/rbac.yaml by name."""
-    objects = [item for item in yaml.safe_load_all((CHECKOUT / "docs" / "rbac.yaml").read_text()) if item]
+    objects = yaml.safe_load((CHECKOUT / "docs" / "rbac.yaml").read_text())["items"]
     return {item["metadata"]["name"]: item for item in objects}
 
 

@@ -572,7 +572,7 @@ def parse_probe(text: str) -> Json:
     """Facts from PROBE_SCRIPT's output: {clock: seconds since the epoch, folders: [deployment/admission], ports: [listening]}."""
     facts: Json = {"clock": 0.0, "folders": [], "ports": []}
     for line in text.splitlines():
-        word, _, rest = line.partition(" ")
+        word, _space, rest = line.partition(" ")
         if word == "clock":
             facts["clock"] = float(rest)
         elif word == "folder":
