@@ -54,7 +54,7 @@ def test_an_entry_that_survives_is_kept() -> None:
     assert join_list(EVERYBODY, ["10.0.0.3", "10.0.1.2"]) == ["10.0.0.1", "10.0.0.3", "10.0.1.1", "10.0.1.2"]
 
 
-def test_where_nobody_is_live_the_list_in_force_stays() -> None:
+def test_invariant_13_where_nobody_is_live_the_list_in_force_stays() -> None:
     assert join_list([], ["10.0.0.12", "10.0.1.2"]) == ["10.0.0.12", "10.0.1.2"]
     # 10.0.0.1 is a prefix of the only entry, and must not come in for it.
     assert "10.0.0.1" not in join_list([], ["10.0.0.12", "10.0.1.2"])

@@ -93,7 +93,7 @@ def test_a_record_that_only_the_last_kube_cluster_has_is_adopted_not_contradicte
     assert tokens(clusters) == {"old"}
 
 
-def test_where_records_differ_nothing_is_created() -> None:
+def test_invariant_2_where_records_differ_nothing_is_created() -> None:
     clusters = three()
     write({"north": clusters["north"]}, "a")
     write({"west": clusters["west"]}, "b")

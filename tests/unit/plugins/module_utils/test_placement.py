@@ -149,7 +149,7 @@ def test_invariant_8_a_pod_starts_only_where_admission_made_its_folder(system: s
 
 
 @pytest.mark.parametrize(("system", "placed", "family"), CASES)
-def test_nothing_restarts_a_pod_but_the_playbooks(system: str, placed: str, family: str) -> None:
+def test_invariant_11_nothing_restarts_a_pod_but_the_playbooks(system: str, placed: str, family: str) -> None:
     hostnet, _spec, bindings, objects = rendered(system, placed, family)
     for workload in workloads(objects):
         assert workload["spec"]["updateStrategy"] == {"type": "OnDelete"}
