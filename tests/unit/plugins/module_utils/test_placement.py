@@ -347,10 +347,15 @@ def test_the_specs_own_wishes_reach_the_pod() -> None:
     assert container["lifecycle"]["preStop"]["exec"]["command"] == ["/nats-server", "--signal", "ldm=1"]
     assert pod["tolerations"][-1] == {"operator": "Exists"}
     assert container["resources"] == {"limits": {"cpu": 1}}
-    # Invariant 9: Kubernetes itself must not take a pod away from a node that it cannot reach.
-    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
-        assert {"key": key, "operator": "Exists", "effect": "NoExecute"} in pod["tolerations"]
     assert tuple(placement._fill("{any_host}", plans.settings(), spec, ipv6) for ipv6 in (False, True)) == ("0.0.0.0", "[::]")
+
+
+@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+def test_invariant_9_kubernetes_takes_no_pod_from_a_node_that_it_cannot_reach(placed: str) -> None:
+    _hostnet, _spec, _bindings, objects = rendered(placed=placed)
+    for pod in pods(objects):
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+            assert {"key": key, "operator": "Exists", "effect": "NoExecute"} in pod["tolerations"]
 
 
 def test_a_kube_cluster_without_members_gets_the_join_list_and_nothing_that_runs() -> None:
