@@ -136,7 +136,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guard, 
             ids = guard.cluster_ids()
             assert len(ids) == len(guard.lab.workers())
             assert len(set(ids.values())) == 1, ids
-            yield guard, next(iter(ids.values()))
+            yield guard, sorted(ids.values())[0]
         finally:
             guard.remove()
 

@@ -144,7 +144,7 @@ def admit(root: Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_admission_makes_a_private_folder_and_may_be_repeated(tmp_path: Path) -> None:
-    for _ in range(2):
+    for _again in range(2):
         done = admit(tmp_path)
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "admitted")
     folder = tmp_path / "ledger" / "east-0-abc"

@@ -76,7 +76,7 @@ def test_invariant_2_a_record_that_exists_is_never_written_again() -> None:
     for cluster in clusters.values():
         cluster.log.clear()
     assert write(clusters, "b") == ({"token": "a", "by": "a"}, [])
-    assert all(method == "GET" for cluster in clusters.values() for method, _ in cluster.log)
+    assert all(method == "GET" for cluster in clusters.values() for method, _path in cluster.log)
 
 
 def test_what_one_kube_cluster_lacks_gets_the_record_in_force_not_the_callers() -> None:

@@ -250,7 +250,7 @@ def wait(cluster: FakeCluster, condition: str = "ready", seconds: float = 0.05) 
 def test_waiting_for_what_is_there_already_needs_one_list() -> None:
     cluster = FakeCluster(pods=[pod()])
     assert wait(cluster) == []
-    assert [kind for kind, _ in cluster.asked] == ["Pod"]
+    assert [kind for kind, _name in cluster.asked] == ["Pod"]
 
 
 def test_a_kube_cluster_without_expected_members_is_not_asked() -> None:
@@ -279,7 +279,7 @@ def test_at_the_deadline_each_member_that_is_missing_has_a_line(condition: str) 
 def test_a_deadline_in_the_past_still_looks_once() -> None:
     cluster = FakeCluster()
     assert wait(cluster, seconds=-1)
-    assert [kind for kind, _ in cluster.asked] == ["Pod"]
+    assert [kind for kind, _name in cluster.asked] == ["Pod"]
     assert wait(FakeCluster(pods=[pod()]), seconds=-1) == []
 
 

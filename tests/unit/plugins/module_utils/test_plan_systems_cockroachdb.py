@@ -617,8 +617,8 @@ def test_small_outputs() -> None:
     ],
 )
 def test_addresses_are_compared_whole(left: str, right: str, same: bool) -> None:
-    assert same_address(left, right) is same
-    assert same_address(right, left) is same
+    for first, second in ((left, right), (right, left)):
+        assert same_address(first, second) is same
 
 
 # init, gate

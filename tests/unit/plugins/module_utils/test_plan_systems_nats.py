@@ -52,7 +52,7 @@ def varz(name: str, leader: str = "west-0", meta: Json | None = None) -> Json:
 def routez(name: str) -> Json:
     # Three connections in a pool and one for the system account, to each server.
     others = [other for other in ADDRESSES if other != name]
-    return {"routes": [{"remote_name": other, "ip": ADDRESSES[other], "did_solicit": True} for other in others for _ in range(4)]}
+    return {"routes": [{"remote_name": other, "ip": ADDRESSES[other], "did_solicit": True} for other in others for _pool in range(4)]}
 
 
 def answers(name: str, **other: Json) -> Json:
