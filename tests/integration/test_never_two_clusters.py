@@ -9,7 +9,6 @@ etcd's ports are fixed, so nothing else may run etcd on the lab's nodes meanwhil
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import subprocess
@@ -116,8 +115,8 @@ class Guard:
         return dict(json.loads(self.kubectl(kube, "get", "-n", self.namespace, "configmap", name, "-o", "json"))["data"])
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def _alone() -> Iterator[None]:
     """One at a time on this machine: parallel workers of pytest share the lab."""
     with open(Path(tempfile.gettempdir()) / "hostnet-guard.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -127,18 +126,17 @@ def alone() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guard, str]]:
     """The deployment, running, and its cluster id."""
-    with alone():
-        guard = Guard(tmp_path_factory.mktemp("guard"))
+    guard = Guard(tmp_path_factory.mktemp("guard"))
+    guard.remove()
+    try:
+        run = guard.deploy()
+        assert run.rc == 0, run.output
+        ids = guard.cluster_ids()
+        assert len(ids) == len(guard.lab.workers())
+        assert len(set(ids.values())) == 1, ids
+        yield guard, sorted(ids.values())[0]
+    finally:
         guard.remove()
-        try:
-            run = guard.deploy()
-            assert run.rc == 0, run.output
-            ids = guard.cluster_ids()
-            assert len(ids) == len(guard.lab.workers())
-            assert len(set(ids.values())) == 1, ids
-            yield guard, sorted(ids.values())[0]
-        finally:
-            guard.remove()
 
 
 @pytest.fixture
@@ -232,23 +230,22 @@ def test_stale_data_folders_without_anything_else_are_refused(deployed: tuple[Gu
 
 @pytest.mark.parametrize("same_pki", [False, True], ids=["two pki folders", "one pki folder"])
 def test_two_controllers_that_deploy_at_once_make_one_cluster_at_most(tmp_path: Path, same_pki: bool) -> None:
-    with alone():
-        guard = Guard(tmp_path)
-        guard.remove()
-        folders = [tmp_path / "pki-0", tmp_path / ("pki-0" if same_pki else "pki-1")]
-        try:
-            with ThreadPoolExecutor(2) as pool:
-                runs = list(pool.map(lambda folder: guard.deploy(hostnet_pki_dir=str(folder)), folders))
-            ids = guard.cluster_ids()
-            assert len(set(ids.values())) <= 1, [run.output for run in runs]
-            tokens = {guard.record(kube, RECORDS[0])["token"] for kube in KUBE_CLUSTERS}
-            assert len(tokens) == 1
-            # Whoever was refused runs again, with the winner's pki folder, and all is well.
-            winner = folders[0] if same_pki or runs[0].rc == 0 else folders[1]
-            last = guard.deploy(hostnet_pki_dir=str(winner))
-            assert last.rc == 0, last.output
-            ids = guard.cluster_ids()
-            assert len(ids) == len(guard.lab.workers())
-            assert len(set(ids.values())) == 1, ids
-        finally:
-            guard.remove(hostnet_pki_dir=str(folders[0]))
+    guard = Guard(tmp_path)
+    guard.remove()
+    folders = [tmp_path / "pki-0", tmp_path / ("pki-0" if same_pki else "pki-1")]
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            runs = list(pool.map(lambda folder: guard.deploy(hostnet_pki_dir=str(folder)), folders))
+        ids = guard.cluster_ids()
+        assert len(set(ids.values())) <= 1, [run.output for run in runs]
+        tokens = {guard.record(kube, RECORDS[0])["token"] for kube in KUBE_CLUSTERS}
+        assert len(tokens) == 1
+        # Whoever was refused runs again, with the winner's pki folder, and all is well.
+        winner = folders[0] if same_pki or runs[0].rc == 0 else folders[1]
+        last = guard.deploy(hostnet_pki_dir=str(winner))
+        assert last.rc == 0, last.output
+        ids = guard.cluster_ids()
+        assert len(ids) == len(guard.lab.workers())
+        assert len(set(ids.values())) == 1, ids
+    finally:
+        guard.remove(hostnet_pki_dir=str(folders[0]))
