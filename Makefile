@@ -35,8 +35,9 @@ changelog: setup
 	@tools/setup --test
 	@PATH=$(CURDIR)/.venv/bin:$$PATH antsibull-changelog release --update-existing
 
-bench: setup
-	@molecule/lab/lab binaries >/dev/null
+bench: lab
+	@tools/setup --test
+	.venv/bin/python tests/benchmarks/deploy.py
 	.venv/bin/python tests/benchmarks/nodes.py
 
 clean:

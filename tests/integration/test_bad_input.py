@@ -212,20 +212,22 @@ def test_fewer_nodes_than_the_system_needs(deployment: Deployment) -> None:
 
 def test_two_nodes_with_one_address(deployment: Deployment) -> None:
     deployment.nodes(*NODES, ("west", "west-2", "10.0.0.1"))
-    deployment.refused("kube cluster west: node west-2 has the same address 10.0.0.1 as node east-1 in kube cluster east")
+    deployment.refused("node east-1 (kube cluster east) and node west-2 (kube cluster west) have the same address 10.0.0.1")
 
 
 def test_node_without_the_address_type(deployment: Deployment) -> None:
     deployment.nodes(*NODES[:2])
     create_node(deployment.kubes["west"], "west-1", addresses=[{"type": "Hostname", "address": "west-1"}])
-    deployment.refused("kube cluster west: node west-1 has no address of type InternalIP (it has Hostname)", "hostnet_address_type")
+    deployment.refused("node west-1 (kube cluster west) has no address of type InternalIP (it has: Hostname)", "hostnet_address_type")
 
 
 def test_annotation_that_is_no_address(deployment: Deployment) -> None:
     for number, address in enumerate(("192.0.2.1", "192.0.2.2", "backbone")):
         create_node(deployment.kubes["east"], f"east-{number}", address=f"10.0.0.{number}", annotations={"example.com/ip": address})
     deployment.variables["hostnet_address_type"] = "example.com/ip"
-    deployment.refused("kube cluster east: node east-2 has 'backbone' as example.com/ip, which is not an IP address", "annotation")
+    deployment.refused(
+        "node east-2 (kube cluster east): annotation example.com/ip is 'backbone', which is not a plain IP address", "annotation"
+    )
 
 
 def test_daemonset_with_both_address_families(deployment: Deployment) -> None:

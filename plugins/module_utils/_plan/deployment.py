@@ -13,9 +13,10 @@ import datetime
 import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from . import join, names
+from .nodes import Node, ip_family, node_errors
 from .placement import all_ports, certificate_folder
 
 Json = dict[str, Any]
@@ -276,33 +277,21 @@ def _namespace_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -
 
 
 def _node_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    errors = []
+    """What makes the selected nodes unusable: their addresses (as nodes_info says it), and what the system cannot do with them."""
+    address_type = str(hostnet["address_type"])
+    errors = [f"hostnet_address_type {address_type}: {error}" for error in node_errors([cast(Node, node) for node in nodes], address_type)]
     families: dict[str, set[str]] = {}
-    owners: dict[str, Mapping[str, Any]] = {}
     for node in nodes:
-        where = f"kube cluster {node['kube_cluster']}: node {node['name']}"
-        if not node["address"]:
-            types = ", ".join(sorted({str(entry["type"]) for entry in node["addresses"]})) or "none"
-            errors.append(f"{where} has no address of type {hostnet['address_type']} (it has {types}); choose another hostnet_address_type")
-            continue
         try:
-            address = ipaddress.ip_address(str(node["address"]))
+            family = ip_family(str(node["address"]))
         except ValueError:
-            errors.append(
-                f"{where} has {node['address']!r} as {hostnet['address_type']}, which is not an IP address; correct the annotation"
-            )
-            continue
-        family = f"IPv{address.version}"
+            continue  # named above
         families.setdefault(str(node["kube_cluster"]), set()).add(family)
         if family not in spec.get("ip_families", ["IPv4", "IPv6"]):
-            errors.append(f"{where} has the {family} address {address}, and {hostnet['system']} does not support {family}")
-        other = owners.get(str(address))
-        if other is not None:
             errors.append(
-                f"{where} has the same address {address} as node {other['name']} in kube cluster {other['kube_cluster']}: "
-                f"members would take each other for the same one; correct the nodes' addresses"
+                f"kube cluster {node['kube_cluster']}: node {node['name']} has the {family} address {node['address']}, "
+                f"and {hostnet['system']} does not support {family}"
             )
-        owners[str(address)] = node
     for name, found in sorted(families.items()):
         if len(found) > 1 and hostnet["placement"] == "daemonset":
             errors.append(

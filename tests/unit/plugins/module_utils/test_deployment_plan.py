@@ -159,12 +159,12 @@ def test_control_plane_nodes_are_a_warning() -> None:
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"address": ""}, ("has no address of type InternalIP", "it has Hostname, InternalIP", "hostnet_address_type")),
-        ({"address": "", "addresses": []}, ("has no address of type InternalIP", "it has none")),
-        ({"address": "ten"}, ("'ten' as InternalIP", "not an IP address", "correct the annotation")),
+        ({"address": ""}, ("has no address of type InternalIP", "it has: InternalIP, Hostname", "hostnet_address_type")),
+        ({"address": "", "addresses": []}, ("has no address of type InternalIP", "it has: none")),
+        ({"address": "ten"}, ("InternalIP is 'ten'", "which is not a plain IP address")),
         (
             {"address": "10.0.1.2"},
-            ("kube cluster west: node west-worker2 has the same address 10.0.1.2 as node", "correct the nodes' addresses"),
+            ("and node west-worker2 (kube cluster west) have the same address 10.0.1.2", "choose another address type or node selector"),
         ),
         ({"ready": False}, ("is not Ready", "no member can be admitted", "hostnet_node_selector")),
     ],
