@@ -78,7 +78,7 @@ def write_record(
 
 
 def record_labels(name: str, system: str) -> dict[str, str]:
-    """Labels of the records: found by the deployment's selector, and never pruned, because prune never lists ConfigMaps."""
+    """Labels of the records: found by the deployment's selector, and deleted only when the deployment's data is removed."""
     return {
         names.DEPLOYMENT_LABEL: name,
         names.MANAGED_BY_LABEL: names.PREFIX,

@@ -56,6 +56,11 @@ def classify(
         )
     if not node["ready"]:
         return "unknown", f"{where} is not Ready; unreachable is not dead"
+    if pod is None and node["uid"] != binding["node_uid"]:
+        return (
+            "reimaged",
+            f"{where} has the same name and address, but it is another VM, to which no member was admitted, so none starts there",
+        )
     if pod is None:
         return "unknown", "it has no pod"
     if not pod["running"]:

@@ -648,11 +648,15 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
 
 
 def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_labels: every node that carries a member, where that node still exists."""
-    existing = {(node["kube_cluster"], node["name"]) for node in nodes}
+    """`nodes` of node_labels: every node that carries a member and does not have its label.
+
+    Another VM under the node's name is left alone: nobody was admitted to it.
+    """
+    current = {(node["kube_cluster"], node["name"]): node for node in nodes}
     label = names.node_label(str(hostnet["name"]))
-    return [
-        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}}
-        for binding in bindings
-        if (binding["kube_cluster"], binding["node"]) in existing
-    ]
+    missing = []
+    for binding in bindings:
+        node = current.get((binding["kube_cluster"], binding["node"]))
+        if node and node["uid"] == binding["node_uid"] and node["labels"].get(label) != binding["member"]:
+            missing.append({"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}})
+    return missing

@@ -129,6 +129,13 @@ def test_no_pod_is_unknown() -> None:
     assert classify.classify(HOSTNET, BINDINGS[0], BINDINGS, NODES[0], None, None, "c1d") == ("unknown", "it has no pod")
 
 
+def test_invariant_8_another_vm_without_a_pod_is_reimaged() -> None:
+    # A DaemonSet starts nothing on a node that lost its label with its Node object; the class must say why.
+    kind, reason = classify.classify(HOSTNET, BINDINGS[0], BINDINGS, {**NODES[0], "uid": "new"}, None, None, "c1d")
+    assert kind == "reimaged"
+    assert "another VM" in reason
+
+
 @given(
     st.one_of(
         st.none(),

@@ -217,6 +217,12 @@ def test_expectations_labels_and_removals_name_their_nodes(hostnet: Json, bindin
         "labels": {"hostnet.multicluster/ledger": "east-1"},
     }
     assert len(deployment.node_labels(hostnet, bindings, nodes[1:])) == 4, "a node that is gone is not labelled"
+    nodes[1] |= {"labels": {"hostnet.multicluster/ledger": "east-1"}}
+    nodes[2] |= {"uid": "another VM"}
+    labelled = deployment.node_labels(hostnet, bindings, nodes)
+    assert [entry["name"] for entry in labelled] == [nodes[index]["name"] for index in (0, 3, 4)], (
+        "only what lacks its label, never another VM"
+    )
     assert deployment.remove_nodes(nodes[:1], "ledger") == [
         {"kube_cluster": "east", "name": "east-worker", "env": {"DEPLOYMENT": "ledger"}}
     ]
