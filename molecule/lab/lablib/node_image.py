@@ -101,6 +101,7 @@ def _control_plane_images(references: dict[str, str], key: str) -> dict[str, Pat
         else:
             docker.build(reference, docker.context("control-plane", (name,)), key, LOGS / f"image-{name}.log", {"BINARY": name})
     tars = {}
+    IMAGES.mkdir(parents=True, exist_ok=True)
     for name, saved in {"control-plane": list(references.values()), "worker": [references["pause"]]}.items():
         tars[name] = IMAGES / f"preload-{name}.tar"
         output(["docker", "save", "--output", str(tars[name]), *saved], what=f"saving the images of a {name}")
