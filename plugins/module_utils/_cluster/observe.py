@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from .._plan import names
+from .._plan.classify import pod_of
 from . import kinds
 from .client import Json, KubeCluster, each_cluster, in_parallel
 
@@ -136,13 +137,6 @@ def _secrets(cluster: KubeCluster, namespace: str, selector: str) -> list[Json]:
         annotation = item["metadata"].get("annotations", {}).get(names.CERTIFICATES_ANNOTATION, "{}")
         secrets.append({"name": item["metadata"]["name"], "certificates": json.loads(annotation)})
     return secrets
-
-
-def pod_of(pods: Sequence[Json], member: str, node: str) -> Json | None:
-    """The pod of a member: by its label, or (a DaemonSet's pods carry no member label) by its node. Newest wins over terminating."""
-    candidates = [pod for pod in pods if (pod["member"] == member if pod["member"] else bool(node) and pod["node"] == node)]
-    candidates.sort(key=lambda pod: (bool(pod["terminating"]), str(pod["name"])))
-    return candidates[0] if candidates else None
 
 
 def wait_for_members(

@@ -91,7 +91,7 @@ def deployment_status(
     for binding in bindings:
         kube_cluster = str(binding["kube_cluster"])
         node = by_name.get((kube_cluster, str(binding["node"])))
-        pod = _pod(observed[kube_cluster]["pods"], binding)
+        pod = pod_of(observed[kube_cluster]["pods"], str(binding["member"]), str(binding["node"]))
         inspected = inspection.get(binding["member"])
         kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"])
         said = inspected or {}
@@ -151,9 +151,9 @@ def deployment_status(
     }
 
 
-def _pod(pods: Sequence[Mapping[str, Any]], binding: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The member's pod: by its label, or (a DaemonSet's pods carry none) by its node."""
-    found = [pod for pod in pods if (pod["member"] == binding["member"] if pod["member"] else pod["node"] == binding["node"])]
+def pod_of(pods: Sequence[Mapping[str, Any]], member: str, node: str) -> Mapping[str, Any] | None:
+    """The pod of a member: by its label, or (a DaemonSet's pods carry no member label) by its node. Newest wins over terminating."""
+    found = [pod for pod in pods if (pod["member"] == member if pod["member"] else bool(node) and pod["node"] == node)]
     found.sort(key=lambda pod: (bool(pod["terminating"]), str(pod["name"])))
     return found[0] if found else None
 
@@ -162,7 +162,7 @@ def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, A
     """`members` of member_exec: every member whose container runs, with what its commands may need."""
     targets = []
     for binding in bindings:
-        pod = _pod(observed.get(binding["kube_cluster"], {}).get("pods", []), binding)
+        pod = pod_of(observed.get(binding["kube_cluster"], {}).get("pods", []), str(binding["member"]), str(binding["node"]))
         if pod is None or not pod["running"] or pod["terminating"]:
             continue
         targets.append(
