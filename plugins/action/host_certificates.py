@@ -59,8 +59,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "ca_name": {"type": "str", "default": "ca"},
         },
     },
-    # Not used: it comes from the module_defaults of the action group.
+    # Not used: they come from the module_defaults of the action group.
     "kube_clusters": {"type": "list", "elements": "dict"},
+    "lock": {"type": "dict"},
 }
 
 

@@ -1,13 +1,17 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of `kube_clusters`; must say what KUBE_CLUSTER_OPTIONS in module_utils/_cluster/client.py says."""
+"""Documentation of `kube_clusters` and `lock`; must say what the functions in module_utils/_cluster/client.py say."""
 
 from __future__ import annotations
 
+_REQUIREMENTS = r"""
+requirements:
+  - python >= 3.11
+  - kubernetes (Python package) >= 30.0.0
+"""
 
-class ModuleDocFragment:
-    DOCUMENTATION = r"""
+_KUBE_CLUSTERS = r"""
 options:
   kube_clusters:
     description:
@@ -82,7 +86,41 @@ options:
           - Group to act as, at most one.
         type: list
         elements: str
-requirements:
-  - python >= 3.11
-  - kubernetes (Python package) >= 30.0.0
 """
+
+_LOCK = r"""
+  lock:
+    description:
+      - The deployment's lock, as RV(hostnet.multicluster.rollout_lock#module:lock) has it.
+      - Given, the module first reads the lock in every kube cluster and fails, having changed nothing, where another run has taken it over.
+    type: dict
+    suboptions:
+      name:
+        description:
+          - Name of the deployment.
+        type: str
+        required: true
+      namespace:
+        description:
+          - Its namespace.
+        type: str
+        required: true
+      holder:
+        description:
+          - The run that holds the lock.
+        type: str
+        required: true
+      generation:
+        description:
+          - The number that the lock got when this run took it.
+        type: int
+        required: true
+"""
+
+
+class ModuleDocFragment:
+    # Every module.
+    DOCUMENTATION = _KUBE_CLUSTERS + _LOCK + _REQUIREMENTS
+
+    # The inventory plugin, which changes nothing and has no deployment.
+    KUBE_CLUSTERS = _KUBE_CLUSTERS + _REQUIREMENTS

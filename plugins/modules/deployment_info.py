@@ -119,54 +119,45 @@ requests:
   type: int
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from typing import Any
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, observe
+
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "expect": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "kube_cluster": {"type": "str", "required": True},
+            "member": {"type": "str", "required": True},
+            "node": {"type": "str", "required": True},
+        },
+    },
+    "condition": {"type": "str", "choices": ["running", "ready", "gone"], "default": "ready"},
+    "timeout": {"type": "int", "default": 300},
+}
+
+
+def run(call: _call.Call) -> dict[str, Any]:
+    name, namespace, expect = call.params["name"], call.params["namespace"], call.params["expect"]
+    # Nothing was created in check mode, so there is nothing to wait for.
+    if expect and not call.check_mode:
+        condition, timeout = call.params["condition"], call.params["timeout"]
+        missing = observe.wait_for_members(call.clusters, name, namespace, expect, condition, timeout)
+        if missing:
+            text = f"after {timeout} seconds {len(missing)} of {len(expect)} members are not {condition}: {'; '.join(missing)}"
+            raise _call.Failure(text, missing=missing)
+    return {"changed": False, "kube_clusters": observe.observe(call.clusters, name, namespace)}
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "kube_clusters": client.kube_clusters_argument(),
-            "name": {"type": "str", "required": True},
-            "namespace": {"type": "str", "required": True},
-            "expect": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "kube_cluster": {"type": "str", "required": True},
-                    "member": {"type": "str", "required": True},
-                    "node": {"type": "str", "required": True},
-                },
-            },
-            "condition": {"type": "str", "choices": ["running", "ready", "gone"], "default": "ready"},
-            "timeout": {"type": "int", "default": 300},
-        },
-        supports_check_mode=True,
-    )
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR, requests=0)
-    params = module.params
-    clusters: dict[str, client.KubeCluster] = {}
-    try:
-        clusters = client.connect(params["kube_clusters"])
-        # Nothing was created in check mode, so there is nothing to wait for.
-        if params["expect"] and not module.check_mode:
-            missing = observe.wait_for_members(
-                clusters, params["name"], params["namespace"], params["expect"], params["condition"], params["timeout"]
-            )
-            if missing:
-                module.fail_json(
-                    msg=f"after {params['timeout']} seconds {len(missing)} of {len(params['expect'])} members are not {params['condition']}: "
-                    + "; ".join(missing),
-                    missing=missing,
-                    requests=client.total_requests(clusters),
-                )
-        found = observe.observe(clusters, params["name"], params["namespace"])
-    except client.KubeError as error:
-        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
-    module.exit_json(changed=False, kube_clusters=found, requests=client.total_requests(clusters))
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

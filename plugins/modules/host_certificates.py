@@ -169,6 +169,10 @@ options:
         neighbours without an error here; this module talks to no API server.
     type: list
     elements: dict
+  lock:
+    description:
+      - Ignored, as O(kube_clusters) is.
+    type: dict
 requirements:
   - cryptography >= 41 (on the controller)
 attributes:

@@ -134,11 +134,26 @@ requests:
   type: int
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from typing import Any
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import IdentityConflict, record_labels, write_record
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "system": {"type": "str", "required": True},
+    "placement": {"type": "str", "required": True},
+    "ca_fingerprint": {"type": "str", "required": True},
+    "token": {"type": "str", "required": True, "no_log": False},
+    "members": {"type": "list", "elements": "str", "default": []},
+    "run_id": {"type": "str", "default": ""},
+    "cluster_id": {"type": "str", "default": ""},
+}
 
 
 def refuse_another(params: client.Json, found: client.Json, claim: client.Json) -> None:
@@ -151,74 +166,63 @@ def refuse_another(params: client.Json, found: client.Json, claim: client.Json) 
             )
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "kube_clusters": client.kube_clusters_argument(),
-            "name": {"type": "str", "required": True},
-            "namespace": {"type": "str", "required": True},
-            "system": {"type": "str", "required": True},
-            "placement": {"type": "str", "required": True},
-            "ca_fingerprint": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": False},
-            "members": {"type": "list", "elements": "str", "default": []},
-            "run_id": {"type": "str", "default": ""},
-            "cluster_id": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR, requests=0)
-    params = module.params
-    clusters: dict[str, client.KubeCluster] = {}
-    try:
-        clusters = client.connect(params["kube_clusters"])
-        labels = record_labels(params["name"], params["system"])
-        claim = {
-            "token": params["token"],
-            "system": params["system"],
-            "placement": params["placement"],
-            "ca_fingerprint": params["ca_fingerprint"],
-            "members": ",".join(params["members"]),
-            "claimed_by": params["run_id"],
-        }
-        name = names.identity(params["name"])
-        cluster_id = ""
-        created: list[str] = []
-        if params["cluster_id"]:
-            # Nothing of this deployment is written into a kube cluster where the name is another one's.
-            found, _would_create = write_record(clusters, params["namespace"], name, labels, claim, True)
-            refuse_another(params, found, claim)
-            # Before the claim: a run that restores a lost record and dies in between must not leave a claim that looks unfinished.
-            wanted = {"cluster_id": params["cluster_id"], "token": params["token"]}
-            record, created = write_record(
-                clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, module.check_mode
+def claim_and_record(call: _call.Call) -> dict[str, Any]:
+    """Writes what is missing and returns the module's result. Raises IdentityConflict and KubeError."""
+    params = call.params
+    labels = record_labels(params["name"], params["system"])
+    claim = {
+        "token": params["token"],
+        "system": params["system"],
+        "placement": params["placement"],
+        "ca_fingerprint": params["ca_fingerprint"],
+        "members": ",".join(params["members"]),
+        "claimed_by": params["run_id"],
+    }
+    name = names.identity(params["name"])
+    cluster_id = ""
+    created: list[str] = []
+    if params["cluster_id"]:
+        # Nothing of this deployment is written into a kube cluster where the name is another one's.
+        found, _would_create = write_record(call.clusters, params["namespace"], name, labels, claim, True)
+        refuse_another(params, found, claim)
+        # Before the claim: a run that restores a lost record and dies in between must not leave a claim that looks unfinished.
+        wanted = {"cluster_id": params["cluster_id"], "token": params["token"]}
+        record, created = write_record(
+            call.clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, call.check_mode
+        )
+        cluster_id = record.get("cluster_id", "")
+        if cluster_id != params["cluster_id"]:
+            raise IdentityConflict(
+                f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report "
+                f"{params['cluster_id']}: this is a second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
             )
-            cluster_id = record.get("cluster_id", "")
-            if cluster_id != params["cluster_id"]:
-                raise IdentityConflict(
-                    f"deployment {params['name']} is recorded with cluster id {cluster_id}, but its members now report "
-                    f"{params['cluster_id']}: this is a second cluster. Stop here, change nothing by hand, and read docs/recovery.md"
-                )
-            if record != wanted:
-                raise IdentityConflict(
-                    f"deployment {params['name']}: cluster id {cluster_id} is recorded for token {record.get('token')!r}, and this run has "
-                    f"token {params['token']!r}: the claim was deleted or edited. Stop here, and read docs/recovery.md"
-                )
-        identity, claimed = write_record(clusters, params["namespace"], name, labels, claim, module.check_mode)
-        created += claimed
-        refuse_another(params, identity, claim)
-    except (client.KubeError, IdentityConflict) as error:
-        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
-    diff = {"before": "", "after": "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))}
-    module.exit_json(
-        changed=bool(created),
-        identity=identity,
-        cluster_id=cluster_id,
-        won=identity.get("token") == params["token"],
-        requests=client.total_requests(clusters),
-        diff=diff,
-    )
+        if record != wanted:
+            raise IdentityConflict(
+                f"deployment {params['name']}: cluster id {cluster_id} is recorded for token {record.get('token')!r}, and this run has "
+                f"token {params['token']!r}: the claim was deleted or edited. Stop here, and read docs/recovery.md"
+            )
+    identity, claimed = write_record(call.clusters, params["namespace"], name, labels, claim, call.check_mode)
+    created += claimed
+    refuse_another(params, identity, claim)
+    text = "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))
+    return {
+        "changed": bool(created),
+        "identity": identity,
+        "cluster_id": cluster_id,
+        "won": identity.get("token") == params["token"],
+        "diff": {"before": "", "after": text},
+    }
+
+
+def run(call: _call.Call) -> dict[str, Any]:
+    try:
+        return claim_and_record(call)
+    except IdentityConflict as error:
+        raise _call.Failure(str(error)) from error
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

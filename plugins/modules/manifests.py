@@ -220,14 +220,15 @@ requests:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.yaml import yaml_dump
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import apply, client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import diff, manifests
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
     "objects": {
         "type": "list",
         "elements": "dict",
@@ -309,30 +310,33 @@ def as_yaml(value: dict[str, Any]) -> str:
     return str(yaml_dump(value, default_flow_style=False, sort_keys=True, width=1000)) if value else ""
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR)
-    params = module.params
-    clusters: dict[str, client.KubeCluster] = {}
+def carry_out(call: _call.Call) -> apply.Outcome:
+    """Raises ManifestError and KubeError."""
+    params = call.params
+    wanted = load(params, call.check_mode)
+    if params["state"] == "absent":
+        return apply.delete_manifests(call.clusters, wanted, params["wait"], params["wait_timeout"], call.check_mode)
+    prune = apply.Prune(**params["prune"]) if params["prune"] else None
+    return apply.apply_manifests(call.clusters, wanted, prune, params["wait"], params["wait_timeout"], call.check_mode)
+
+
+def run(call: _call.Call) -> dict[str, Any]:
     try:
-        wanted = load(params, module.check_mode)
-        clusters = client.connect(params["kube_clusters"])
-        if params["state"] == "absent":
-            outcome = apply.delete_manifests(clusters, wanted, params["wait"], params["wait_timeout"], module.check_mode)
-        else:
-            prune = apply.Prune(**params["prune"]) if params["prune"] else None
-            outcome = apply.apply_manifests(clusters, wanted, prune, params["wait"], params["wait_timeout"], module.check_mode)
-    except (client.KubeError, manifests.ManifestError) as error:
-        hide_secrets(params)
-        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
-    hide_secrets(params)
-    result: dict[str, Any] = {"changed": outcome.changed, "objects": outcome.objects, "requests": client.total_requests(clusters)}
-    if module._diff:
+        outcome = carry_out(call)
+    except manifests.ManifestError as error:
+        raise _call.Failure(str(error)) from error
+    finally:
+        hide_secrets(call.params)
+    result: dict[str, Any] = {"changed": outcome.changed, "objects": outcome.objects}
+    if call.diff:
         result["diff"] = ansible_diff(outcome.diff)
     if outcome.failures:
-        module.fail_json(msg=outcome.failure_text(), failures=[str(failure) for failure in outcome.failures], **result)
-    module.exit_json(**result)
+        raise _call.Failure(outcome.failure_text(), failures=[str(failure) for failure in outcome.failures], **result)
+    return result
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

@@ -153,14 +153,14 @@ requests:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Get, Member, ask_members, rendered
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import failures
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
     "members": {
         "type": "list",
         "elements": "dict",
@@ -212,34 +212,35 @@ def problem(params: dict[str, Any]) -> str:
     return ""
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR)
-    params = module.params
+def run(call: _call.Call) -> dict[str, Any]:
+    params = call.params
     wrong = problem(params)
     if wrong:
-        module.fail_json(msg=wrong, results={}, requests=0)
+        raise _call.Failure(wrong, results={})
     commands = {name: [str(argument) for argument in argv] for name, argv in params["commands"].items()}
     gets = {name: Get(int(request["port"]), str(request.get("path", "/"))) for name, request in params["http"].items()}
     members = [Member(**member) for member in params["members"]]
     changes = bool(commands) and bool(members) and not params["read_only"]
-    if module.check_mode and changes:
-        module.exit_json(changed=True, results={}, skipped_members=[member.member for member in members], requests=0)
+    if call.check_mode and changes:
+        return {"changed": True, "results": {}, "skipped_members": [member.member for member in members]}
     try:
-        clusters = client.connect(params["kube_clusters"])
+        clusters = call.clusters
     except client.KubeError as error:
-        module.fail_json(msg=str(error), results={}, requests=0)
+        raise _call.Failure(str(error), results={}) from error
     stop = params["fail"] and not params["read_only"]
     results = ask_members(clusters, members, commands, gets, params["timeout"], stop_at_failure=stop)
-    result: dict[str, Any] = {"changed": changes, "results": results, "requests": client.total_requests(clusters)}
+    result: dict[str, Any] = {"changed": changes, "results": results}
     if params["fail"]:
         asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}
         lines = failures(results, {member.member: member.kube_cluster for member in members}, asked)
         if lines:
             more = f" (and {len(lines) - 1} more failed: see failures)" if len(lines) > 1 else ""
-            module.fail_json(msg=lines[0] + more, failures=lines, **result)
-    module.exit_json(**result)
+            raise _call.Failure(lines[0] + more, failures=lines, **result)
+    return result
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

@@ -108,53 +108,45 @@ requests:
   sample: 4
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from typing import Any
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import plan_labels, read_labels, write_labels
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.labels import changes_diff, label_errors, labels_by_node
 
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "kube_clusters": client.kube_clusters_argument(),
-            "nodes": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "kube_cluster": {"type": "str", "required": True},
-                    "name": {"type": "str", "required": True},
-                    "labels": {"type": "dict", "default": {}},
-                },
-            },
-            "owned": {"type": "list", "elements": "str", "default": []},
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "nodes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "kube_cluster": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "labels": {"type": "dict", "default": {}},
         },
-        supports_check_mode=True,
-    )
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR, requests=0)
-    params = module.params
+    },
+    "owned": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def run(call: _call.Call) -> dict[str, Any]:
+    params = call.params
     errors = label_errors(params["nodes"], params["owned"], [entry["name"] for entry in params["kube_clusters"]])
     if errors:
-        module.fail_json(msg="; ".join(errors), requests=0)
-    clusters: dict[str, client.KubeCluster] = {}
-    try:
-        clusters = client.connect(params["kube_clusters"])
-        current = read_labels(clusters)
-        changes = plan_labels(current, labels_by_node(params["nodes"]), params["owned"])
-        if not module.check_mode:
-            changes = write_labels(clusters, current, changes)
-    except client.KubeError as error:
-        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
+        raise _call.Failure("; ".join(errors))
+    current = read_labels(call.clusters)
+    changes = plan_labels(current, labels_by_node(params["nodes"]), params["owned"])
+    if not call.check_mode:
+        changes = write_labels(call.clusters, current, changes)
     changed = [{"kube_cluster": name, **change} for name in sorted(changes) for change in changes[name]]
-    module.exit_json(
-        changed=bool(changed),
-        nodes=changed,
-        diff=changes_diff(changes),
-        requests=client.total_requests(clusters),
-    )
+    return {"changed": bool(changed), "nodes": changed, "diff": changes_diff(changes)}
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

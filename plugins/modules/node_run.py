@@ -207,13 +207,14 @@ requests:
 import re
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, run
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.run import Target, run_on_nodes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
     "namespace": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     "nodes": {
@@ -271,46 +272,43 @@ def exit_failures(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR)
-    params = module.params
+def run(call: _call.Call) -> dict[str, Any]:
+    params = call.params
     wrong = problem(params)
     if wrong:
-        module.fail_json(msg=wrong, results=[], requests=0)
-    clusters: dict[str, client.KubeCluster] = {}
+        raise _call.Failure(wrong, results=[])
+    script = Script(
+        name=params["name"],
+        namespace=params["namespace"],
+        image=params["image"],
+        text=params["script"],
+        timeout=params["timeout"],
+        host_path=params["host_path"] or "",
+        host_path_type=params["host_path_type"],
+        host_network=params["host_network"],
+        capabilities=params["capabilities"],
+        labels=params["labels"],
+    )
+    targets = [Target(node["kube_cluster"], node["name"], node["env"]) for node in params["nodes"]]
+    changed = params["changes"] and bool(targets)
     try:
-        clusters = client.connect(params["kube_clusters"])
-        if module.check_mode:
-            skipped = [{"kube_cluster": node["kube_cluster"], "node": node["name"]} for node in params["nodes"]]
-            module.exit_json(changed=params["changes"] and bool(skipped), results=[], skipped_nodes=skipped, requests=0)
-        script = Script(
-            name=params["name"],
-            namespace=params["namespace"],
-            image=params["image"],
-            text=params["script"],
-            timeout=params["timeout"],
-            host_path=params["host_path"] or "",
-            host_path_type=params["host_path_type"],
-            host_network=params["host_network"],
-            capabilities=params["capabilities"],
-            labels=params["labels"],
-        )
-        targets = [run.Target(node["kube_cluster"], node["name"], node["env"]) for node in params["nodes"]]
-        outcome = run.run_on_nodes(clusters, targets, script)
+        clusters = call.clusters
+        if call.check_mode:
+            skipped = [{"kube_cluster": target.kube_cluster, "node": target.node} for target in targets]
+            return {"changed": changed, "results": [], "skipped_nodes": skipped}
+        outcome = run_on_nodes(clusters, targets, script)
     except client.KubeError as error:
-        module.fail_json(msg=str(error), results=[], requests=client.total_requests(clusters))
+        raise _call.Failure(str(error), results=[]) from error
     if params["fail"]:
         outcome.failures += exit_failures(outcome.results)
-    result: dict[str, Any] = {
-        "changed": params["changes"] and bool(targets),
-        "results": outcome.results,
-        "requests": client.total_requests(clusters),
-    }
+    result: dict[str, Any] = {"changed": changed, "results": outcome.results}
     if outcome.failures:
-        module.fail_json(msg=outcome.failure_text(), failures=outcome.failures, **result)
-    module.exit_json(**result)
+        raise _call.Failure(outcome.failure_text(), failures=outcome.failures, **result)
+    return result
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

@@ -210,43 +210,37 @@ requests:
   sample: 4
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from typing import Any
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import node_errors, unknown_error
 
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "node_selector": {"type": "str", "default": ""},
+    "extra_selector": {"type": "str", "default": ""},
+    "address_type": {"type": "str", "default": "InternalIP"},
+    "absent_ok": {"type": "list", "elements": "str", "default": []},
+}
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "kube_clusters": client.kube_clusters_argument(),
-            "node_selector": {"type": "str", "default": ""},
-            "extra_selector": {"type": "str", "default": ""},
-            "address_type": {"type": "str", "default": "InternalIP"},
-            "absent_ok": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    if client.KUBERNETES_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=client.KUBERNETES_IMPORT_ERROR, requests=0)
-    params = module.params
+
+def run(call: _call.Call) -> dict[str, Any]:
+    params = call.params
     unknown = unknown_error("absent_ok", params["absent_ok"], [entry["name"] for entry in params["kube_clusters"]])
     if unknown:
-        module.fail_json(msg=unknown, requests=0)
-    clusters: dict[str, client.KubeCluster] = {}
-    try:
-        clusters = client.connect(params["kube_clusters"])
-        nodes, states = read_nodes(clusters, params["node_selector"], params["address_type"], params["absent_ok"], params["extra_selector"])
-    except client.KubeError as error:
-        module.fail_json(msg=str(error), requests=client.total_requests(clusters))
-    module.exit_json(
-        changed=False,
-        nodes=nodes,
-        kube_clusters=states,
-        errors=node_errors([node for node in nodes if node["selected"]], params["address_type"]),
-        requests=client.total_requests(clusters),
+        raise _call.Failure(unknown)
+    nodes, states = read_nodes(
+        call.clusters, params["node_selector"], params["address_type"], params["absent_ok"], params["extra_selector"]
     )
+    errors = node_errors([node for node in nodes if node["selected"]], params["address_type"])
+    return {"changed": False, "nodes": nodes, "kube_clusters": states, "errors": errors}
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,19 @@ def kube_clusters_argument() -> Json:
     return {"type": "list", "elements": "dict", "required": True, "options": KUBE_CLUSTER_OPTIONS}
 
 
+def lock_argument() -> Json:
+    """Argument spec of the option `lock`, the same in every module."""
+    return {
+        "type": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "namespace": {"type": "str", "required": True},
+            "holder": {"type": "str", "required": True},
+            "generation": {"type": "int", "required": True},
+        },
+    }
+
+
 class KubeError(Exception):
     """A request that failed. Its text is one line and names the kube cluster, the object and what to do.
 

@@ -1,0 +1,113 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call of a module that talks to kube clusters, the same in a module's own process and in Ansible's.
+
+A module's file has `ARGUMENTS`, `run(call)` and `main()`. `run` returns the module's result or raises Failure or KubeError; everything
+else that such modules have in common is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.parameters import _list_no_log_values, remove_values
+
+from ._cluster import client
+
+Json = dict[str, Any]
+
+
+class Failure(Exception):
+    """Ends the call as failed, with `msg` and, beside it, what is in `result`."""
+
+    def __init__(self, msg: str, **result: Any) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.result = result
+
+
+class Call:
+    """What a module was asked: its checked parameters, `--check`, `--diff`, and the kube clusters."""
+
+    def __init__(self, params: Json, check_mode: bool = False, diff: bool = False, clusters: dict[str, client.KubeCluster] | None = None):
+        self.params = params
+        self.check_mode = check_mode
+        self.diff = diff
+        self._clusters = clusters or {}
+        self._verified = clusters is not None
+
+    @property
+    def clusters(self) -> dict[str, client.KubeCluster]:
+        """The kube clusters by name, in sorted order.
+
+        They are opened, and the lock is verified, when this is first asked for: what a module finds wrong in its parameters needs
+        neither a credential plugin nor a request. Raises KubeError.
+        """
+        if not self._verified:
+            self._clusters = client.connect(self.params["kube_clusters"])
+            if self.params.get("lock"):
+                _verify_lock(self._clusters, self.params["lock"])
+            self._verified = True
+        return self._clusters
+
+    @property
+    def requests(self) -> int:
+        """API requests sent so far."""
+        return client.total_requests(self._clusters)
+
+
+Run = Callable[[Call], Json]
+
+
+def _verify_lock(clusters: dict[str, client.KubeCluster], lock: Json) -> None:
+    """Raises Failure or KubeError where the lock is not this run's any more, or cannot be read."""
+    try:
+        module = import_module(f"{__package__}._cluster.lock")
+    except ImportError as error:
+        raise Failure(f"the lock of deployment {lock['name']} cannot be verified ({error}); this run changes nothing more") from error
+    module.verify(clusters, lock)
+
+
+def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: bool) -> Json:
+    """The result of one call. `params` were checked against `arguments`.
+
+    A failed one has `failed` true and `msg`. `requests` is in all of them, and values of options that are `no_log` in none.
+    """
+    call = Call(params, check_mode, diff)
+    if client.KUBERNETES_IMPORT_ERROR:
+        result = {"failed": True, "msg": missing_kubernetes()}
+    else:
+        try:
+            result = run(call)
+        except Failure as error:
+            result = {**error.result, "failed": True, "msg": error.msg}
+        except client.KubeError as error:
+            result = {"failed": True, "msg": str(error)}
+    result["requests"] = call.requests
+    secrets = _list_no_log_values(arguments, params)
+    # remove_values would make text of what is not in secret: flags, numbers and nulls stay as they are.
+    plain = {key: value for key, value in result.items() if value is None or isinstance(value, (bool, int))}
+    return {**remove_values(result, secrets), **plain} if secrets else result
+
+
+def missing_kubernetes() -> str:
+    """Why the Kubernetes client cannot be imported, and where to install it."""
+    reason = str(client.KUBERNETES_IMPORT_ERROR).strip().splitlines()[-1]
+    return (
+        f"the Python package kubernetes cannot be imported by {sys.executable} ({reason}). Install it there: {sys.executable} -m pip install "
+        "'kubernetes>=30'. On the controller that is the Python of ansible-playbook, whatever ansible_python_interpreter says"
+    )
+
+
+def main(arguments: Json, run: Run, **options: Any) -> None:
+    """A module's main(): the call in a process of its own. `options` are AnsibleModule's."""
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True, **options)
+    result = perform(arguments, run, module.params, module.check_mode, module._diff)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)

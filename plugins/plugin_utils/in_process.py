@@ -1,0 +1,113 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a module inside of Ansible's worker process where the connection is local.
+
+A module in a process of its own is packed, started and given its imports anew with every task, which takes longer than what most
+modules of this collection do. Ansible imports an action plugin in its main process, before it forks the worker: the Kubernetes client is
+then there for every task.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from typing import Any, ClassVar
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.common.warnings import deprecate, warn
+from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+
+Json = dict[str, Any]
+
+
+class InProcess(ActionBase):
+    """Base class of the action plugins: `arguments` and `perform_run` are ARGUMENTS and run of the module of the same name."""
+
+    arguments: ClassVar[Json] = {}
+    perform_run: ClassVar[Callable[[_call.Call], Json]]
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
+        result: Json = super().run(tmp, task_vars)
+        del tmp
+        if self.in_process():
+            result.update(self._perform())
+        else:
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val)))
+        return result
+
+    def in_process(self) -> bool:
+        """Whether this call needs no process of its own: not another machine, user or time."""
+        become = getattr(self._connection, "become", None)
+        return self._connection.transport == "local" and not become and not self._task.async_val
+
+    def _perform(self) -> Json:
+        given = _as_json(self._task.args)
+        validation = ArgumentSpecValidator(self.arguments).validate(given)
+        secrets = validation._no_log_values
+        for both in validation._warnings:
+            warn(f"Both option {both['option']} and its alias {both['alias']} are set.")
+        for deprecation in validation._deprecations:
+            deprecate(**deprecation)
+        if validation.error_messages:
+            msg = "; ".join(self._problem(error) for error in validation.errors.errors)
+            return {"failed": True, "msg": remove_values(msg, secrets), "requests": 0}
+        params: Json = validation.validated_parameters
+        # As for a module: in the playbook's folder, with the task's environment.
+        with chdir(self._loader.get_basedir()), _exported(self._environment()):
+            result = _call.perform(
+                self.arguments, type(self).perform_run, params, bool(self._task.check_mode), bool(getattr(self._task, "diff", False))
+            )
+        if self._display.verbosity >= 3:
+            result["invocation"] = {"module_args": remove_values(params, secrets)}
+        return _as_json(result)
+
+    def _problem(self, error: AnsibleValidationError) -> str:
+        prefix = f"Unsupported parameters for ({self._task.action}) module: " if isinstance(error, UnsupportedError) else ""
+        return f"{prefix}{error.msg}"
+
+    def _environment(self) -> dict[str, str]:
+        given: Json = {}
+        self._compute_environment_string(given)
+        return {str(name): str(value) for name, value in _as_json(given).items()}
+
+
+@contextmanager
+def _exported(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _as_json(value: Any) -> Json:
+    """What a module gets of its parameters, and Ansible of its result: plain JSON types, without Ansible's tags, and a copy."""
+    decoded: Json = json.loads(json.dumps(value, default=_text))
+    return decoded
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    # A string that ansible-vault encrypted decrypts itself here.
+    return str(value)
