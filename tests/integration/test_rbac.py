@@ -44,8 +44,15 @@ def test_two_roles_and_no_wildcards() -> None:
     for role in found.values():
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-    # For the whole kube cluster: nodes and namespaces, and nothing that could read a Secret or enter a pod.
-    assert {resource for rule in found[NODES]["rules"] for resource in rule["resources"]} == {"nodes", "namespaces"}
+    # For the whole kube cluster: nodes and namespaces, what a drain needs, and nothing that could read a Secret or enter a pod.
+    verbs = {resource: rule["verbs"] for rule in found[NODES]["rules"] for resource in rule["resources"]}
+    assert verbs == {
+        "nodes": ["get", "list", "watch", "patch"],
+        "namespaces": ["get", "create", "patch"],
+        "pods": ["list", "watch"],
+        "pods/eviction": ["create"],
+        "poddisruptionbudgets": ["get", "list"],
+    }
 
 
 def test_manifests_in_the_bound_namespace_alone(kube_api: KubeApi, namespace: str) -> None:
@@ -82,13 +89,34 @@ def test_deployment_info_needs_both_roles(kube_api: KubeApi, namespace: str) -> 
     assert not result.get("failed"), result
 
 
+def test_a_lock_is_kept_in_the_bound_namespace_and_never_deleted(kube_api: KubeApi, namespace: str) -> None:
+    cluster = KubeCluster(restricted_user(kube_api, NAMESPACE, namespace=namespace))
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "ledger-rollout", "namespace": namespace}}
+    made = cluster.create({**lease, "spec": {"holderIdentity": "run", "leaseTransitions": 1}})
+    assert cluster.get(kinds.LEASE, "ledger-rollout", namespace) == made
+    assert len(cluster.list(kinds.LEASE, namespace)[0]) == 1
+    freed = cluster.replace({**made, "spec": {"holderIdentity": "", "leaseTransitions": 1}})
+    cluster.merge_patch(kinds.LEASE, "ledger-rollout", {"metadata": {"resourceVersion": freed["metadata"]["resourceVersion"]}}, namespace)
+    with pytest.raises(KubeError) as error:
+        cluster.delete(kinds.LEASE, "ledger-rollout", namespace)
+    assert error.value.status == 403
+    with pytest.raises(KubeError) as error:
+        cluster.get(kinds.LEASE, "ledger-rollout", "default")
+    assert error.value.status == 403
+
+
 def test_the_role_for_nodes_gives_nothing_else(kube_api: KubeApi, namespace: str) -> None:
     cluster = KubeCluster(restricted_user(kube_api, NODES))
     assert cluster.get(kinds.NAMESPACE, namespace)
-    for kind in (kinds.SECRET, kinds.POD, kinds.CONFIG_MAP, kinds.NAMESPACE):
+    for kind in (kinds.SECRET, kinds.CONFIG_MAP, kinds.LEASE, kinds.NAMESPACE):
         with pytest.raises(KubeError) as error:
             cluster.list(kind)
         assert error.value.status == 403
+    cluster.list(kinds.POD, field_selector="spec.nodeName=any")
+    cluster.list(kinds.POD_DISRUPTION_BUDGET)
+    with pytest.raises(KubeError) as error:
+        cluster.delete(kinds.POD, "any", namespace)
+    assert error.value.status == 403
     with pytest.raises(KubeError) as error:
         cluster.delete(kinds.NAMESPACE, namespace)
     assert error.value.status == 403
