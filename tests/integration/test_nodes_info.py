@@ -177,4 +177,4 @@ def test_without_the_kubernetes_library(run_module: Run, kube_clusters: list[Jso
     for module in ("nodes_info", "node_labels"):
         failed = run_module(module, {"kube_clusters": kube_clusters}, environment={"PYTHONPATH": str(tmp_path)})
         assert failed["failed"]
-        assert "Failed to import the required Python library (kubernetes)" in failed["msg"]
+        assert "the Python package kubernetes cannot be imported by" in failed["msg"]
