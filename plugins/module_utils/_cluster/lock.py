@@ -1,0 +1,441 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock of a deployment: one Lease in every kube cluster, held by one process at a time (invariant 10 of docs/design.md).
+
+It is taken in sorted order with compare and swap, so of two runs that race, the one that loses the first kube cluster has
+lost. Every acquisition has a generation that no kube cluster has had before; whoever holds the lock proves it with run id and
+generation, and a run that lost it can prove nothing any more. A Lease never expires: a rollout waits for hours, and a
+controller that does not answer is not dead. It is taken over by order, or where its process is provably gone.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from .._plan import lock as plan
+from .._plan import names
+from .._plan.lock import Holder, Seen
+from . import kinds
+from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster
+
+HOLDER_ANNOTATION = f"{names.PREFIX}/holder"
+LEASE_SECONDS = 60  # only for people and tools that read Leases; nobody takes the lock because of it
+_ATTEMPTS = 10  # another run takes and gives back between our read and our write: rare, and never so often in a row
+# What the API server answers to a JSON patch whose `test` fails or whose path is not there (RFC 6902), and where the object is gone.
+_TEST_FAILED = (400, 404, 422)
+
+
+class LockLost(KubeError):
+    """Somebody else has the lock, in `kube_cluster` at least."""
+
+    def __init__(self, kube_cluster: str, text: str) -> None:
+        super().__init__(kube_cluster, "lock", text, status=409, reason="LockLost")
+        self.args = (text,)
+
+
+class LockRefused(Exception):
+    """The lock is somebody else's and stays so. `holders` is as in Outcome."""
+
+    def __init__(self, text: str, holders: Json) -> None:
+        super().__init__(text)
+        self.holders = holders
+
+
+class _Raced(Exception):
+    """Another writer was faster; nothing was written."""
+
+
+@dataclass
+class Outcome:
+    """`lock` proves to `verify` that it is held, None where it is not. `taken_over` are run ids."""
+
+    holders: Json
+    generation: int
+    lock: Json | None = None
+    changed: bool = False
+    taken_over: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Now, as a Lease wants it: RFC 3339 in UTC with microseconds."""
+    return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# -- processes -----------------------------------------------------------------------------------------------------
+
+
+def this_process(run_id: str, what: str, pid: int, now: str) -> Holder:
+    """Process `pid` of this host as a holder. Where /proc is missing or another PID namespace's, it can never be proven dead."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = str(os.getuid())
+    me = Holder(run_id, host=platform.node(), user=user, pid=pid, since=now, what=what)
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return me
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+            boot_id = source.read().strip()
+        return replace(me, started=started(pid) or 0, boot_id=boot_id, pid_namespace=os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        return me
+
+
+def started(pid: int) -> int | None:
+    """When a process of this PID namespace started, in clock ticks since boot; 0 where it has ended, None where that cannot be told."""
+    try:
+        os.kill(pid, 0)  # unlike /proc this sees the processes of other users too, where they are hidden
+    except ProcessLookupError:
+        return 0
+    except (OSError, OverflowError):
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
+            # The name in parentheses may hold anything, parentheses and spaces too.
+            fields = source.read().rpartition(")")[2].split()
+        # A killed process whose parent does not ask for its end stays as a zombie for ever; it does nothing more.
+        return 0 if fields[0] in ("Z", "X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def seen_of(lease: Json | None) -> Seen:
+    """What a Lease says."""
+    if lease is None:
+        return Seen()
+    spec, metadata = lease.get("spec") or {}, lease.get("metadata") or {}
+    run_id = str(spec.get("holderIdentity") or "")
+    generation, renewed_at = int(spec.get("leaseTransitions") or 0), str(spec.get("renewTime") or "")
+    if not run_id:
+        return Seen(None, generation, renewed_at)
+    try:
+        fields = json.loads((metadata.get("annotations") or {}).get(HOLDER_ANNOTATION, "null"))
+    except ValueError:
+        fields = None
+    return Seen(plan.holder_of(fields, run_id), generation, renewed_at)
+
+
+def holders_of(seen: dict[str, Seen], judged: dict[str, str], now: str) -> Json:
+    """The holders by kube cluster, for results."""
+    return {
+        name: {
+            "state": judged[name],
+            "generation": entry.generation,
+            "renewed_at": entry.renewed_at,
+            "age_seconds": plan.age_seconds(entry.renewed_at, now),
+            "holder": entry.holder.as_dict() if entry.holder else None,
+        }
+        for name, entry in seen.items()
+    }
+
+
+def _leases(clusters: dict[str, KubeCluster], name: str, namespace: str) -> dict[str, Json | None]:
+    return each_cluster(clusters, lambda cluster: cluster.get(kinds.LEASE, names.rollout(name), namespace))
+
+
+def read(clusters: dict[str, KubeCluster], name: str, namespace: str, me: Holder) -> Outcome:
+    """Who holds the lock. One GET for each kube cluster."""
+    return _outcome(_leases(clusters, name, namespace), name, namespace, me)
+
+
+def _outcome(leases: dict[str, Json | None], name: str, namespace: str, me: Holder) -> Outcome:
+    seen = {cluster: seen_of(lease) for cluster, lease in leases.items()}
+    judged = {cluster: plan.judge(entry, me, started) for cluster, entry in seen.items()}
+    generations = {entry.generation for entry in seen.values()}
+    outcome = Outcome(holders_of(seen, judged, timestamp()), max(generations, default=0))
+    if seen and set(judged.values()) == {plan.OWN} and len(generations) == 1:
+        outcome.lock = {"name": name, "namespace": namespace, "holder": me.run_id, "generation": outcome.generation}
+    return outcome
+
+
+def _lost(cluster: str, lock: Json, lease: Json | None) -> LockLost | None:
+    """The error where `lease` is not held as `lock` says."""
+    seen = seen_of(lease)
+    if seen.holder is not None and (seen.holder.run_id, seen.generation) == (lock["holder"], lock["generation"]):
+        return None
+    deployment = f"the lock of deployment {lock['name']}"
+    where = f"in kube cluster {cluster} (Lease {lock['namespace']}/{names.rollout(lock['name'])}"
+    if lease is None:
+        said = f"{deployment} was deleted {where})"
+    elif seen.holder is None:
+        said = f"{deployment} is held by nobody {where}, generation {seen.generation}; this run had {lock['generation']})"
+    elif seen.holder.run_id == lock["holder"]:
+        said = (
+            f"{deployment} was taken again by {lock['holder']} {where}, generation {seen.generation}; this call had {lock['generation']})"
+        )
+    else:
+        said = (
+            f"{deployment} was taken over by {seen.holder.run_id} {where}, generation {seen.generation}; this run had {lock['generation']})"
+        )
+    return LockLost(cluster, f"{said}; this run changes nothing more")
+
+
+def _raise_all(results: dict[str, KubeError | None]) -> None:
+    """One error for those of all kube clusters: a lock that is lost matters more than a kube cluster that does not answer."""
+    errors = [error for error in results.values() if error is not None]
+    if not errors:
+        return
+    errors.sort(key=lambda error: not isinstance(error, LockLost))
+    first = errors[0]
+    if len(errors) > 1:
+        first.args = ("; ".join(str(error) for error in errors),)
+    raise first
+
+
+def _tried(function: Callable[[KubeCluster], object]) -> Callable[[KubeCluster], KubeError | None]:
+    """`function`, returning the KubeError that it raises: all kube clusters are tried before one of them fails the call."""
+
+    def attempt(cluster: KubeCluster) -> KubeError | None:
+        try:
+            function(cluster)
+        except KubeError as error:
+            return error
+        return None
+
+    return attempt
+
+
+def each_or_raise(clusters: dict[str, KubeCluster], function: Callable[[KubeCluster], object]) -> None:
+    """Call `function` for all kube clusters at the same time; then raise what went wrong in all of them as one KubeError."""
+    _raise_all(each_cluster(clusters, _tried(function)))
+
+
+def verify(clusters: dict[str, KubeCluster], lock: Json) -> None:
+    """Raises LockLost where this run does not hold the lock in every kube cluster, KubeError where that cannot be told.
+
+    `lock` is {name, namespace, holder (run id), generation}. One GET for each kube cluster; nothing is written.
+    """
+
+    def check(cluster: KubeCluster) -> None:
+        error = _lost(cluster.name, lock, cluster.get(kinds.LEASE, names.rollout(lock["name"]), lock["namespace"]))
+        if error is not None:
+            raise error
+
+    each_or_raise(clusters, check)
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def json_patch(cluster: KubeCluster, kind: kinds.Kind, name: str, namespace: str, operations: Sequence[Json]) -> bool:
+    """Send a JSON patch (RFC 6902), which the API server does as a whole or not at all; False where one of its tests failed."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            cluster.request(
+                "PATCH",
+                kind.path(namespace, name),
+                f"{kind.name} {namespace}/{name}",
+                query=[("fieldManager", FIELD_MANAGER)],
+                body=list(operations),
+                content_type="application/json-patch+json",
+            )
+        except KubeError as error:
+            if error.status in _TEST_FAILED:
+                return False
+            # The API server itself gives up after some writers in a row that were faster.
+            if error.status != 409 or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return True
+    return False
+
+
+def _still_ours(lock: Json) -> list[Json]:
+    return [
+        {"op": "test", "path": "/spec/holderIdentity", "value": lock["holder"]},
+        {"op": "test", "path": "/spec/leaseTransitions", "value": lock["generation"]},
+    ]
+
+
+def renew_one(cluster: KubeCluster, lock: Json) -> None:
+    """Verify and renew the lock in one kube cluster with one request, which the API server does as a whole or not at all."""
+    operations = [*_still_ours(lock), {"op": "add", "path": "/spec/renewTime", "value": timestamp()}]
+    if json_patch(cluster, kinds.LEASE, names.rollout(lock["name"]), lock["namespace"], operations):
+        return
+    lease = cluster.get(kinds.LEASE, names.rollout(lock["name"]), lock["namespace"])
+    raise _lost(cluster.name, lock, lease) or LockLost(
+        cluster.name, f"the lock of deployment {lock['name']} could not be renewed in kube cluster {cluster.name}; run again"
+    )
+
+
+def renew(clusters: dict[str, KubeCluster], lock: Json) -> None:
+    """Verify and renew in all kube clusters at the same time. Raises LockLost and KubeError as `verify` does."""
+    each_or_raise(clusters, lambda cluster: renew_one(cluster, lock))
+
+
+def labels(name: str) -> dict[str, str]:
+    """Labels of lock and journal: the deployment's selector finds them."""
+    return {names.DEPLOYMENT_LABEL: name, names.MANAGED_BY_LABEL: names.PREFIX, "app.kubernetes.io/instance": name}
+
+
+def _take(cluster: KubeCluster, lease: Json | None, lock: Json, me: Holder, now: str) -> None:
+    """Create the Lease, or replace the very one that was read. Raises _Raced where it is another one meanwhile."""
+    old = (lease or {}).get("metadata") or {}
+    metadata: Json = {
+        "name": names.rollout(lock["name"]),
+        "namespace": lock["namespace"],
+        "labels": {**(old.get("labels") or {}), **labels(lock["name"])},
+        "annotations": {**(old.get("annotations") or {}), HOLDER_ANNOTATION: json.dumps(me.as_dict(), sort_keys=True)},
+    }
+    spec = {
+        "holderIdentity": lock["holder"],
+        "acquireTime": now,
+        "renewTime": now,
+        "leaseDurationSeconds": LEASE_SECONDS,
+        "leaseTransitions": lock["generation"],
+    }
+    definition: Json = {"apiVersion": kinds.LEASE.api_version, "kind": kinds.LEASE.name, "metadata": metadata, "spec": spec}
+    try:
+        if lease is None:
+            cluster.create(definition)
+        else:
+            metadata["resourceVersion"] = old["resourceVersion"]
+            cluster.replace(definition)
+    except KubeError as error:
+        # 404 at a replacement: the Lease was deleted meanwhile. At a creation it is the namespace that is not there.
+        if error.status == 409 or (error.status == 404 and lease is not None):
+            raise _Raced from error
+        raise
+
+
+def _free_one(cluster: KubeCluster, lock: Json) -> bool:
+    """Free the Lease where it is held as `lock` says; False where it is not. Who had it last and the generation stay."""
+    operations = [*_still_ours(lock), {"op": "replace", "path": "/spec/holderIdentity", "value": ""}]
+    return json_patch(cluster, kinds.LEASE, names.rollout(lock["name"]), lock["namespace"], operations)
+
+
+def _give_back(clusters: dict[str, KubeCluster], lock: Json) -> list[str]:
+    """Free what `lock` holds in these kube clusters; those where that failed. One that it does not hold is left alone."""
+    failed = each_cluster(clusters, _tried(lambda cluster: _free_one(cluster, lock)))
+    return [name for name, error in failed.items() if error is not None]
+
+
+def acquire(
+    clusters: dict[str, KubeCluster],
+    name: str,
+    namespace: str,
+    me: Holder,
+    take_over: Sequence[str] = (),
+    force: bool = False,
+    dry_run: bool = False,
+) -> Outcome:
+    """Take the lock in every kube cluster, or renew it where `me` has it in all of them.
+
+    `take_over` are run ids whose lock may be taken though they may live; `force` takes anybody's. Nothing is written before every kube
+    cluster has answered, and what this call took is given back where it cannot have all. Raises LockRefused and KubeError.
+    """
+    for _attempt in range(_ATTEMPTS):
+        leases = _leases(clusters, name, namespace)
+        now = timestamp()
+        seen = {cluster: seen_of(lease) for cluster, lease in leases.items()}
+        outcome = _outcome(leases, name, namespace, me)
+        judged = {cluster: str(entry["state"]) for cluster, entry in outcome.holders.items()}
+        refused = {} if force else plan.refusals(seen, judged, take_over)
+        if refused:
+            raise LockRefused(plan.refusal_text(name, namespace, refused, seen, me, now), outcome.holders)
+        if outcome.lock is not None:
+            if not dry_run:
+                renew(clusters, outcome.lock)
+            return outcome
+        lock: Json = {"name": name, "namespace": namespace, "holder": me.run_id, "generation": plan.next_generation(seen)}
+        taken = {cluster: entry for cluster, entry in seen.items() if judged[cluster] in (plan.OTHER, plan.DEAD)}
+        planned = replace(
+            outcome,
+            generation=lock["generation"],
+            lock=None if dry_run else lock,
+            changed=True,
+            taken_over=sorted({entry.holder.run_id for entry in taken.values() if entry.holder}),
+            warnings=_warnings(name, taken, judged, me, now),
+        )
+        if dry_run:
+            return planned
+        if _take_all(clusters, leases, lock, replace(me, since=now), now):
+            planned.holders = holders_of(
+                dict.fromkeys(seen, Seen(replace(me, since=now), lock["generation"], now)), dict.fromkeys(seen, plan.OWN), now
+            )
+            return planned
+    raise KubeError(
+        ", ".join(clusters), f"Lease {namespace}/{names.rollout(name)}", f"other runs took it {_ATTEMPTS} times in a row; run again later"
+    )
+
+
+def _take_all(clusters: dict[str, KubeCluster], leases: dict[str, Json | None], lock: Json, me: Holder, now: str) -> bool:
+    """Take all Leases in sorted order; False where somebody else was faster, and then nothing is held."""
+    written: dict[str, KubeCluster] = {}
+    try:
+        for cluster in sorted(clusters):
+            # Before the request: one without an answer may have been carried out all the same.
+            written[cluster] = clusters[cluster]
+            _take(clusters[cluster], leases[cluster], lock, me, now)
+    except _Raced:
+        del written[cluster]
+        left = _give_back(written, lock)
+        if left:
+            raise KubeError(", ".join(left), "lock", _left_text(left, lock)) from None
+        return False
+    except KubeError as error:
+        left = _give_back(written, lock)
+        if left:
+            error.args = (f"{error}; {_left_text(left, lock)}",)
+        raise
+    except BaseException:
+        _give_back(written, lock)
+        raise
+    return True
+
+
+def _left_text(left: Sequence[str], lock: Json) -> str:
+    return (
+        f"the lock of deployment {lock['name']} may be held in kube cluster {', '.join(left)} still, where it could not be given back; "
+        f"take it with -e hostnet_take_over={lock['holder']} as soon as {'it answers' if len(left) == 1 else 'they answer'}"
+    )
+
+
+def _warnings(name: str, taken: dict[str, Seen], judged: dict[str, str], me: Holder, now: str) -> list[str]:
+    texts: dict[str, list[str]] = {}
+    for cluster, entry in sorted(taken.items()):
+        if entry.holder is None:
+            continue
+        held = plan.say_holder(entry.holder, entry.renewed_at, now)
+        local = (entry.holder.boot_id, entry.holder.pid_namespace) == (me.boot_id, me.pid_namespace) != ("", "")
+        if judged[cluster] == plan.DEAD:
+            reason = "its process has ended"
+        elif local and started(entry.holder.pid) == entry.holder.started:
+            reason = "BY ORDER, though its process still runs; it stops at its next task"
+        else:
+            reason = "by order"
+        texts.setdefault(f"{held}: {reason}", []).append(cluster)
+    return [f"the lock of deployment {name} was taken over in kube cluster {', '.join(found)} from {text}" for text, found in texts.items()]
+
+
+def release(clusters: dict[str, KubeCluster], name: str, namespace: str, me: Holder, force: bool = False, dry_run: bool = False) -> Outcome:
+    """Free the lock where `me` holds it (with `force`: whoever does). All kube clusters are tried. Raises KubeError."""
+    leases: dict[str, Json | None] = {}
+    freed: list[str] = []
+
+    def free(cluster: KubeCluster) -> None:
+        lease = leases[cluster.name] = cluster.get(kinds.LEASE, names.rollout(name), namespace)
+        seen = seen_of(lease)
+        if seen.holder is None or not (force or plan.judge(seen, me, started) == plan.OWN):
+            return
+        lock = {"name": name, "namespace": namespace, "holder": seen.holder.run_id, "generation": seen.generation}
+        if dry_run or _free_one(cluster, lock):
+            freed.append(cluster.name)
+            spec = {"leaseTransitions": seen.generation, "renewTime": seen.renewed_at}
+            leases[cluster.name] = {"metadata": {}, "spec": spec}
+
+    each_or_raise(clusters, free)
+    outcome = _outcome({cluster: leases[cluster] for cluster in clusters}, name, namespace, me)
+    outcome.changed = bool(freed)
+    return outcome

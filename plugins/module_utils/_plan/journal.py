@@ -1,0 +1,298 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of a rollout: one document that says what was meant to be done and what was done.
+
+It says where to look after a kill, never what is true: every step decides by observation whether it is already done.
+Nothing here reads a clock or a kube cluster. Times are RFC 3339 in UTC with milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+Json = dict[str, Any]
+
+SCHEMA = 1
+IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
+BEGUN, FAILED = "begun", "failed"
+OPS = ("start", "begin", "done", "fail", "member", "finish")
+
+# A ConfigMap holds 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/). Steps of members that are done are of
+# interest to people alone, so the oldest of them go first; their numbers go on, which shows that some are gone.
+MAX_STEPS = 300
+MAX_BYTES = 900_000
+
+# What a rollout of any kind is started with; all of it is kept over a resumption unless it is given anew.
+_START_KEYS: Json = {"work": "", "what": "", "controller": {}, "settings": {}, "order": [], "saved": {}}
+
+_SECRET_NAME = re.compile(
+    r"(^|[_.-])(key|keys|cert|certs|certificate|certificates|pem|crt|password|passwd|passphrase|secret|secrets|credentials|kubeconfig)$",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(r"-----BEGIN [A-Z0-9 ]+-----|\$ANSIBLE_VAULT;")
+
+
+class JournalError(Exception):
+    """An operation that the journal's state does not allow. The text says what to do."""
+
+
+def advance(
+    journal: Mapping[str, Any],
+    op: str,
+    *,
+    now: str,
+    run_id: str,
+    generation: int,
+    step: str = "",
+    detail: Mapping[str, Any] | None = None,
+    member: Mapping[str, Any] | None = None,
+    state: str = "",
+    saved: Mapping[str, Any] | None = None,
+) -> Json:
+    """The journal after one operation of the run that holds the lock; `journal` itself is not changed.
+
+    * `start`: `detail` may hold work, what, controller, settings, order and saved. A journal in flight is resumed: what it has is
+      kept unless given. Any other one (`{}` too) is replaced by a new one.
+    * `begin`, `done`, `fail`: a step of the member in flight (of none where there is none), with `detail`. A step that was begun
+      before and never ended is closed as failed when it begins again: its run died in it.
+    * `member`: merges into the member in flight; with no member given the one in flight is done.
+    * `finish`: `state` is done or aborted.
+
+    `saved` is merged into the journal's `saved`, a null takes a key away, with every operation. Raises JournalError.
+    """
+    if op not in OPS:
+        raise JournalError(f"op {op!r} is none of {', '.join(OPS)}")
+    if op == "start":
+        after = _start(journal, now, dict(detail or {}))
+    else:
+        after = _ours(journal, run_id, generation)
+        if op == "begin":
+            _begin(after, now, step, dict(detail or {}))
+        elif op in ("done", "fail"):
+            _end(after, now, step, dict(detail or {}), DONE if op == "done" else FAILED)
+        elif op == "member":
+            _member(after, member)
+        else:
+            _finish(after, now, state or DONE)
+    after["run_id"], after["generation"] = run_id, generation
+    after["sequence"] = int(journal.get("sequence") or 0) + 1
+    for key, value in (saved or {}).items():
+        if value is None:
+            after["saved"].pop(key, None)
+        else:
+            after["saved"][key] = deepcopy(value)
+    named = secret_names(after)
+    if named:
+        raise JournalError(
+            f"{', '.join(named)} would put what looks like a secret into the journal, which everybody who reads ConfigMaps can see; "
+            f"leave it out, or use another name where it is none"
+        )
+    _forget_old_steps(after)
+    return after
+
+
+def _start(journal: Mapping[str, Any], now: str, detail: Json) -> Json:
+    unknown = sorted(set(detail) - set(_START_KEYS))
+    if unknown:
+        raise JournalError(f"detail of op start holds {', '.join(unknown)}; it may hold {', '.join(_START_KEYS)}")
+    old = deepcopy(dict(journal)) if in_flight(journal) else {}
+    after: Json = {
+        "schema": SCHEMA,
+        "run_id": "",
+        "generation": 0,
+        "sequence": 0,
+        "state": IN_FLIGHT,
+        "started_at": old.get("started_at") or now,
+        "ended_at": None,
+        "done": list(old.get("done") or []),
+        "member": old.get("member"),
+        "steps": list(old.get("steps") or []),
+    }
+    for key, empty in _START_KEYS.items():
+        given = detail.get(key)
+        after[key] = deepcopy(given if given is not None else old.get(key, empty))
+    # Old values belong to what was changed and is not put back yet; a new start must not lose them.
+    after["saved"] = {**dict(old.get("saved") or {}), **dict(detail.get("saved") or {})}
+    return after
+
+
+def _ours(journal: Mapping[str, Any], run_id: str, generation: int) -> Json:
+    if not in_flight(journal):
+        raise JournalError("the journal is of no rollout in flight; begin with op start")
+    if journal.get("run_id") != run_id or journal.get("generation") != generation:
+        raise JournalError(
+            f"the journal is of run {journal.get('run_id')} generation {journal.get('generation')}, the lock of run {run_id} generation "
+            f"{generation}; begin with op start, which goes on where the journal ends"
+        )
+    return deepcopy(dict(journal))
+
+
+def _name(journal: Mapping[str, Any]) -> str:
+    return str((journal.get("member") or {}).get("member") or "")
+
+
+def _open(journal: Mapping[str, Any], step: str) -> Json | None:
+    """The latest begun entry of this step of the member in flight."""
+    for entry in reversed(journal["steps"]):
+        if entry["step"] == step and entry["member"] == _name(journal) and entry["state"] == BEGUN:
+            return dict(entry) if not isinstance(entry, dict) else entry
+    return None
+
+
+def _need_step(step: str, op: str) -> None:
+    if not step:
+        raise JournalError(f"op {op} needs the name of the step (option step)")
+
+
+def _begin(journal: Json, now: str, step: str, detail: Json) -> None:
+    _need_step(step, "begin")
+    interrupted = _open(journal, step)
+    if interrupted is not None:
+        interrupted.update(state=FAILED, ended_at=now, detail={**interrupted["detail"], "interrupted": True})
+    number = max((entry["n"] for entry in journal["steps"]), default=0) + 1
+    journal["steps"].append(
+        {
+            "n": number,
+            "member": _name(journal),
+            "step": step,
+            "state": BEGUN,
+            "began_at": now,
+            "ended_at": None,
+            "detail": deepcopy(detail),
+        }
+    )
+
+
+def _end(journal: Json, now: str, step: str, detail: Json, state: str) -> None:
+    _need_step(step, "done or fail")
+    entry = _open(journal, step)
+    if entry is None:
+        raise JournalError(
+            f"step {step} of {'member ' + _name(journal) if _name(journal) else 'the rollout'} was not begun; begin it first"
+        )
+    entry.update(state=state, ended_at=now, detail={**entry["detail"], **deepcopy(detail)})
+
+
+def _member(journal: Json, member: Mapping[str, Any] | None) -> None:
+    name = _name(journal)
+    if member is None:
+        if not name:
+            raise JournalError("no member is in flight that could be done; give the option member to begin one")
+        journal["member"] = None
+        if name not in journal["done"]:
+            journal["done"].append(name)
+        return
+    given = str(member.get("member") or "")
+    if not given and not name:
+        raise JournalError("no member is in flight; name it with the key member of the option member")
+    if name and given and name != given:
+        raise JournalError(f"member {name} is in flight; finish it before {given}")
+    merged: Json = {"member": given or name, "class": "", "steps": [], "old": None, "new": None}
+    merged.update(journal["member"] or {})
+    merged.update(deepcopy(dict(member)))
+    journal["member"] = merged
+
+
+def _finish(journal: Json, now: str, state: str) -> None:
+    if state not in (DONE, ABORTED):
+        raise JournalError(f"op finish ends with state done or aborted, not {state!r}")
+    if state == DONE and _name(journal):
+        raise JournalError(
+            f"member {_name(journal)} is in flight; a rollout is done when no member is. Finish it, or end with state aborted"
+        )
+    if state == DONE and journal["saved"]:
+        raise JournalError(f"saved settings were not put back: {', '.join(sorted(journal['saved']))}; put them back before the end")
+    journal.update(state=state, ended_at=now)
+
+
+def _forget_old_steps(journal: Json) -> None:
+    """Keeps the document small: drops the oldest ended steps that are not of the member in flight."""
+    steps, name = journal["steps"], _name(journal)
+    droppable = [entry for entry in steps if entry["state"] != BEGUN and not (name and entry["member"] == name)]
+    surplus = max(0, len(steps) - MAX_STEPS)
+    gone = {entry["n"] for entry in droppable[:surplus]}
+    rest = droppable[surplus:]
+    journal["steps"] = [entry for entry in steps if entry["n"] not in gone]
+    while rest and size(journal) > MAX_BYTES:
+        half = max(1, len(rest) // 2)
+        gone = {entry["n"] for entry in rest[:half]}
+        rest = rest[half:]
+        journal["steps"] = [entry for entry in journal["steps"] if entry["n"] not in gone]
+    if size(journal) > MAX_BYTES:
+        raise JournalError(f"the journal is {size(journal)} bytes long, more than a ConfigMap takes ({MAX_BYTES}); give smaller details")
+
+
+def dump(journal: Mapping[str, Any]) -> str:
+    """The document as it is stored: one line, keys in a fixed order, so that equal documents are equal texts."""
+    return json.dumps(journal, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def size(journal: Mapping[str, Any]) -> int:
+    """Bytes of the stored document."""
+    return len(dump(journal))
+
+
+def parse(text: str) -> Json | None:
+    """A stored document, or None where the text is none that this version understands."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        return None
+    if not isinstance(found.get("generation"), int) or not isinstance(found.get("sequence"), int):
+        return None
+    return found
+
+
+def newest(journals: Mapping[str, Mapping[str, Any] | None]) -> Json | None:
+    """The journal to go by, from those of the kube clusters (None or {} where one has none): highest generation, then sequence.
+
+    A run that is killed while it writes leaves the newer document in some kube clusters only. It was written before the change
+    that it announces, so going by it is safe, and going by the older one would not be. Of two equal ones, the text decides, so
+    that every controller chooses the same.
+    """
+    found = [dict(journal) for journal in journals.values() if journal]
+    if not found:
+        return None
+    return max(found, key=lambda journal: (journal["generation"], journal["sequence"], dump(journal)))
+
+
+def in_flight(journal: Mapping[str, Any] | None) -> bool:
+    """Whether this journal is of a rollout that has not ended."""
+    return bool(journal) and (journal or {}).get("state") == IN_FLIGHT
+
+
+def secret_names(value: Any) -> list[str]:
+    """Paths of values that may be secrets: by their key's name, or because they are PEM or vault text. Flags and numbers are none."""
+    return sorted(_secrets(value, ""))
+
+
+def _secrets(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            where = f"{path}.{key}" if path else str(key)
+            if _SECRET_NAME.search(str(key)) and isinstance(inner, (str, list, tuple, Mapping)) and inner:
+                yield where
+            else:
+                yield from _secrets(inner, where)
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from _secrets(inner, f"{path}[{index}]")
+    elif isinstance(value, str) and _SECRET_TEXT.search(value):
+        yield path
+
+
+def describe(op: str, step: str, journal: Mapping[str, Any]) -> str:
+    """One line about an operation, for people that read --diff."""
+    subject = _name(journal)
+    if op in ("begin", "done", "fail"):
+        return f"{subject + ': ' if subject else ''}{step} {op}"
+    if op == "member":
+        return f"member in flight: {subject or 'none'} ({len(journal['done'])} done)"
+    return f"rollout {journal['state']} (run {journal['run_id']}, generation {journal['generation']})"

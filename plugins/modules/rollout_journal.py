@@ -1,0 +1,296 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The work is done by the action plugin of the same name: the lock's holder is the ansible-playbook process on the controller.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout_journal
+short_description: Writes down in every kube cluster what a rollout is about to do
+version_added: "0.2.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - The journal says what a rollout was about to change and what it had changed, so that a run that is killed anywhere can be gone on with.
+    It is one document in a ConfigMap of each kube cluster, named after the deployment and C(-rollout), and written to all of them at the
+    same time. A call fails unless all of them have it.
+  - Each call is one operation that makes the document longer. It renews the lock in the same call, and nothing is written where the lock
+    is lost in any kube cluster. A holder that loses the lock while it writes is refused by the API server.
+  - With what the kube clusters hold, the newest document counts (highest generation, then highest sequence). See M(hostnet.multicluster.deployment_info).
+  - Secrets do not belong into it. A key of that name (key, certificate, password, secret, kubeconfig and the like) that holds text, a list or
+    a dictionary is refused, and so is PEM text.
+  - Steps of members that are done are forgotten, the oldest first, as the document grows. It never exceeds what a ConfigMap takes.
+  - In check mode no request is sent and the lock is not needed.
+  - For tests, the environment variable E(HOSTNET_FAILPOINT) kills C(ansible-playbook) at a place of this module. V(STEP:before-begin) is before
+    an intent is written, V(STEP:after-begin) before the change, V(STEP:before-done) after the change and V(STEP:after-done) after its
+    end is written; V(journal:OP:before) and V(journal:OP:after) are the same for the operations V(start), V(member) and V(finish). With
+    C(@N) behind it, it is the Nth time that the play comes there.
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: none
+options:
+  name:
+    description: Name of the deployment.
+    type: str
+    required: true
+  namespace:
+    description: Its namespace, which must exist in every kube cluster.
+    type: str
+    required: true
+  lock:
+    description: The lock, as M(hostnet.multicluster.rollout_lock) returned it. Needed, except in check mode.
+  journal:
+    description: The document so far, as this module returned it, or the newest one that the kube clusters hold. Empty for the first rollout.
+    type: dict
+    default: {}
+  op:
+    description:
+      - V(start) begins a rollout, or goes on with the one in O(journal) that has not ended. O(detail) may hold C(work), C(what),
+        C(controller), C(settings), C(order) and C(saved).
+      - V(begin) writes down the intent of O(step), and V(done) or V(fail) its end, for the member in flight or without one.
+      - V(member) merges O(member) into the member in flight. Without O(member), the member in flight is done.
+      - V(finish) ends the rollout.
+    type: str
+    choices: [start, begin, done, fail, member, finish]
+    required: true
+  step:
+    description: Name of the step, with O(op=begin), O(op=done) and O(op=fail).
+    type: str
+    default: ""
+  detail:
+    description: What belongs to the operation; at the end of a step it is merged into what its begin had.
+    type: dict
+    default: {}
+  member:
+    description: The member in flight, or what changes of it. Its key C(member) is the name.
+    type: dict
+  saved:
+    description: Settings changed for the rollout, and the values that they had, merged into C(saved) of the journal. A null says that it was put back.
+    type: dict
+    default: {}
+  state:
+    description: How O(op=finish) ends. A rollout is done only when no member is in flight and all that was saved has been put back.
+    type: str
+    choices: [done, aborted]
+    default: done
+seealso:
+  - module: hostnet.multicluster.rollout_lock
+"""
+
+EXAMPLES = r"""
+- name: Take the lock
+  hostnet.multicluster.rollout_lock:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    run_id: "{{ hostnet_run_id }}"
+    what: upgrade reboot
+  register: lock
+
+- name: Begin the rollout
+  hostnet.multicluster.rollout_journal:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    lock: "{{ lock.lock }}"
+    op: start
+    detail:
+      work: upgrade
+      what: reboot
+      order: [east-0]
+  register: journal
+
+- name: Write down that east-0 is about to stop
+  hostnet.multicluster.rollout_journal:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    lock: "{{ lock.lock }}"
+    journal: "{{ journal.journal }}"
+    op: begin
+    step: stop
+  register: journal
+
+- name: Write down that it has stopped
+  hostnet.multicluster.rollout_journal:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    lock: "{{ lock.lock }}"
+    journal: "{{ journal.journal }}"
+    op: done
+    step: stop
+    detail:
+      seconds: 4
+  register: journal
+
+- name: End the rollout
+  hostnet.multicluster.rollout_journal:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    lock: "{{ lock.lock }}"
+    journal: "{{ journal.journal }}"
+    op: finish
+"""
+
+RETURN = r"""
+journal:
+  description: The document after the operation. It is also the fact C(hostnet_journal), so C(ansible_facts.hostnet_journal) in later tasks.
+  returned: success
+  type: dict
+  sample:
+    schema: 1
+    run_id: 20260101T000000-5f0c
+    generation: 4
+    sequence: 2
+    work: upgrade
+    what: reboot
+    state: in_flight
+    started_at: "2026-01-01T00:00:00.000Z"
+    ended_at: null
+    controller: {host: controller, user: root, pid: 4711}
+    settings: {}
+    order: [east-0]
+    done: []
+    member: null
+    saved: {}
+    steps:
+      - n: 1
+        member: ""
+        step: stop
+        state: begun
+        began_at: "2026-01-01T00:00:00.250Z"
+        ended_at: null
+        detail: {}
+ansible_facts:
+  description: The journal as a fact.
+  returned: success
+  type: dict
+  contains:
+    hostnet_journal:
+      description: The same as RV(journal).
+      type: dict
+      returned: success
+requests:
+  description: API requests sent.
+  returned: always
+  type: int
+"""
+
+import os
+from datetime import UTC, datetime
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
+from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Call, Failure
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
+
+ARGUMENTS: client.Json = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "journal": {"type": "dict", "default": {}},
+    "op": {"type": "str", "choices": list(plan.OPS), "required": True},
+    "step": {"type": "str", "default": ""},
+    "detail": {"type": "dict", "default": {}},
+    "member": {"type": "dict"},
+    "saved": {"type": "dict", "default": {}},
+    "state": {"type": "str", "choices": [plan.DONE, plan.ABORTED], "default": plan.DONE},
+}
+
+
+def _checked_lock(call: Call) -> client.Json:
+    params = call.params
+    lock: client.Json | None = params["lock"]
+    # Verified by the renewal, not once more before it.
+    params["lock"] = None
+    if lock is None:
+        if not call.check_mode:
+            raise Failure("lock is missing: give the lock that rollout_lock returned; the journal is written by its holder alone")
+        given = params["journal"]
+        lock = {"holder": given.get("run_id") or "check", "generation": given.get("generation") or 0}
+        return {"name": params["name"], "namespace": params["namespace"], **lock}
+    for field in ("name", "namespace"):
+        if lock[field] != params[field]:
+            raise Failure(f"lock is of {field} {lock[field]}, the journal of {params[field]}; give the lock of this deployment")
+    return lock
+
+
+def _refuse_to_forget(given: client.Json, found: dict[str, client.Json | None]) -> None:
+    """A rollout in flight that the caller does not know of must not be written over."""
+    latest = plan.newest(found)
+    if latest is None or not plan.in_flight(latest):
+        return
+    if (given.get("generation", 0), given.get("sequence", 0)) < (latest["generation"], latest["sequence"]):
+        where = [name for name, document in found.items() if document == latest]
+        raise Failure(
+            f"a rollout is in flight that this call does not know of: run {latest['run_id']}, generation {latest['generation']}, sequence "
+            f"{latest['sequence']}, in kube cluster {', '.join(where)}. Read the journals again and give the newest as journal"
+        )
+
+
+def run(call: Call) -> client.Json:
+    params = call.params
+    given, op, step = params["journal"], params["op"], params["step"]
+    try:
+        _failpoint.wanted()
+        lock = _checked_lock(call)
+        detail = dict(params["detail"])
+        if op == "start" and not detail.get("controller"):
+            me = locks.this_process(lock["holder"], "", os.getppid(), "")
+            detail["controller"] = {"host": me.host, "user": me.user, "pid": me.pid}
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        after = plan.advance(
+            given,
+            op,
+            now=now,
+            run_id=lock["holder"],
+            generation=lock["generation"],
+            step=step,
+            detail=detail,
+            member=params["member"],
+            state=params["state"],
+            saved=params["saved"],
+        )
+    except (plan.JournalError, _failpoint.FailpointError) as error:
+        raise Failure(f"journal of deployment {params['name']}: {error}") from error
+    if not call.check_mode:
+        clusters = call.clusters
+        _failpoint.reach(_failpoint.place(op, step, "before"))
+        found = None
+        if given.get("generation") == lock["generation"]:
+            locks.renew(clusters, lock)
+        else:
+            found, documents = journals.begin_generation(clusters, lock)
+            _refuse_to_forget(given, documents)
+        journals.write(clusters, lock, after, found)
+        _failpoint.reach(_failpoint.place(op, step, "after"))
+    result: client.Json = {"changed": True, "journal": after, "ansible_facts": {"hostnet_journal": after}}
+    if call.diff:
+        result["diff"] = {"before": "", "after": f"journal {after['sequence']}: {plan.describe(op, step, after)}\n"}
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module.fail_json(msg="rollout_journal runs on the controller, as an action plugin; give the task connection: local", requests=0)
+
+
+if __name__ == "__main__":
+    main()
