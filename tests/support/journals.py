@@ -147,3 +147,17 @@ def troubled() -> Json:
 def gaps(count: int, every: float = 17.0) -> list[Json]:
     """Gaps between writes, one each `every` seconds."""
     return [{"time": at(every * number), "gap_ms": 40 + 97 * (number % 13)} for number in range(1, count + 1)]
+
+
+def renamed(journal: Json, new: list[str]) -> Json:
+    """The journal with other names for its first members, and nothing else changed."""
+    names_now = dict(zip(journal["order"], new, strict=False))
+    steps = [{**step, "member": names_now.get(step["member"], step["member"])} for step in journal["steps"]]
+    current = journal["member"]
+    return {
+        **journal,
+        "order": [names_now.get(name, name) for name in journal["order"]],
+        "done": [names_now.get(name, name) for name in journal["done"]],
+        "member": current and {**current, "member": names_now.get(current["member"], current["member"])},
+        "steps": steps,
+    }

@@ -91,7 +91,7 @@ _STYLE = """
   :root {
     --page: #12161b; --text: #e6eaef; --faint: #a1abb6; --line: #323a44; --soft: #1b2128;
     --good: #6fd09f; --bad: #ff8f8a; --bad-soft: #331a1c; --warn: #f2c26b; --warn-soft: #2d2516; --link: #7db8f5;
-    --own: #3f7fcc; --vm: #d99b27; --process: #79b8e3; --catch: #218a68; --soak: #8a929c; --lost: #6d747e; --failed: #d63a40; --gap: #f07ccb;
+    --own: #3673bd; --vm: #d99b27; --process: #79b8e3; --catch: #1d7d5e; --soak: #8a929c; --lost: #6d747e; --failed: #cc333a; --gap: #f07ccb;
   }
 }
 * { box-sizing: border-box; }
@@ -105,7 +105,10 @@ a { color: var(--link); }
 code, pre { font: .9em/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; margin: .5rem 0; white-space: pre-wrap; }
 .faint { color: var(--faint); }
-.verdict { border-left: 6px solid var(--faint); background: var(--soft); padding: .6rem .9rem; margin: 1rem 0; border-radius: 0 6px 6px 0; font-size: 1.1rem; }
+.verdict {
+  border-left: 6px solid var(--faint); background: var(--soft); padding: .6rem .9rem; margin: 1rem 0; max-width: none;
+  border-radius: 0 6px 6px 0; font-size: 1.1rem;
+}
 .verdict strong { margin-right: .35rem; }
 .verdict.good { border-color: var(--good); } .verdict.good strong { color: var(--good); }
 .verdict.bad { border-color: var(--bad); background: var(--bad-soft); } .verdict.bad strong { color: var(--bad); }
@@ -151,6 +154,7 @@ fieldset label { cursor: pointer; }
 }
 .bar b { display: none; font-weight: 500; padding: 0 .3rem; white-space: nowrap; overflow: hidden; }
 @container (min-width: 3.6rem) { .bar b { display: block; } }
+@container (min-width: 2.5rem) { .bar.short b { display: block; } }
 .own { background-color: var(--own); } .catch { background-color: var(--catch); }
 .vm { background-color: var(--vm); color: #1a1200; } .process { background-color: var(--process); color: #04202f; }
 .soak { background-color: var(--soak); color: #14181d; }
@@ -158,7 +162,8 @@ fieldset label { cursor: pointer; }
 .lost b { width: fit-content; background: var(--page); }
 .bad { background-color: var(--failed); background-image: repeating-linear-gradient(45deg, rgb(255 255 255 / .22) 0 3px, transparent 3px 7px); }
 .between { background-color: var(--faint); top: 45%; bottom: 45%; }
-.gap { background-color: var(--gap); top: 0; bottom: 0; border: 0; border-radius: 0; min-width: 2px; }
+.gap { background-color: var(--gap); top: 66%; bottom: 0; border: 0; border-radius: 0; min-width: 3px; }
+.writes .gap { top: 15%; bottom: 15%; }
 .track .bar:hover { outline: 2px solid var(--text); outline-offset: -2px; }
 .bar { --c: var(--cl); --w: var(--cw); }
 #each:checked ~ .chart .bar { --c: var(--al); --w: var(--aw); }

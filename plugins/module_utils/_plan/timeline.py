@@ -566,7 +566,7 @@ def _bar(kind: str, label: str, title: str, clock: tuple[float, float, float], e
     """A bar; `clock` and `each` give offset, length and the whole in seconds, for the two views."""
     places = (("cl", clock[0], clock[2]), ("cw", clock[1], clock[2]), ("al", each[0], each[2]), ("aw", each[1], each[2]))
     style = ";".join(f"--{name}:{_percent(part, whole)}" for name, part, whole in places)
-    return tag("span", tag("b", label), class_=f"bar {kind}", style=style, title=title)
+    return tag("span", tag("b", label), class_=f"bar {kind}{' short' if len(label) <= 5 else ''}", style=style, title=title)
 
 
 def _ticks(seconds: float, start: float | None) -> list[Markup]:
