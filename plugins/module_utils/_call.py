@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.parameters import _list_no_log_values, remove_values
 
 from ._cluster import client
+from ._cluster.lock import verify
 
 Json = dict[str, Any]
 
@@ -46,12 +46,12 @@ class Call:
         """The kube clusters by name, in sorted order.
 
         They are opened, and the lock is verified, when this is first asked for: what a module finds wrong in its parameters needs
-        neither a credential plugin nor a request. Raises KubeError.
+        neither a credential plugin nor a request. Raises KubeError, and LockLost (which is one).
         """
         if not self._verified:
             self._clusters = client.connect(self.params["kube_clusters"])
             if self.params.get("lock"):
-                _verify_lock(self._clusters, self.params["lock"])
+                verify(self._clusters, self.params["lock"])
             self._verified = True
         return self._clusters
 
@@ -62,15 +62,6 @@ class Call:
 
 
 Run = Callable[[Call], Json]
-
-
-def _verify_lock(clusters: dict[str, client.KubeCluster], lock: Json) -> None:
-    """Raises Failure or KubeError where the lock is not this run's any more, or cannot be read."""
-    try:
-        module = import_module(f"{__package__}._cluster.lock")
-    except ImportError as error:
-        raise Failure(f"the lock of deployment {lock['name']} cannot be verified ({error}); this run changes nothing more") from error
-    module.verify(clusters, lock)
 
 
 def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: bool) -> Json:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost
 
 Json = dict[str, Any]
 ARGUMENTS: Json = {"kube_clusters": client.kube_clusters_argument(), "lock": client.lock_argument()}
@@ -77,9 +78,10 @@ def test_parameters_are_judged_before_anything_is_opened(monkeypatch: pytest.Mon
 def test_kube_clusters_are_opened_once() -> None:
     call = _call.Call(params())
     assert call.clusters is call.clusters
-    given = {"east": SimpleNamespace(requests=4)}
-    call = _call.Call(params(lock=LOCK), clusters=given)  # type: ignore[arg-type]
-    assert (call.clusters, call.requests) == (given, 4)
+    given: Any = {"east": SimpleNamespace(requests=4)}
+    call = _call.Call(params(lock=LOCK), clusters=given)
+    assert call.clusters is given
+    assert call.requests == 4
 
 
 def test_secrets_are_hidden() -> None:
@@ -104,12 +106,9 @@ class TestLock:
             seen.append((list(clusters), lock["holder"]))
             clusters["east"].count_request()
             if lock["generation"] == 9:
-                raise _call.Failure("taken over")
+                raise LockLost("east", "taken over")
 
-        name = f"{_call.__package__}._cluster.lock"
-        module = ModuleType(name)
-        module.verify = verify  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(_call, "verify", verify)
         return seen
 
     def test_verified_before_the_first_request(self, verified: list[Any]) -> None:
@@ -135,5 +134,5 @@ class TestLock:
     def test_a_lost_lock_stays_lost(self, verified: list[Any]) -> None:
         call = _call.Call(params(lock={**LOCK, "generation": 9}))
         for _attempt in range(2):
-            with pytest.raises(_call.Failure, match="taken over"):
+            with pytest.raises(LockLost, match="taken over"):
                 assert call.clusters
