@@ -392,7 +392,7 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def _json(value: object, most: int = _MOST_DETAIL) -> str:
-    said = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return said if len(said) <= most else f"{said[:most]} ... ({len(said) - most} more characters in the journal)"
 
 
