@@ -21,70 +21,18 @@ from support import journals
 from support.journals import Json, entry
 
 _VOID = {"meta", "input"}
-_ELEMENTS = set(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "main",
-        "header",
-        "section",
-        "h1",
-        "h2",
-        "p",
-        "strong",
-        "code",
-        "pre",
-        "ul",
-        "li",
-        "dl",
-        "div",
-        "dt",
-        "dd",
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "span",
-        "b",
-        "i",
-        "a",
-        "label",
-        "input",
-        "details",
-        "summary",
-        "ins",
-        "del",
-    ]
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+_ELEMENTS = _words(
+    "html head meta title style body main header section h1 h2 p strong code pre ul li dl div dt dd table caption thead tbody tr th td "
+    "span b i a label input details summary ins del"
 )
-_ATTRIBUTES = set(
-    [
-        "lang",
-        "charset",
-        "name",
-        "content",
-        "http-equiv",
-        "class",
-        "style",
-        "title",
-        "href",
-        "id",
-        "for",
-        "type",
-        "checked",
-        "scope",
-        "tabindex",
-        "role",
-        "aria-label",
-        "aria-hidden",
-        "open",
-    ]
+_ATTRIBUTES = _words(
+    "lang charset name content http-equiv class style title href id for type checked scope tabindex role aria-label aria-hidden open"
 )
 
 
