@@ -231,6 +231,8 @@ class _ClusterRun:
         uid = node["metadata"]["uid"]
         for _attempt in range(_PATCH_ATTEMPTS):
             current = plan.cordon_of(node)
+            if name not in self.fresh:
+                self.before[name] = current  # what somebody else did since the first look is not our change
             wanted = plan.wanted_cordon(current, state, self.request.owner)
             if wanted == current:
                 self.nodes[name] = node
