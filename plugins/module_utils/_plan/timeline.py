@@ -189,9 +189,7 @@ def html(journal: Mapping[str, Any], gaps: Sequence[Mapping[str, Any]] = (), nam
 
 def _require(journal: object) -> None:
     if not isinstance(journal, Mapping):
-        raise ValueError(
-            f"the journal of a rollout is a dictionary, this is {type(journal).__name__}: give hostnet_journal or the exported file"
-        )
+        raise ValueError("the journal of a rollout is a dictionary, and this is none: give hostnet_journal or the exported file")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

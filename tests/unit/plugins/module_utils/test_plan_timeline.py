@@ -161,6 +161,31 @@ def test_a_step_that_was_begun_twice_without_an_end() -> None:
     assert (member_of(resumed, "a-0")["interrupted"], member_of(resumed, "a-0")["vm"], member_of(resumed, "a-0")["own"]) == (60, 10, 1)
 
 
+def test_a_step_of_the_plays_own_that_was_cut_off() -> None:
+    journal = {"steps": [entry(1, "a-0", "evict", 0, 50, "failed", {"interrupted": True}), entry(2, "a-0", "evict", 50, 52)]}
+    found = member_of(journal, "a-0")
+    assert (found["seconds"], found["interrupted"], found["own"]) == (52, 50, 2)
+
+
+def test_steps_at_the_same_time_count_once() -> None:
+    journal = {
+        "steps": [
+            entry(1, "a-0", "gate", 0, 10),
+            entry(2, "a-0", "list", 5, 12),
+            entry(3, "a-0", "vm", 11, 20),
+            entry(4, "a-0", "gate", 21, 22),
+        ]
+    }
+    found = member_of(journal, "a-0")
+    assert (found["seconds"], found["own"], found["between"]) == (22, 13, 1)
+
+
+def test_a_clock_that_was_set_back() -> None:
+    journal = {"steps": [entry(1, "a-0", "gate", 10, 5), entry(2, "a-0", "list", 11, 12)]}
+    assert member_of(journal, "a-0")["steps"] == {"gate": 0, "list": 1}
+    assert "-5.0" not in Shape(timeline.html(journal)).text
+
+
 def test_the_real_journal_is_understood() -> None:
     """Made by the functions that make it, a kill and a resumption included."""
     common: Json = {"run_id": "r1", "generation": 1}
@@ -314,7 +339,7 @@ def test_failures_in_words(detail: Json, words: str) -> None:
 @pytest.mark.parametrize("journal", [None, [], "x", 5])
 def test_what_is_no_journal_is_refused(journal: Any) -> None:
     for function in FilterModule().filters().values():
-        with pytest.raises(AnsibleFilterError, match="the journal of a rollout is a dictionary, this is"):
+        with pytest.raises(AnsibleFilterError, match="the journal of a rollout is a dictionary, and this is none"):
             function(journal)
 
 
