@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils import basic
 from ansible.module_utils.common.parameters import _list_no_log_values, remove_values
 
 from ._cluster import client
@@ -97,7 +97,7 @@ def missing_kubernetes() -> str:
 
 def main(arguments: Json, run: Run, **options: Any) -> None:
     """A module's main(): the call in a process of its own. `options` are AnsibleModule's."""
-    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True, **options)
+    module = basic.AnsibleModule(argument_spec=arguments, supports_check_mode=True, **options)
     result = perform(arguments, run, module.params, module.check_mode, module._diff)
     if result.pop("failed", False):
         module.fail_json(**result)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
@@ -136,3 +137,17 @@ class TestLock:
         for _attempt in range(2):
             with pytest.raises(LockLost, match="taken over"):
                 assert call.clusters
+
+
+def test_main_takes_ansible_module_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    # ansible-lint puts a class of its own there, which checks the options and goes no further: nothing may be asked of an API server.
+    class Stop(Exception):
+        pass
+
+    def checked(**options: Any) -> None:
+        assert options == {"argument_spec": ARGUMENTS, "supports_check_mode": True, "no_log": True}
+        raise Stop
+
+    monkeypatch.setattr(basic, "AnsibleModule", checked)
+    with pytest.raises(Stop):
+        _call.main(ARGUMENTS, lambda _call: pytest.fail("ran"), no_log=True)
