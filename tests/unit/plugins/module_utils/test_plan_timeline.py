@@ -178,6 +178,15 @@ def test_steps_at_the_same_time_count_once() -> None:
     }
     found = member_of(journal, "a-0")
     assert (found["seconds"], found["own"], found["between"]) == (22, 13, 1)
+    within = {"steps": [entry(1, "a-0", "gate", 0, 10), entry(2, "a-0", "list", 5, 8), entry(3, "a-0", "vm", 11, 20)]}
+    assert member_of(within, "a-0")["between"] == 1
+
+
+def test_a_gap_that_outlasts_the_run_is_drawn_to_its_end() -> None:
+    journal = {"steps": [entry(1, "a-0", "vm", 0, 10)]}
+    found = Shape(timeline.html(journal, [{"time": journals.at(-5), "gap_ms": 60000}, {"time": journals.at(5), "gap_ms": 60000}]))
+    assert any("--cl:50.000%;--cw:100.000%" in style for style in found.styles)
+    assert all(float(value.rstrip("%")) <= 100 for style in found.styles for value in style.replace(";", ":").split(":")[1::2])
 
 
 def test_a_clock_that_was_set_back() -> None:
