@@ -8,7 +8,7 @@ from __future__ import annotations
 _REQUIREMENTS = r"""
 requirements:
   - python >= 3.11
-  - kubernetes (Python package) >= 30.0.0
+  - kubernetes (Python package) >= 30.0.0, in the Python of ansible-playbook itself where the connection is local
 """
 
 _KUBE_CLUSTERS = r"""

@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A first deploy and a second one on the running lab: seconds, module processes and API requests of each.
+"""A first deploy and a second one on the running lab: seconds, calls of modules and API requests of each.
 
 Usage: python tests/benchmarks/deploy.py [--system etcd] [--placement node_name]
 
@@ -37,7 +37,7 @@ class Measured:
 
     @property
     def modules(self) -> list[dict[str, object]]:
-        """Results of tasks that started a module process of the collection; host_certificates runs inside Ansible."""
+        """Results of tasks that may talk to kube clusters; host_certificates never does."""
         return [
             task.result
             for task in self.run.tasks
