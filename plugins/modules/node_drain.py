@@ -21,6 +21,7 @@ description:
   - In each kube cluster the module sends one request for the nodes, one list of pods for each node (two for a node that it cordons), one
     PATCH for each node, one eviction for each pod, and one watch. While a budget refuses an eviction, that is tried again after 1, 2, 4 and
     then every 5 seconds, with one more watch each time.
+  - With O(lock), the lock is read again before each of these tries. A run that has lost it evicts and uncordons nothing more.
   - Nothing is changed where a kube cluster does not answer, a node does not exist or is another VM, or a pod may not be evicted.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
@@ -271,6 +272,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         grace_seconds=params["grace_seconds"],
         keep_cordon=params["keep_cordon"],
         dry_run=call.check_mode,
+        lock=params["lock"],
     )
     targets = [Target(entry["kube_cluster"], entry["name"], entry["uid"]) for entry in params["nodes"]]
     outcome = change_nodes(call.clusters, targets, request)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.dynamic import DynamicClient
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.drain import CORDONED_BY_ANNOTATION
@@ -124,7 +125,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts what is sent: LIST nodes, WATCH pods, GET nodes, POST eviction, ..."""
     found: Counter[str] = Counter()
     lock = threading.Lock()
-    request = client.DynamicClient.request
+    request = DynamicClient.request
 
     def counted(self: Any, method: str, path: str, body: Any = None, **params: Any) -> Any:
         query = dict(params.get("query_params") or [])
@@ -135,7 +136,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             found[f"{verb} {parts[-1] if collection or parts[-1] == 'eviction' else parts[-2]}"] += 1
         return request(self, method, path, body, **params)
 
-    monkeypatch.setattr(client.DynamicClient, "request", counted)
+    monkeypatch.setattr(DynamicClient, "request", counted)
     return found
 
 
@@ -450,6 +451,29 @@ def test_the_deadline_names_pod_and_budget_and_only_our_cordon_is_undone(
     assert cordon(kube_api_two, "west-1") == (False, None)
     failed = drain(*names, timeout=1, keep_cordon=True)
     assert "node east-1 (kube cluster east) stays cordoned, as keep_cordon says" in failed["msg"]
+    assert cordon(kube_api, "east-1") == (True, "ledger")
+
+
+def test_a_run_that_loses_its_lock_while_it_waits_changes_nothing_more(
+    drain: Run, kube_api: KubeApi, create_node: Run, namespace: str, sent: Counter[str], kube_clusters: list[Json]
+) -> None:
+    create_node(kube_api, "east-1")
+    create_pod(kube_api, namespace, "web", "east-1")
+    create_budget(kube_api, namespace, "web", allowed=0)
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    spec = {"holderIdentity": "run-1", "leaseTransitions": 3}
+    kube_api.request_json("POST", leases, {"metadata": {"name": "ledger-rollout"}, "spec": spec})
+
+    def take_over() -> None:
+        kube_api.request_json("PATCH", f"{leases}/ledger-rollout", {"spec": {"holderIdentity": "run-2", "leaseTransitions": 4}}, MERGE)
+        allow(kube_api, namespace, "web", 1)
+
+    lock = {"name": "ledger", "namespace": namespace, "holder": "run-1", "generation": 3}
+    with Later(lambda: sent["POST eviction"], take_over):
+        failed = drain("east-1", lock=lock, kube_clusters=kube_clusters[:1])
+    assert "the lock of deployment ledger was taken over by run-2" in failed["msg"]
+    assert failed["msg"].endswith("node east-1 (kube cluster east) stays cordoned, for the run that has the lock now")
+    assert pods(kube_api) == {"web"}
     assert cordon(kube_api, "east-1") == (True, "ledger")
 
 

@@ -15,6 +15,7 @@ from .._plan import drain as plan
 from .._plan.drain import Cordon, Place, Rules, Verdict
 from .client import POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import NODE, POD, POD_DISRUPTION_BUDGET
+from .lock import LockLost, verify
 
 Json = dict[str, Any]
 
@@ -37,7 +38,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Request:
-    """What shall become of the nodes. `timeout` and `grace_seconds` in seconds; None: the pods' own grace periods."""
+    """What shall become of the nodes. `timeout` and `grace_seconds` in seconds; None: the pods' own grace periods.
+
+    `lock` (None for none) was verified by the caller. It is verified again before anything that is written after a wait:
+    minutes may have gone by.
+    """
 
     state: str
     owner: str
@@ -46,6 +51,7 @@ class Request:
     grace_seconds: int | None = None
     keep_cordon: bool = False
     dry_run: bool = False
+    lock: Json | None = None
 
 
 @dataclass
@@ -254,20 +260,34 @@ class _ClusterRun:
 
     def undo(self) -> None:
         """Uncordon what this call cordoned, and only that."""
-        if self.request.keep_cordon:
-            self.notes += [
-                f"node {name} (kube cluster {self.cluster.name}) stays cordoned, as keep_cordon says" for name in sorted(self.fresh)
-            ]
-            return
+        why, remedy = "as keep_cordon says", ""
+        if not self.request.keep_cordon:
+            remedy = f"; uncordon it with state: uncordoned, owner: {self.request.owner}"
+            try:
+                if self.fresh:
+                    self._verify_lock()
+            except LockLost:
+                # That run sees this cordon as the deployment's own, and may rely on it.
+                why, remedy = "for the run that has the lock now", ""
+            except KubeError as error:
+                why = f"as the lock cannot be read ({error.detail})"
+            else:
+                why = ""
         for name in sorted(self.fresh):
             where = f"node {name} (kube cluster {self.cluster.name})"
+            if why:
+                self.notes.append(f"{where} stays cordoned, {why}{remedy}")
+                continue
             try:
                 if self._set_cordon(name, plan.UNCORDONED):
                     self.notes.append(f"{where} is uncordoned again")
             except KubeError as error:
-                self.notes.append(
-                    f"{where} stays cordoned ({error.detail}); uncordon it with state: uncordoned, owner: {self.request.owner}"
-                )
+                self.notes.append(f"{where} stays cordoned ({error.detail}){remedy}")
+
+    def _verify_lock(self) -> None:
+        """Raises LockLost where another run has the lock in this kube cluster by now."""
+        if self.request.lock:
+            verify({self.cluster.name: self.cluster}, self.request.lock)
 
     # -- pods --------------------------------------------------------------------------------------------------------
 
@@ -298,6 +318,8 @@ class _ClusterRun:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
                 self._watch(self.deadline)
+            if self._to_evict():
+                self._verify_lock()
 
     def _to_evict(self) -> list[str]:
         return [uid for uid in self._sorted_pending() if self.verdicts[uid].action == plan.EVICT and uid not in self.accepted]

@@ -151,22 +151,26 @@ def test_cordon_of_a_bare_node() -> None:
     assert plan.cordon_of({"metadata": {"name": "n"}}) == Cordon(False, "")
 
 
-def budget(name: str = "web", namespace: str = "shop", allowed: int = 0, seen: int = 1, **selector: Any) -> Json:
+def budget(name: str = "web", namespace: str = "shop", allowed: int = 0, seen: int = 1, selector: Json | None = None) -> Json:
     status = {"disruptionsAllowed": allowed, "desiredHealthy": 2, "currentHealthy": 2 + allowed, "observedGeneration": seen}
-    return {"metadata": {"name": name, "namespace": namespace, "generation": 1}, "spec": {"selector": selector}, "status": status}
+    return {"metadata": {"name": name, "namespace": namespace, "generation": 1}, "spec": {"selector": selector or {}}, "status": status}
 
 
 def test_budgets() -> None:
     item = pod(labels={"app": "web"})
     app = {"matchLabels": {"app": "web"}}
-    covering = [budget(**app), budget("all"), budget("set", matchExpressions=[{"key": "app", "operator": "In", "values": ["web"]}])]
-    others = [budget(namespace="other", **app), budget("db", matchLabels={"app": "db"})]
+    covering = [
+        budget(selector=app),
+        budget("all"),
+        budget("set", selector={"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}),
+    ]
+    others = [budget(namespace="other", selector=app), budget("db", selector={"matchLabels": {"app": "db"}})]
     others.append({"metadata": {"name": "none", "namespace": "shop"}, "spec": {}})
     assert plan.budgets_of(item, covering + others) == covering
     assert plan.budget_text(item, covering[:1]) == "PodDisruptionBudget shop/web (needs 2 healthy pods and has 2)"
     assert plan.budget_text(item, others) == ""
-    assert plan.budget_text(item, [budget(allowed=1, **app)]) == ""
-    assert plan.budget_text(item, [budget(allowed=1, seen=0, **app)]) == (
+    assert plan.budget_text(item, [budget(allowed=1, selector=app)]) == ""
+    assert plan.budget_text(item, [budget(allowed=1, seen=0, selector=app)]) == (
         "PodDisruptionBudget shop/web (its controller has not looked at it yet)"
     )
     assert plan.budget_text(item, covering[:2]) == (
