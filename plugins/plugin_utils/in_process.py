@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from typing import Any, ClassVar
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
-from ansible.module_utils.common.warnings import deprecate, warn
 from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 from ansible.plugins.action import ActionBase
 
@@ -55,12 +54,9 @@ class InProcess(ActionBase):
 
     def _perform(self) -> Json:
         given = _as_json(self._task.args)
-        validation = ArgumentSpecValidator(self.arguments).validate(given)
+        # The one of modules: it also gives the warnings and deprecations that a module's own would.
+        validation = ModuleArgumentSpecValidator(self.arguments).validate(given)
         secrets = validation._no_log_values
-        for both in validation._warnings:
-            warn(f"Both option {both['option']} and its alias {both['alias']} are set.")
-        for deprecation in validation._deprecations:
-            deprecate(**deprecation)
         if validation.error_messages:
             msg = "; ".join(self._problem(error) for error in validation.errors.errors)
             return {"failed": True, "msg": remove_values(msg, secrets), "requests": 0}

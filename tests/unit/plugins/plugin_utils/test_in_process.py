@@ -19,6 +19,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
+from ansible.utils.display import Display
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
@@ -50,6 +51,7 @@ class Example(InProcess):
         "name": {"type": "str", "aliases": ["title"]},
         "count": {"type": "int", "default": 3},
         "labels": {"type": "dict"},
+        "old": {"type": "str", "removed_in_version": "9.0.0", "removed_from_collection": "hostnet.multicluster"},
     }
     perform_run = run
     as_module: Json | None = None
@@ -136,6 +138,16 @@ class TestWhatItGets:
 
 
 class TestWhatItGives:
+    def test_warnings_and_deprecations(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        said: list[str] = []
+        monkeypatch.setattr(Display, "warning", lambda _self, msg, **_more: said.append(msg))
+        monkeypatch.setattr(Display, "deprecated", lambda _self, msg, **more: said.append(f"{msg} {more['version']}"))
+        assert result(tmp_path, name="x", title="x", old="x")["changed"]
+        assert said == [
+            "Param 'old' is deprecated. See the module docs for more information 9.0.0",
+            "Both option name and its alias title are set.",
+        ]
+
     def test_plain_json(self, tmp_path: Path) -> None:
         given = result(tmp_path, name="x")
         assert (given["pair"], given["3"], given["requests"]) == ([1, 2], "three", 0)
