@@ -45,10 +45,10 @@ def no_pods(kube_api: KubeApi, kube_api_two: KubeApi) -> Iterator[None]:
             kind = "pods" if path == "/api/v1" else "poddisruptionbudgets"
             for item in kube.request_json("GET", f"{path}/{kind}")["items"]:
                 metadata = item["metadata"]
-                if kind == "pods":
-                    kube.request_json("PATCH", pod_path(metadata["namespace"], metadata["name"]), {"metadata": {"finalizers": None}}, MERGE)
                 where = f"{path}/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}"
                 kube.request_json("DELETE", where, {"gracePeriodSeconds": 0})
+                if metadata.get("finalizers"):
+                    kube.request_json("PATCH", where, {"metadata": {"finalizers": None}}, MERGE)
 
 
 def pod_path(namespace: str, name: str) -> str:
@@ -505,6 +505,50 @@ def test_a_pod_that_comes_meanwhile_has_to_go_as_well(
     assert not result.get("failed"), result
     assert {(pod["name"], pod["action"]) for pod in result["nodes"][0]["pods"]} == {("slow", "evicted"), ("late", "evicted")}
     assert pods(kube_api) == set()
+
+
+@pytest.mark.parametrize("status", [200, 410])
+def test_a_watch_that_ends_early_is_begun_anew_from_a_list(
+    drain: Run, kube_api: KubeApi, create_node: Run, namespace: str, monkeypatch: pytest.MonkeyPatch, sent: Counter[str], status: int
+) -> None:
+    create_node(kube_api, "east-1", unschedulable=True)
+    create_pod(kube_api, namespace, "slow", "east-1", finalizer=True)
+    watch = client.KubeCluster.watch
+    calls = iter(range(100))
+
+    def too_old(self: Any, *args: Any, **options: Any) -> Iterator[tuple[str, Json]]:
+        if next(calls):
+            yield from watch(self, *args, **options)
+        elif status == 410:
+            raise client.KubeError("east", "watch of pods", "too old resource version", 410, "Expired")
+
+    monkeypatch.setattr(client.KubeCluster, "watch", too_old)
+    patch = {"metadata": {"finalizers": None}}
+    with Later(lambda: sent["WATCH pods"], lambda: kube_api.request_json("PATCH", pod_path(namespace, "slow"), patch, MERGE)):
+        result = drain("east-1")
+    assert not result.get("failed"), result
+    assert (sent["LIST pods"], sent["WATCH pods"], sent["POST eviction"]) == (2, 1, 1)
+    assert pods(kube_api) == set()
+
+
+def test_the_cordon_stays_where_it_cannot_be_undone(
+    drain: Run, kube_api: KubeApi, create_node: Run, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_node(kube_api, "east-1")
+    create_pod(kube_api, namespace, "slow", "east-1", finalizer=True)
+    merge_patch = client.KubeCluster.merge_patch
+
+    def once(self: Any, kind: Any, name: str, patch: Json, *args: Any, **options: Any) -> Json:
+        if patch["spec"]["unschedulable"]:
+            return merge_patch(self, kind, name, patch, *args, **options)
+        raise client.KubeError("east", f"Node {name}", "no answer from https://192.0.2.1")
+
+    monkeypatch.setattr(client.KubeCluster, "merge_patch", once)
+    failed = drain("east-1", timeout=1)
+    assert failed["msg"].endswith(
+        "node east-1 (kube cluster east) stays cordoned (no answer from https://192.0.2.1); uncordon it with state: uncordoned, owner: ledger"
+    )
+    assert failed["nodes"][0]["cordoned"]
 
 
 def test_two_budgets_are_an_error_at_once(drain: Run, kube_api: KubeApi, create_node: Run, namespace: str) -> None:
