@@ -7,6 +7,7 @@ The environment variable HOSTNET_FAILPOINT names one:
 
 * `<step>:<when>-<op>` with `when` one of before, after and `op` one of begin, done, fail. before-begin is before the intent is
   written, after-begin before the change, before-done after the change, after-done when its end is written.
+  What ends one step and begins the next in one write is the beginning of the next one.
 * `journal:<op>:<when>` with `op` one of start, member, finish.
 * `@<n>` behind either: the n-th time that this ansible-playbook comes there, by default the first.
 
@@ -34,6 +35,7 @@ class FailpointError(ValueError):
 
 def place(op: str, step: str, when: str) -> str:
     """The name of a place in rollout_journal. `when` is before or after."""
+    op = "begin" if op == "next" else op
     return f"{step}:{when}-{op}" if op in ("begin", "done", "fail") else f"journal:{op}:{when}"
 
 

@@ -57,11 +57,13 @@ options:
     description:
       - V(start) begins a rollout, or goes on with the one in O(journal) that has not ended. O(detail) may hold C(work), C(what),
         C(controller), C(settings), C(order) and C(saved).
-      - V(begin) writes down the intent of O(step), and V(done) or V(fail) its end, for the member in flight or without one.
-      - V(member) merges O(member) into the member in flight. Without O(member), the member in flight is done.
+      - V(begin) writes down the intent of O(step), and V(done) or V(fail) its end, for the member in flight or without one. V(next) does both in
+        one write - the step under way is done, O(step) begins.
+      - V(member) merges O(member) into the member in flight. Without O(member), the member in flight is done, with its last step.
+      - V(read) writes nothing and returns the newest journal of all kube clusters, or an empty one. It needs no lock.
       - V(finish) ends the rollout.
     type: str
-    choices: [start, begin, done, fail, member, finish]
+    choices: [start, begin, next, done, fail, member, finish, read]
     required: true
   step:
     description: Name of the step, with O(op=begin), O(op=done) and O(op=fail).
@@ -206,7 +208,7 @@ ARGUMENTS: client.Json = {
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
     "journal": {"type": "dict", "default": {}},
-    "op": {"type": "str", "choices": list(plan.OPS), "required": True},
+    "op": {"type": "str", "choices": [*plan.OPS, "read"], "required": True},
     "step": {"type": "str", "default": ""},
     "detail": {"type": "dict", "default": {}},
     "member": {"type": "dict"},
@@ -248,6 +250,9 @@ def _refuse_to_forget(given: client.Json, found: dict[str, client.Json | None]) 
 def run(call: Call) -> client.Json:
     params = call.params
     given, op, step = params["journal"], params["op"], params["step"]
+    if op == "read":
+        latest = plan.newest(journals.read(call.clusters, params["name"], params["namespace"])) or {}
+        return {"changed": False, "journal": latest, "ansible_facts": {"hostnet_journal": latest}}
     try:
         _failpoint.wanted()
         lock = _checked_lock(call)

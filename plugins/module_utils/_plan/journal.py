@@ -20,7 +20,7 @@ Json = dict[str, Any]
 SCHEMA = 1
 IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
 BEGUN, FAILED = "begun", "failed"
-OPS = ("start", "begin", "done", "fail", "member", "finish")
+OPS = ("start", "begin", "next", "done", "fail", "member", "finish")
 
 # A ConfigMap holds 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/). Steps of members that are done are of
 # interest to people alone, so the oldest of them go first; their numbers go on, which shows that some are gone.
@@ -60,7 +60,8 @@ def advance(
       kept unless given. Any other one (`{}` too) is replaced by a new one.
     * `begin`, `done`, `fail`: a step of the member in flight (of none where there is none), with `detail`. A step that was begun
       before and never ended is closed as failed when it begins again: its run died in it.
-    * `member`: merges into the member in flight; with no member given the one in flight is done.
+    * `next`: the step that is under way, if any, is done with `detail`, and `step` begins. One write, where two would tell the same.
+    * `member`: merges into the member in flight; with no member given the one in flight is done, and so is its last step, with `detail`.
     * `finish`: `state` is done or aborted.
 
     `saved` is merged into the journal's `saved`, a null takes a key away, with every operation. Raises JournalError.
@@ -73,9 +74,15 @@ def advance(
         after = _ours(journal, run_id, generation)
         if op == "begin":
             _begin(after, now, step, dict(detail or {}))
+        elif op == "next":
+            _need_step(step, "next")
+            _close(after, now, step, dict(detail or {}))
+            _begin(after, now, step, {})
         elif op in ("done", "fail"):
             _end(after, now, step, dict(detail or {}), DONE if op == "done" else FAILED)
         elif op == "member":
+            if member is None:
+                _close(after, now, "", dict(detail or {}))
             _member(after, member)
         else:
             _finish(after, now, state or DONE)
@@ -176,6 +183,15 @@ def _end(journal: Json, now: str, step: str, detail: Json, state: str) -> None:
             f"step {step} of {'member ' + _name(journal) if _name(journal) else 'the rollout'} was not begun; begin it first"
         )
     entry.update(state=state, ended_at=now, detail={**entry["detail"], **deepcopy(detail)})
+
+
+def _close(journal: Json, now: str, following: str, detail: Json) -> None:
+    """Ends the step that is under way as done. The very step that begins now was cut short, and is no step that is done."""
+    for entry in reversed(journal["steps"]):
+        if entry["state"] == BEGUN and entry["member"] == _name(journal):
+            if entry["step"] != following:
+                entry.update(state=DONE, ended_at=now, detail={**entry["detail"], **deepcopy(detail)})
+            return
 
 
 def _member(journal: Json, member: Mapping[str, Any] | None) -> None:
@@ -291,7 +307,7 @@ def _secrets(value: Any, path: str) -> Iterator[str]:
 def describe(op: str, step: str, journal: Mapping[str, Any]) -> str:
     """One line about an operation, for people that read --diff."""
     subject = _name(journal)
-    if op in ("begin", "done", "fail"):
+    if op in ("begin", "next", "done", "fail"):
         return f"{subject + ': ' if subject else ''}{step} {op}"
     if op == "member":
         return f"member in flight: {subject or 'none'} ({len(journal['done'])} done)"

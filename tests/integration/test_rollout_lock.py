@@ -1,0 +1,457 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module rollout_lock against real API servers: one holder everywhere, or nobody anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.error
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
+from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
+from support.collection import CHECKOUT, collections_path
+from support.kube_api import KubeApi
+
+# The connections of a module end with its process; here that is this process.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+Json = dict[str, Any]
+GONE = {"name": "north", "host": "https://127.0.0.1:9", "api_key": "x"}
+
+# Takes and gives back again and again; says what it held. Nobody else may have seen itself as holder in between.
+RACER = """
+import json, os, random, sys, time
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, lock
+
+entries, namespace, run_id, rounds, seed = json.loads(sys.argv[1])
+clusters = client.connect(entries)
+chance = random.Random(seed)
+for cluster in clusters.values():
+    send = cluster.request
+    def slow(*args, send=send, **kwargs):
+        time.sleep(chance.random() * 0.01)
+        return send(*args, **kwargs)
+    cluster.request = slow
+me = lock.this_process(run_id, "race", os.getpid(), lock.timestamp())
+print("ready", flush=True)
+sys.stdin.readline()
+held = []
+for number in range(rounds):
+    try:
+        outcome = lock.acquire(clusters, "ledger", namespace, me)
+    except lock.LockRefused:
+        time.sleep(chance.random() * 0.02)
+        continue
+    except client.KubeError as error:
+        if "times in a row" not in str(error):
+            raise
+        continue
+    begun = time.monotonic()
+    lock.verify(clusters, outcome.lock)
+    lock.renew(clusters, outcome.lock)
+    ended = time.monotonic()
+    lock.release(clusters, "ledger", namespace, me)
+    held.append([outcome.generation, begun, ended])
+print(json.dumps(held), flush=True)
+"""
+
+
+def call(options: Json, *, check: bool = False, diff: bool = False) -> Json:
+    """The module as its action plugin runs it; the holder is the parent of this process."""
+    params = {"lock": None, "state": "held", "run_id": "", "what": "", "take_over": "", "force": False, **options}
+    return _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, check, diff)
+
+
+@pytest.fixture
+def held(kube_clusters: list[Json], namespace: str) -> Json:
+    return {"kube_clusters": kube_clusters[::-1], "name": "ledger", "namespace": namespace, "run_id": "r1", "what": "upgrade replace"}
+
+
+@pytest.fixture
+def kubes(kube_api: KubeApi, kube_api_two: KubeApi) -> dict[str, KubeApi]:
+    return {"east": kube_api, "west": kube_api_two}
+
+
+@pytest.fixture
+def clusters(kube_clusters: list[Json]) -> dict[str, client.KubeCluster]:
+    return client.connect(kube_clusters)
+
+
+def lease(kube: KubeApi, namespace: str, name: str = "ledger-rollout") -> Json | None:
+    try:
+        found: Json = kube.request_json("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return None
+    return found
+
+
+def leases(kubes: dict[str, KubeApi], namespace: str) -> dict[str, tuple[str, int] | None]:
+    """Holder and generation by kube cluster; None without a Lease."""
+    found = {name: lease(kube, namespace) for name, kube in kubes.items()}
+    return {name: (one["spec"]["holderIdentity"], one["spec"]["leaseTransitions"]) if one else None for name, one in found.items()}
+
+
+def somebody(**changes: Any) -> Holder:
+    """A live process of another host."""
+    return replace(Holder("r9", "box", "ann", 42, 7, "boot", "pid:[1]", what="upgrade reboot"), **changes)
+
+
+def take(clusters: dict[str, client.KubeCluster], namespace: str, holder: Holder, **options: Any) -> Json:
+    outcome = locks.acquire(clusters, "ledger", namespace, holder, **options)
+    assert outcome.lock is not None
+    return outcome.lock
+
+
+def test_taken_renewed_read_and_freed(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    free = call({**held, "state": "read", "run_id": ""})
+    assert (free["changed"], free["lock"], free["generation"], free["requests"]) == (False, None, 0, 2)
+    assert {entry["state"] for entry in free["holders"].values()} == {"free"}
+    first = call(held, diff=True)
+    assert not first.get("failed"), first
+    lock = {"name": "ledger", "namespace": namespace, "holder": "r1", "generation": 1}
+    assert (first["changed"], first["lock"], first["generation"], first["taken_over_from"]) == (True, lock, 1, [])
+    assert "held by run r1 in kube cluster east, west" in first["diff"]["after"]
+    assert "warnings" not in first
+    assert first["requests"] == 4, "read and create in each kube cluster"
+    before = lease(kubes["east"], namespace)
+    assert before is not None
+    assert before["metadata"]["labels"]["hostnet.multicluster/deployment"] == "ledger"
+    assert (before["spec"]["leaseDurationSeconds"], before["spec"]["acquireTime"]) == (60, before["spec"]["renewTime"])
+    holder = json.loads(before["metadata"]["annotations"]["hostnet.multicluster/holder"])
+    assert sorted(holder) == ["boot_id", "host", "pid", "pid_namespace", "run_id", "since", "started", "user", "what"]
+    assert (holder["pid"], holder["started"], holder["what"]) == (os.getppid(), locks.started(os.getppid()), "upgrade replace")
+    again = call(held)
+    assert (again["changed"], again["lock"], again["requests"]) == (False, lock, 4)
+    after = lease(kubes["east"], namespace)
+    assert after is not None
+    assert after["spec"]["renewTime"] > before["spec"]["renewTime"]
+    assert {**after["spec"], "renewTime": ""} == {**before["spec"], "renewTime": ""}
+    read = call({**held, "state": "read"})
+    assert (read["lock"], read["holders"]["west"]["state"], read["holders"]["west"]["holder"]["host"]) == (lock, "own", holder["host"])
+    freed = call({**held, "state": "free"}, diff=True)
+    assert (freed["changed"], freed["lock"], freed["holders"]["east"]["state"]) == (True, None, "free")
+    assert leases(kubes, namespace) == {"east": ("", 1), "west": ("", 1)}
+    assert not call({**held, "state": "free"})["changed"]
+    assert call({**held, "run_id": "r2"})["generation"] == 2
+
+
+def test_check_mode_writes_nothing(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    result = call(held, check=True)
+    assert (result["changed"], result["lock"], result["generation"]) == (True, None, 1)
+    assert leases(kubes, namespace) == {"east": None, "west": None}
+    call(held)
+    assert call(held, check=True)["lock"]["generation"] == 1
+    assert call({**held, "state": "free"}, check=True)["changed"]
+    assert leases(kubes, namespace) == {"east": ("r1", 1), "west": ("r1", 1)}
+
+
+def test_somebody_elses_is_refused_and_taken_over_by_order(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    lock = take(clusters, namespace, somebody())
+    for wrong in ("", "r8", "r9x"):
+        refused = call({**held, "take_over": wrong})
+        assert refused["failed"]
+        for part in (
+            "in kube cluster east, west by run r9 (upgrade reboot) of ann on host box, process 42",
+            "s ago",
+            "-e hostnet_take_over=r9",
+        ):
+            assert part in refused["msg"]
+        assert refused["holders"]["east"]["holder"]["run_id"] == "r9"
+        assert call({**held, "take_over": wrong}, check=True)["failed"]
+    assert call({**held, "state": "free"})["changed"] is False
+    assert leases(kubes, namespace) == {"east": ("r9", 1), "west": ("r9", 1)}
+    taken = call({**held, "take_over": "r7, r9"})
+    assert (taken["changed"], taken["generation"], taken["taken_over_from"]) == (True, 2, ["r9"])
+    assert len(taken["warnings"]) == 1
+    assert "taken over in kube cluster east, west from run r9" in taken["warnings"][0]
+    with pytest.raises(locks.LockLost, match=r"was taken over by r1 in kube cluster east .*this run changes nothing more"):
+        locks.verify(clusters, lock)
+    with pytest.raises(locks.LockLost, match="was taken over by r1 in kube cluster east"):
+        locks.renew(clusters, lock)
+    locks.verify(clusters, taken["lock"])
+    # Not his any more, so not his to give back.
+    assert not locks.release(clusters, "ledger", namespace, somebody()).changed
+    assert leases(kubes, namespace) == {"east": ("r1", 2), "west": ("r1", 2)}
+
+
+def test_force_takes_and_frees_anybodys(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    take(clusters, namespace, somebody())
+    assert call({**held, "force": True})["taken_over_from"] == ["r9"]
+    take(clusters, namespace, somebody(), force=True)
+    assert call({**held, "state": "free", "force": True})["changed"]
+    assert leases(kubes, namespace) == {"east": ("", 3), "west": ("", 3)}
+
+
+def test_a_run_id_given_twice_holds_once(held: Json, clusters: dict[str, client.KubeCluster], namespace: str) -> None:
+    take(clusters, namespace, somebody(run_id="r1"))
+    refused = call(held)
+    assert refused["failed"]
+    assert "Give this run a run id of its own" in refused["msg"]
+    assert not call({**held, "state": "free"})["changed"]
+
+
+def dead_process() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_only_the_provably_dead_are_taken_over(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    alive = locks.this_process("r9", "upgrade", child.pid, "")
+    try:
+        take(clusters, namespace, alive)
+        assert call(held)["failed"], "it runs"
+        by_order = call({**held, "take_over": "r9"})
+        assert "BY ORDER, though its process still runs" in by_order["warnings"][0]
+    finally:
+        child.kill()
+        child.communicate()
+    here = replace(alive, pid=dead_process())
+    for elsewhere in (replace(here, boot_id="another"), replace(here, pid_namespace="pid:[1]"), replace(here, boot_id="")):
+        take(clusters, namespace, elsewhere, force=True)
+        before = leases(kubes, namespace)
+        assert call(held)["failed"], elsewhere
+        assert leases(kubes, namespace) == before
+    for dead in (here, replace(here, pid=os.getpid(), started=1)):
+        take(clusters, namespace, dead, force=True)
+        taken = call(held)
+        assert not taken.get("failed"), taken
+        assert taken["taken_over_from"] == ["r9"]
+        assert "its process has ended" in taken["warnings"][0]
+
+
+@pytest.mark.parametrize("where", ["east", "west"])
+@pytest.mark.parametrize("dead", [True, False])
+def test_half_taken(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, where: str, dead: bool
+) -> None:
+    other = replace(locks.this_process("r9", "", os.getpid(), ""), pid=dead_process()) if dead else somebody()
+    take({where: clusters[where]}, namespace, other)
+    result = call(held)
+    if dead:
+        assert (result["generation"], result["taken_over_from"]) == (2, ["r9"])
+        assert leases(kubes, namespace) == {"east": ("r1", 2), "west": ("r1", 2)}
+    else:
+        assert f"is held in kube cluster {where} by run r9" in result["msg"]
+        assert leases(kubes, namespace) == {"east": None, "west": None, where: ("r9", 1)}
+
+
+def test_own_half_is_completed_with_one_generation(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    entries = [entry for entry in held["kube_clusters"] if entry["name"] == "west"]
+    for _number in range(3):
+        call({**held, "kube_clusters": entries})
+        call({**held, "kube_clusters": entries, "state": "free"})
+    assert call({**held, "kube_clusters": entries})["generation"] == 4
+    assert call(held)["generation"] == 5
+    assert leases(kubes, namespace) == {"east": ("r1", 5), "west": ("r1", 5)}
+
+
+def test_a_kube_cluster_that_does_not_answer_leaves_nothing_held(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    result = call({**held, "kube_clusters": [*held["kube_clusters"], GONE]})
+    assert "kube cluster north" in result["msg"]
+    assert "no answer from https://127.0.0.1:9" in result["msg"]
+    assert leases(kubes, namespace) == {"east": None, "west": None}
+    call(held)
+    freed = call({**held, "kube_clusters": [*held["kube_clusters"], GONE], "state": "free"})
+    assert "kube cluster north" in freed["msg"]
+    assert leases(kubes, namespace) == {"east": ("", 1), "west": ("", 1)}, "those that answer are freed"
+
+
+def broken(cluster: client.KubeCluster, when: Callable[[str, str], bool], carried_out: bool = False) -> None:
+    """Lets requests of this connection end without an answer, carried out or not."""
+    send = cluster.request
+
+    def request(method: str, path: str, what: str, **options: Any) -> Any:
+        if when(method, path):
+            if carried_out:
+                send(method, path, what, **options)
+            raise client.KubeError(cluster.name, what, "no answer (test)")
+        return send(method, path, what, **options)
+
+    cluster.request = request  # type: ignore[method-assign,assignment]
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_no_answer_half_way_gives_back_what_was_taken(
+    clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, carried_out: bool
+) -> None:
+    broken(clusters["west"], lambda method, _path: method == "POST", carried_out)
+    with pytest.raises(client.KubeError, match=r"kube cluster west: .*no answer"):
+        locks.acquire(clusters, "ledger", namespace, somebody())
+    assert leases(kubes, namespace) == {"east": ("", 1), "west": ("", 1) if carried_out else None}
+
+
+def test_what_cannot_be_given_back_is_named(clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str) -> None:
+    broken(clusters["west"], lambda method, _path: method in ("POST", "PATCH"), True)
+    with pytest.raises(client.KubeError, match=r"held in kube cluster west still.*-e hostnet_take_over=r9") as failed:
+        locks.acquire(clusters, "ledger", namespace, somebody())
+    assert "no answer" in str(failed.value)
+    assert leases(kubes, namespace)["east"] == ("", 1)
+
+
+def test_without_the_namespace_the_error_names_it(held: Json) -> None:
+    result = call({**held, "namespace": "not-there"})
+    assert "kube cluster east: Lease not-there/ledger-rollout" in result["msg"]
+    assert '"not-there" not found' in result["msg"]
+
+
+def test_run_id_is_needed(held: Json) -> None:
+    for state in ("held", "free"):
+        result = call({**held, "run_id": "", "state": state})
+        assert "run_id is missing" in result["msg"]
+        assert result["requests"] == 0
+
+
+def test_verify_says_what_is_wrong(held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str) -> None:
+    lock = call(held)["lock"]
+    locks.verify(clusters, lock)
+    requests = client.total_requests(clusters)
+    locks.renew(clusters, lock)
+    assert client.total_requests(clusters) == requests + 2, "one request for each kube cluster"
+    for wrong, says in (({"generation": 0}, "was taken again by r1"), ({"holder": "r0"}, "was taken over by r1 in kube cluster east")):
+        with pytest.raises(locks.LockLost, match=says):
+            locks.verify(clusters, {**lock, **wrong})
+    kubes["west"].request_json("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ledger-rollout")
+    for function in (locks.verify, locks.renew):
+        with pytest.raises(locks.LockLost, match=r"was deleted in kube cluster west .*this run changes nothing more"):
+            function(clusters, lock)
+    call({**held, "state": "free"})
+    with pytest.raises(locks.LockLost, match="is held by nobody in kube cluster east") as both:
+        locks.verify(clusters, lock)
+    assert "was deleted in kube cluster west" in str(both.value), "all kube clusters are named"
+    # A lock that is lost somewhere counts more than a kube cluster that does not answer.
+    with pytest.raises(locks.LockLost, match=r"is held by nobody .*kube cluster north"):
+        locks.verify({**clusters, **client.connect([GONE])}, lock)
+
+
+def test_a_module_with_a_lock_that_was_lost_changes_nothing(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, run_tasks: Any
+) -> None:
+    lock = call(held)["lock"]
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine", "namespace": namespace}, "data": {"a": "b"}}
+    task = {
+        "name": "Write",
+        "hostnet.multicluster.manifests": {
+            "kube_clusters": held["kube_clusters"],
+            "lock": lock,
+            "objects": [{"kube_cluster": name, "definition": manifest} for name in kubes],
+        },
+    }
+    take({"west": clusters["west"]}, namespace, somebody(), force=True)
+    run = run_tasks([task])
+    assert run.rc != 0
+    assert "was taken over by r9 in kube cluster west" in run.of("manifests")[0]["msg"]
+    for kube in kubes.values():
+        names = [item["metadata"]["name"] for item in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/configmaps")["items"]]
+        assert "mine" not in names
+    task["hostnet.multicluster.manifests"]["lock"] = call({**held, "force": True})["lock"]
+    assert run_tasks([task]).rc == 0
+
+
+@pytest.mark.parametrize("racers", [2, 16])
+def test_threads_race_and_one_has_it_everywhere(
+    clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, racers: int
+) -> None:
+    barrier = threading.Barrier(racers)
+
+    def racer(number: int) -> Json | None:
+        barrier.wait()
+        try:
+            return locks.acquire(clusters, "ledger", namespace, somebody(run_id=f"r{number}", boot_id=f"boot{number}")).lock
+        except locks.LockRefused:
+            return None
+
+    with ThreadPoolExecutor(racers) as pool:
+        won = [lock for lock in pool.map(racer, range(racers)) if lock]
+    assert len(won) == 1
+    assert leases(kubes, namespace) == dict.fromkeys(kubes, (won[0]["holder"], won[0]["generation"]))
+
+
+def test_processes_race_for_it_again_and_again(kube_clusters: list[Json], kubes: dict[str, KubeApi], namespace: str) -> None:
+    environment = {"PYTHONPATH": str(collections_path()), "PATH": "/usr/bin:/bin"}
+    processes = []
+    for number in range(4):
+        arguments = json.dumps([kube_clusters[:: 1 if number % 2 else -1], namespace, f"r{number}", 30, number])
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", RACER, arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+                cwd=CHECKOUT,
+            )
+        )
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    held = sorted((generation, begun, ended) for answer in answers for generation, begun, ended in json.loads(answer))
+    assert len(held) >= 10
+    # One after the other, and every generation once. The clock is the host's, the same for all of these processes.
+    for (earlier, _begun, ended), (later, begun, _ended) in pairwise(held):
+        assert earlier < later
+        assert ended <= begun
+    assert {holder for holder, _generation in (found for found in leases(kubes, namespace).values() if found)} == {""}
+
+
+def test_it_runs_on_the_controller_only(held: Json, run_tasks: Any) -> None:
+    for module, options in (
+        ("rollout_lock", held),
+        ("rollout_journal", {**{key: held[key] for key in ("kube_clusters", "name", "namespace")}, "op": "start"}),
+    ):
+        task = {"name": "Far away", f"hostnet.multicluster.{module}": options, "vars": {"ansible_connection": "ssh"}}
+        run = run_tasks([task])
+        assert run.rc != 0
+        assert "runs in the controller's own process" in run.of(module)[0]["msg"]
+        assert "connection: local" in run.of(module)[0]["msg"]
+
+
+def test_rollout_lock_examples(run_tasks: Any, kube_clusters: list[Json], kubes: dict[str, KubeApi]) -> None:
+    for kube in kubes.values():
+        try:
+            kube.request_json("POST", "/api/v1/namespaces", {"metadata": {"name": "ledger"}})
+        except urllib.error.HTTPError as error:
+            # Another test may have made it.
+            if error.code != 409:
+                raise
+    tasks = yaml.safe_load(rollout_lock.EXAMPLES)
+    run = run_tasks(tasks, variables={"hostnet_kube_clusters": kube_clusters, "hostnet_run_id": "r1"})
+    assert run.rc == 0, run.output
+    taken, read, freed = run.of("rollout_lock")
+    assert (taken["changed"], taken["lock"]["holder"], freed["changed"]) == (True, "r1", True)
+    # Another task of the same play, so another worker: the holder is the ansible-playbook.
+    assert {entry["state"] for entry in read["holders"].values()} == {"other"}, "read without a run id is nobody's own"
+    assert leases(kubes, "ledger")["east"] == ("", taken["generation"])

@@ -1,0 +1,281 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal: any sequence of operations keeps its promises, wherever a run is killed and by whom it is gone on with."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.journal import JournalError, advance, in_flight, newest
+
+Json = dict[str, Any]
+NOW = "2026-01-01T00:00:00.000Z"
+LATER = "2026-01-01T00:00:01.000Z"
+
+
+def go(journal: Json, op: str, *, run_id: str = "r1", generation: int = 1, now: str = NOW, **options: Any) -> Json:
+    return advance(journal, op, now=now, run_id=run_id, generation=generation, **options)
+
+
+def started(**detail: Any) -> Json:
+    return go({}, "start", detail={"work": "upgrade", "what": "reboot", "order": ["east-0", "west-0"], **detail})
+
+
+def test_a_rollout_from_start_to_end() -> None:
+    journal = started(settings={"image": "x"}, controller={"host": "h"})
+    assert journal == {
+        "schema": 1,
+        "run_id": "r1",
+        "generation": 1,
+        "sequence": 1,
+        "work": "upgrade",
+        "what": "reboot",
+        "state": "in_flight",
+        "started_at": NOW,
+        "ended_at": None,
+        "controller": {"host": "h"},
+        "settings": {"image": "x"},
+        "order": ["east-0", "west-0"],
+        "done": [],
+        "member": None,
+        "saved": {},
+        "steps": [],
+    }
+    old = {"node": "n1", "address": "10.0.0.1"}
+    journal = go(journal, "member", member={"member": "east-0", "class": "ok", "steps": ["stop", "vm"], "old": old, "why": "asked for"})
+    assert journal["member"] == {
+        "member": "east-0", "class": "ok", "steps": ["stop", "vm"], "old": old, "new": None, "why": "asked for"
+    }  # fmt: skip
+    journal = go(journal, "begin", step="stop", detail={"a": 1}, saved={"time_until_store_dead": "5m"})
+    assert journal["steps"] == [
+        {"n": 1, "member": "east-0", "step": "stop", "state": "begun", "began_at": NOW, "ended_at": None, "detail": {"a": 1}}
+    ]
+    journal = go(journal, "done", step="stop", detail={"b": 2}, now=LATER)
+    assert journal["steps"][0] == {
+        "n": 1, "member": "east-0", "step": "stop", "state": "done", "began_at": NOW, "ended_at": LATER, "detail": {"a": 1, "b": 2}
+    }  # fmt: skip
+    journal = go(journal, "member", member={"new": {"node": "n2"}})
+    assert (journal["member"]["old"], journal["member"]["new"]) == (old, {"node": "n2"})
+    with pytest.raises(JournalError, match="member east-0 is in flight; finish it before west-0"):
+        go(journal, "member", member={"member": "west-0"})
+    with pytest.raises(JournalError, match="member east-0 is in flight; a rollout is done when no member is"):
+        go(journal, "finish")
+    journal = go(journal, "member")
+    assert (journal["member"], journal["done"]) == (None, ["east-0"])
+    with pytest.raises(JournalError, match="time_until_store_dead"):
+        go(journal, "finish")
+    journal = go(journal, "begin", step="restore")
+    journal = go(journal, "done", step="restore", saved={"time_until_store_dead": None})
+    assert journal["steps"][-1]["member"] == ""
+    journal = go(journal, "finish", now=LATER)
+    assert (journal["state"], journal["ended_at"], journal["sequence"], in_flight(journal)) == ("done", LATER, 9, False)
+    for op in ("begin", "done", "fail", "member", "finish"):
+        with pytest.raises(JournalError, match="no rollout in flight"):
+            go(journal, op, step="stop")
+
+
+def test_resumption_keeps_what_there_is_and_closes_the_step_that_the_run_died_in() -> None:
+    journal = go(go(started(), "member", member={"member": "east-0"}), "begin", step="vm", saved={"x": 1})
+    for op in ("begin", "done", "member", "finish"):
+        with pytest.raises(JournalError, match="is of run r1 generation 1, the lock of run r2 generation 2; begin with op start"):
+            go(journal, op, run_id="r2", generation=2, step="vm")
+    resumed = go(journal, "start", run_id="r2", generation=2, detail={"what": "replace", "saved": {"y": 2}}, now=LATER)
+    assert (resumed["run_id"], resumed["generation"], resumed["sequence"], resumed["started_at"]) == ("r2", 2, 4, NOW)
+    assert (resumed["member"], resumed["steps"], resumed["order"]) == (journal["member"], journal["steps"], journal["order"])
+    assert (resumed["work"], resumed["what"], resumed["saved"]) == ("upgrade", "replace", {"x": 1, "y": 2})
+    again = go(resumed, "begin", run_id="r2", generation=2, step="vm", now=LATER)
+    assert [(entry["n"], entry["state"], entry["ended_at"]) for entry in again["steps"]] == [(1, "failed", LATER), (2, "begun", None)]
+    assert again["steps"][0]["detail"] == {"interrupted": True}
+
+
+def test_a_start_after_an_end_is_a_new_rollout() -> None:
+    ended = go(started(saved={"x": 1}), "finish", state="aborted")
+    again = go(ended, "start", run_id="r2", generation=2, now=LATER)
+    assert (again["started_at"], again["order"], again["saved"], again["work"], again["sequence"]) == (LATER, [], {}, "", 3)
+
+
+@pytest.mark.parametrize(
+    ("op", "options", "says"),
+    [
+        ("start", {"detail": {"foo": 1}}, "detail of op start holds foo; it may hold work, what"),
+        ("begin", {}, "op begin needs the name of the step"),
+        ("done", {}, "needs the name of the step"),
+        ("done", {"step": "stop"}, "step stop of the rollout was not begun"),
+        ("fail", {"step": "stop"}, "step stop of the rollout was not begun"),
+        ("member", {}, "no member is in flight that could be done"),
+        ("member", {"member": {"class": "ok"}}, "no member is in flight; name it"),
+        ("finish", {"state": "in_flight"}, "ends with state done or aborted, not 'in_flight'"),
+        ("dance", {}, "op 'dance' is none of start, begin"),
+    ],
+)
+def test_what_is_refused(op: str, options: Json, says: str) -> None:
+    journal = started()
+    before = deepcopy(journal)
+    with pytest.raises(JournalError, match=says):
+        go(journal, op, **options)
+    assert journal == before
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"ca_key": "x"},
+        {"key": ["x"]},
+        {"files": {"node.crt": "x"}},
+        {"certificates": {"east-0": {}}},
+        {"inner": [{"password": "x"}]},
+        {"text": "-----BEGIN EC PRIVATE KEY-----\nx"},
+        {"text": "$ANSIBLE_VAULT;1.1;AES256\n"},
+        {"client_secret": "x"},
+        {"kubeconfig": "x"},
+    ],
+)
+def test_secrets_are_refused_and_not_shown(detail: Json) -> None:
+    for options in ({"detail": detail}, {"saved": detail}):
+        with pytest.raises(JournalError, match="looks like a secret") as refused:
+            go(started(), "begin", step="certify", **options)
+        assert "PRIVATE" not in str(refused.value)
+    with pytest.raises(JournalError, match="looks like a secret"):
+        go(started(), "member", member={"member": "east-0", **detail})
+
+
+def test_names_that_only_sound_like_it_are_taken() -> None:
+    detail = {"rotate_certificates": True, "key": 3, "password": "", "keyboard": "x", "monkey": "x", "ca_fingerprint": "ab", "keys": []}
+    assert go(started(), "begin", step="certify", detail=detail)["steps"][0]["detail"] == detail
+
+
+def test_it_stays_small_and_the_member_in_flight_keeps_its_steps() -> None:
+    journal = started()
+    for number in range(60):
+        journal = go(journal, "member", member={"member": f"east-{number}"})
+        for step in "abcdefgh":
+            journal = go(go(journal, "begin", step=step), "done", step=step)
+        if number < 59:
+            journal = go(journal, "member")
+    assert len(journal["steps"]) == plan.MAX_STEPS
+    assert [entry["n"] for entry in journal["steps"]] == list(range(60 * 8 - plan.MAX_STEPS + 1, 60 * 8 + 1))
+    big = go(journal, "begin", step="huge", detail={"text": "x" * (plan.MAX_BYTES - 20_000)})
+    assert plan.size(big) <= plan.MAX_BYTES
+    assert [entry["step"] for entry in big["steps"] if entry["member"] == "east-59"] == [*"abcdefgh", "huge"]
+    with pytest.raises(JournalError, match="more than a ConfigMap takes"):
+        go(journal, "begin", step="huge", detail={"text": "x" * plan.MAX_BYTES})
+
+
+class Rollout(RuleBasedStateMachine):
+    """Runs that are killed at any time and gone on with, by any operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.journal: Json = {}
+        self.generation = 0
+        self.count = 0
+
+    def go(self, op: str, **options: Any) -> bool:
+        before = deepcopy(self.journal)
+        try:
+            after = advance(
+                self.journal,
+                op,
+                now=f"2026-01-01T00:00:{self.count:02d}.000Z",
+                run_id=f"r{self.generation}",
+                generation=self.generation,
+                **options,
+            )
+        except JournalError:
+            assert self.journal == before
+            return False
+        assert self.journal == before, "the input is left alone"
+        assert after["sequence"] == before.get("sequence", 0) + 1
+        assert newest({"a": before, "b": after}) == newest({"a": after, "b": before}) == after
+        # What has ended stays as it was, and what was begun is never lost.
+        kept = {entry["n"]: entry for entry in after["steps"]}
+        for entry in before.get("steps", []) if in_flight(before) else []:
+            assert kept[entry["n"]] == entry or entry["state"] == "begun"
+        self.journal, self.count = after, min(59, self.count + 1)
+        return True
+
+    @rule(work=st.sampled_from(["upgrade", "repair"]))
+    def start(self, work: str) -> None:
+        self.generation += 1
+        flying, member, done = in_flight(self.journal), self.journal.get("member"), self.journal.get("done")
+        assert self.go("start", detail={"work": work})
+        if flying:
+            assert (self.journal["member"], self.journal["done"]) == (member, done)
+        else:
+            assert (self.journal["member"], self.journal["done"], self.journal["steps"]) == (None, [], [])
+
+    @rule(
+        op=st.sampled_from(["begin", "done", "fail"]),
+        step=st.sampled_from(["stop", "vm"]),
+        detail=st.dictionaries(st.text(), st.integers()),
+    )
+    def step(self, op: str, step: str, detail: Json) -> None:
+        self.go(op, step=step, detail=detail)
+
+    @rule(member=st.one_of(st.none(), st.fixed_dictionaries({"member": st.sampled_from(["east-0", "east-1"])}), st.just({"class": "ok"})))
+    def member(self, member: Json | None) -> None:
+        before = (self.journal.get("member") or {}).get("member")
+        if self.go("member", member=member) and member is None:
+            assert before in self.journal["done"]
+
+    @rule(state=st.sampled_from(["done", "aborted"]))
+    def finish(self, state: str) -> None:
+        self.go("finish", state=state)
+
+    @precondition(lambda self: bool(self.journal))
+    @invariant()
+    def sound(self) -> None:
+        journal = self.journal
+        assert plan.parse(plan.dump(journal)) == journal
+        assert journal["generation"] == self.generation
+        numbers = [entry["n"] for entry in journal["steps"]]
+        assert numbers == sorted(set(numbers))
+        begun = [(entry["member"], entry["step"]) for entry in journal["steps"] if entry["state"] == "begun"]
+        assert len(begun) == len(set(begun)), "a step is begun once at a time"
+        assert len(journal["done"]) == len(set(journal["done"]))
+        assert (journal["ended_at"] is None) == in_flight(journal)
+
+
+TestRollout = Rollout.TestCase
+
+DOCUMENTS = st.fixed_dictionaries(
+    {"generation": st.integers(0, 3), "sequence": st.integers(0, 3), "work": st.sampled_from(["a", "b"]), "schema": st.just(1)}
+)
+
+
+@given(st.dictionaries(st.sampled_from(["east", "west", "north"]), st.one_of(st.none(), st.just({}), DOCUMENTS)), st.randoms())
+def test_newest_is_the_same_for_everybody(journals: dict[str, Json | None], chance: Any) -> None:
+    found = newest(journals)
+    shuffled = list(journals.items())
+    chance.shuffle(shuffled)
+    assert newest(dict(shuffled)) == found
+    real = [journal for journal in journals.values() if journal]
+    assert (found is None) == (not real)
+    if found:
+        assert found in real
+        assert all((journal["generation"], journal["sequence"]) <= (found["generation"], found["sequence"]) for journal in real)
+
+
+def test_parse_takes_only_what_it_understands() -> None:
+    good = started()
+    assert plan.parse(json.dumps(good)) == good
+    for text in ("", "nonsense", "[]", '{"schema": 2, "generation": 1, "sequence": 1}', '{"schema": 1}', '{"schema": 1, "generation": 1}'):
+        assert plan.parse(text) is None
+    assert not in_flight(None)
+    assert not in_flight({})
+
+
+def test_one_line_for_people() -> None:
+    journal = go(started(), "member", member={"member": "east-0"})
+    assert plan.describe("member", "", journal) == "member in flight: east-0 (0 done)"
+    assert plan.describe("begin", "stop", journal) == "east-0: stop begin"
+    assert plan.describe("start", "", journal) == "rollout in_flight (run r1, generation 1)"
