@@ -36,6 +36,5 @@ class FilterModule:
             "cockroachdb_inspection": cockroachdb.inspection,
             "cockroachdb_init_member": cockroachdb.init_member,
             "cockroachdb_init_outcome": cockroachdb.init_outcome,
-            "cockroachdb_stop_problems": cockroachdb.stop_problems,
         }
         return {name: _errors_of_input(name, function) for name, function in functions.items()}

@@ -12,6 +12,7 @@ loopback address of the member's host, which all members share here, is 127.78.0
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -151,6 +152,8 @@ class Deployment:
 
         for file, source in by_name[("Secret", *key)]["files"].items():
             shutil.copy(source, home / "certs" / file)
+        for file, text in by_name[("Secret", *key)]["definition"].get("data", {}).items():
+            (home / "certs" / file).write_text(local(base64.b64decode(text).decode()))
         config = by_name.get(("ConfigMap", mine["kube_cluster"], f"{self.hostnet['name']}-config"))
         for file, text in (config["definition"]["data"] if config else {}).items():
             (home / "config" / file).write_text(local(text))

@@ -107,7 +107,7 @@ def deployment_plan(
     selected = [node for node in nodes if node.get("selected", True)]
     errors += _node_errors(hostnet, spec, selected)
     before = len(errors)
-    new = [] if mode == "lost_record" else _new_bindings(hostnet, selected, members, errors, warnings)
+    new = [] if mode == "lost_record" else _new_bindings(hostnet, spec, selected, members, errors, warnings)
     refused = len(errors) - before
     if mode == "lost_record":
         identity, lost = _restored_identity(hostnet, observed, evidence)
@@ -304,6 +304,7 @@ def _node_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Seq
 
 def _new_bindings(
     hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
     nodes: Sequence[Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]],
     errors: list[str],
@@ -352,7 +353,7 @@ def _new_bindings(
                 "node_uid": node["uid"],
                 "provider_id": node["provider_id"],
                 "address": node["address"],
-                "process": node["name"] if hostnet["placement"] == "daemonset" else name,
+                "process": node["name"] if hostnet["placement"] == "daemonset" and spec.get("process") != "member" else name,
                 "admission": "",
                 "zone": node["zone"],
                 "region": node["region"],

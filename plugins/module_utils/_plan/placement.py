@@ -189,7 +189,9 @@ def _secret(
             files[f"{prefix}{wish['file']}.key"] = entry["private_key"]
             dates.setdefault(str(binding["member"]), {})[wish["file"]] = {"serial": entry["serial"], "not_after": entry["not_after"]}
         for file, text in spec.get("member_files", {}).items():
-            filled = join.render([binding], str(text), "", all_ports(spec))
+            # Relative to the file's own folder, which is one deeper where all members share a Secret.
+            config = f"{'../' * (2 if per_node else 1)}{CONFIG_PATH.rpartition('/')[2]}"
+            filled = join.render([binding], str(text).replace("{config}", config), "", all_ports(spec))
             texts[prefix + file] = base64.b64encode(filled.encode()).decode()
     definition: Json = {
         "apiVersion": "v1",

@@ -186,11 +186,11 @@ def same_address(left: str, right: str) -> bool:
     return first is not None and first == _host_port(right)
 
 
-def inspection(results: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], sql_port: int) -> dict[str, dict[str, Any]]:
-    """What each member says of itself and of the cluster, from the commands in the role's tasks/inspect.yml.
+def inspection(results: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each member says of itself and of the cluster, from the commands in the spec's `inspect`.
 
     `results` is what member_exec returned for the commands `gossip`, `version`, `node_id` and `status`; `targets` are the members that
-    were asked, with their `variables.address`. Of each member:
+    were asked, with their `variables.address`; the spec tells the port that they advertise. Of each member:
 
     * `reachable`: the process answered; `healthy`, or else `reason` why not
     * `cluster_id`, empty when blank; `id`; `version`; `role`: `node`, `blank` or `unknown`
@@ -202,6 +202,7 @@ def inspection(results: Mapping[str, Any], targets: Sequence[Mapping[str, Any]],
     A member that is reachable and has no cluster id is blank. Output that cannot be understood makes a member unreachable,
     because unknown must block what a blank node would allow.
     """
+    sql_port = int(spec["ports"]["sql"])
     return {str(target["member"]): _inspect_one(results.get(str(target["member"])) or {}, target, targets, sql_port) for target in targets}
 
 
@@ -231,33 +232,6 @@ def init_outcome(result: Mapping[str, Any]) -> str:
     if "cluster has already been initialized" in output:
         return "already"
     return f"failed: {shorten(output) or 'init printed nothing'}"
-
-
-def stop_problems(inspected: Mapping[str, Mapping[str, Any]], member: str, allow_down: Iterable[str] = ()) -> list[str]:
-    """Why `member` may not be stopped now, one sentence each; empty when it may.
-
-    `allow_down` are members that are known to be down and repaired right now. One sample: the metrics behind the
-    range counts are refreshed every 10 s, so a rollout asks twice with more time between.
-    """
-    problems = []
-    tolerated = {member, *allow_down}
-    views = [view for name, view in sorted(inspected.items()) if view["healthy"] and name not in tolerated]
-    for name, view in sorted(inspected.items(), key=lambda item: join.natural_key(item[0])):
-        if not view["healthy"] and name not in tolerated:
-            problems.append(f"member {name} is not healthy: {view['reason']}")
-    if len({view["cluster_id"] for view in inspected.values() if view["cluster_id"]}) > 1:
-        problems.append("the members report different cluster ids")
-    if not views:
-        problems.append("no other member is healthy")
-    for count, text in (("ranges_unavailable", "unavailable"), ("ranges_underreplicated", "under-replicated")):
-        worst = max((int(view[count]) for view in views), default=-1)
-        unknown = any(int(view[count]) < 0 for view in views)
-        if worst > 0 or unknown:
-            problems.append(f"the number of {text} ranges is not known" if worst <= 0 else f"{worst} ranges are {text}")
-    busy = sorted({peer["id"] for view in views for peer in view["peers"] if peer["membership"] == "decommissioning"}, key=int)
-    if busy:
-        problems.append(f"node {', '.join(busy)} is being decommissioned")
-    return problems
 
 
 def shorten(text: str, limit: int = 300) -> str:

@@ -7,23 +7,38 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 Json = dict[str, Any]
 
+# `Status.errors` has one text for each alarm: "memberID:123 alarm:NOSPACE ".
+_ALARM = re.compile(r"\balarm:([A-Z_]+)")
+# RFC 5737: addresses of documentation, which no network routes.
+PLACEHOLDER_NETWORK = ipaddress.ip_network("192.0.2.0/24")
 
-def inspection(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Json]:
+
+def inspection(
+    results: Mapping[str, Mapping[str, Mapping[str, Any]]], targets: Sequence[Mapping[str, Any]] = (), spec: Mapping[str, Any] | None = None
+) -> dict[str, Json]:
     """Shape the answers of `endpoint status` and `member list`, asked of each member: member -> inspection.
 
     Ids are written as etcdctl's tables have them: hexadecimal without prefix. A learner does not answer `member list`
-    (etcd refuses it there), so its `peers` may be empty.
+    (etcd refuses it there), so its `peers` may be empty. `lag` is how many entries of the log a member has applied less
+    than the member that has applied most, null where it did not answer; `alarms` are the cluster's, as each member knows them.
     """
-    return {member: _one(answers) for member, answers in results.items()}
+    del spec
+    members = {_plain(str(target.get("variables", {}).get("address", ""))): str(target["member"]) for target in targets}
+    shaped = {member: _one(answers, members) for member, answers in results.items()}
+    newest = max((int(entry["applied_index"]) for entry in shaped.values()), default=0)
+    for entry in shaped.values():
+        entry["lag"] = newest - int(entry["applied_index"]) if entry["reachable"] else None
+    return shaped
 
 
-def _one(answers: Mapping[str, Mapping[str, Any]]) -> Json:
+def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -> Json:
     status, listed = answers.get("status", {}), answers.get("members", {})
     shape: Json = {
         "reachable": False,
@@ -35,6 +50,10 @@ def _one(answers: Mapping[str, Mapping[str, Any]]) -> Json:
         "leader": False,
         "role": "",
         "peers": [],
+        "revision": 0,
+        "applied_index": 0,
+        "lag": None,
+        "alarms": [],
     }
     if status.get("error") or status.get("rc") != 0:
         shape["reason"] = str(status.get("error") or _last_line(str(status.get("stderr", ""))) or "etcdctl gave no answer")
@@ -42,20 +61,24 @@ def _one(answers: Mapping[str, Mapping[str, Any]]) -> Json:
     try:
         said = json.loads(status["stdout"])[0]["Status"]
         header = said["header"]
+        problems = [str(problem) for problem in said.get("errors") or []]
         shape.update(
-            reachable=True,
             cluster_id=_hex(header["cluster_id"]),
             id=_hex(header["member_id"]),
             version=str(said.get("version", "")),
             leader=bool(said.get("leader")) and said["leader"] == header["member_id"],
             role="learner" if said.get("isLearner") else "voter",
+            # The JSON leaves out what is 0.
+            revision=int(header.get("revision", 0)),
+            applied_index=int(said.get("raftAppliedIndex", 0)),
+            alarms=sorted({found[1] for problem in problems for found in _ALARM.finditer(problem)}),
+            reachable=True,
         )
         if listed.get("rc") == 0:
-            shape["peers"] = [_peer(entry) for entry in json.loads(listed["stdout"])["members"]]
+            shape["peers"] = [_peer(entry, members) for entry in json.loads(listed["stdout"])["members"]]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         shape["reason"] = f"etcdctl's answer cannot be read ({error!r})"
         return shape
-    problems = [str(problem) for problem in said.get("errors") or []]
     if not said.get("leader"):
         problems.append("it knows no leader")
     shape["reason"] = "; ".join(problems)
@@ -63,12 +86,15 @@ def _one(answers: Mapping[str, Mapping[str, Any]]) -> Json:
     return shape
 
 
-def _peer(entry: Mapping[str, Any]) -> Json:
+def _peer(entry: Mapping[str, Any], members: Mapping[str, str]) -> Json:
+    """A listed member. `member` is the one of those asked that has its address; `name` is empty until its process has started once."""
     urls = entry.get("peerURLs") or []
+    address = str(urlsplit(urls[0]).hostname) if urls else ""
     return {
         "id": _hex(entry["ID"]),
         "name": entry.get("name", ""),
-        "address": str(urlsplit(urls[0]).hostname) if urls else "",
+        "member": members.get(_plain(address), ""),
+        "address": address,
         "role": "learner" if entry.get("isLearner") else "voter",
     }
 
@@ -114,3 +140,95 @@ def _listed(inspected: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any
         if inspected[name]["peers"]:
             return list(inspected[name]["peers"])
     return []
+
+
+def transferee(inspected: Mapping[str, Mapping[str, Any]], member: str) -> str:
+    """Id of the member that is to lead instead of `member`: the healthy voter with the smallest lag; empty where `member` does not lead.
+
+    Raises ValueError where it leads and nobody else can.
+    """
+    if not inspected.get(member, {}).get("leader"):
+        return ""
+    others = [name for name in voters(inspected) if name != member]
+    if not others:
+        raise ValueError(f"member {member} leads, and there is no other healthy voter to lead instead")
+    best = min(others, key=lambda name: (inspected[name]["lag"] or 0, name))
+    return str(inspected[best]["id"])
+
+
+def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str, Any]) -> Json:
+    """Who removes a member, and which: {`voter`, `id`}; `id` is empty where nothing is to be done.
+
+    `forget` names the member by `id`, or without one by its old `address`. Raises ValueError where it still answers and
+    `live` is not true, and where no healthy voter other than itself can be asked.
+    """
+    number, address = str(forget.get("id") or ""), str(forget.get("address") or "")
+    if not number and not address:
+        raise ValueError("hostnet_forget names neither an id nor an address: nobody knows what to forget")
+    by_id = {str(entry["id"]): name for name, entry in inspected.items() if entry["reachable"] and entry["id"]}
+    found = [peer for peer in _listed(inspected) if (peer["id"] == number if number else _same(peer["address"], address))]
+    if not found:
+        # Only a voter's list says that it is gone.
+        if not any(inspected[name]["peers"] for name in voters(inspected)):
+            raise ValueError("no healthy voter says who is a member, so that nobody can be forgotten now")
+        return {"voter": "", "id": ""}
+    peer = found[0]
+    alive = by_id.get(str(peer["id"]), "")
+    if alive and not forget.get("live"):
+        raise ValueError(
+            f"etcd's member {peer['id']} ({peer['name'] or peer['address']}) was not removed: it answers, as member {alive}. "
+            f"Stop it first, or set live in hostnet_forget for one that is to leave"
+        )
+    helpers = [name for name in voters(inspected) if name != alive]
+    if not helpers:
+        raise ValueError(f"etcd's member {peer['id']} was not removed: no other healthy voter can be asked to")
+    return {"voter": helpers[0], "id": str(peer["id"])}
+
+
+def readdressing(inspected: Mapping[str, Mapping[str, Any]], binding: Mapping[str, Any]) -> list[Json]:
+    """Changes of peer addresses, in this order, that let the member of `binding` start under its new address: [{`id`, `address`}].
+
+    Where two VMs have swapped their addresses, another dead member is still listed under the new one: it gets an address
+    out of 192.0.2.0/24 first, so that no two members ever claim one address; its own turn gives it its new one. Raises
+    ValueError where that other member answers, and where the cluster does not list the member by the name of its process.
+    """
+    address, process = str(binding["address"]), str(binding["process"])
+    listed = _listed(inspected)
+    own = next((peer for peer in listed if peer["name"] == process), None)
+    if own is None:
+        raise ValueError(
+            f"no healthy voter lists a member named {process}, so that the address of {binding['member']} cannot be changed: it was removed or never "
+            f"started, and has to be admitted anew with an empty folder"
+        )
+    if _same(own["address"], address):
+        return []
+    alive = {str(entry["id"]): name for name, entry in inspected.items() if entry["reachable"]}
+    taken = {peer["address"] for peer in listed}
+    changes: list[Json] = []
+    for other in listed:
+        if other["id"] == own["id"] or not _same(other["address"], address):
+            continue
+        if other["id"] in alive:
+            raise ValueError(
+                f"address {address} of member {binding['member']} is still that of member {alive[str(other['id'])]}, which answers there: "
+                f"two members cannot have one address"
+            )
+        start = int(str(other["id"]), 16)
+        hosts = [str(host) for host in PLACEHOLDER_NETWORK.hosts()]
+        free = next(host for offset in range(len(hosts)) if (host := hosts[(start + offset) % len(hosts)]) not in taken and host != address)
+        taken.add(free)
+        changes.append({"id": other["id"], "address": free})
+    return [*changes, {"id": own["id"], "address": address}]
+
+
+def _plain(address: str) -> str:
+    """An IP address in its one spelling, any other text as it is."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
+
+
+def _same(left: str, right: str) -> bool:
+    """Whether two texts are one IP address, compared as addresses and never as text."""
+    return bool(left) and bool(right) and ipaddress.ip_address(left) == ipaddress.ip_address(right)

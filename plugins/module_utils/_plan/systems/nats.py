@@ -6,19 +6,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
 
 
-def inspection(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Json]:
-    """Shape the answers of `/varz`, `/routez` and `/healthz?details=true`, asked of each member: member -> inspection.
+def inspection(
+    results: Mapping[str, Mapping[str, Mapping[str, Any]]], targets: Sequence[Mapping[str, Any]] = (), spec: Mapping[str, Any] | None = None
+) -> dict[str, Json]:
+    """Shape the answers of `/varz`, `/routez`, `/healthz?details=true` and `/jsz`, asked of each member: member -> inspection.
 
     NATS has no cluster id of its own: the name of the cluster is one, because servers refuse routes from servers of
     another name. A server's own id is another one after each start; the id here is the one of its peer in JetStream's
     meta group, which stays, and which other servers know it by (a server does not tell its own unless it leads).
+
+    An asset of JetStream is a stream, a consumer or the meta group. `lagging` has an entry for each replica of an asset that is not
+    up to date, as the asset's leader tells it: {asset, server, state, lag (entries), text}. `state` is `behind` (it lacks `lag` entries that a
+    majority has), `offline`, `unseen` (the leader knows nothing of it yet), `leaderless` (told by a replica), or `unknown`
+    (the server did not say). `leads` is how many assets with several replicas the server leads, `alone` names those that have no
+    other replica: they are gone with its disk.
     """
+    del targets, spec
     read = {member: _read(answers) for member, answers in results.items()}
     ids: dict[str, str] = {}
     for said in read.values():
@@ -62,6 +71,7 @@ def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
             # Where the other server dialled, its end of the connection may have another address than the one it listens on.
             "routes": {str(route["remote_name"]): str(route["ip"]) for route in routes if route.get("did_solicit")},
             "unhealthy": _unhealthy(healthz),
+            **_assets(str(server["server_name"]), answers.get("jsz", {})),
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return {"problem": f"its monitoring's answer cannot be read ({error!r})"}
@@ -78,6 +88,55 @@ def _unhealthy(healthz: Mapping[str, Any]) -> str:
     return "; ".join(text for text in [*texts, str(health.get("error") or "")] if text) or "it says that it is not healthy"
 
 
+def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
+    """`lagging`, `leads` and `alone` of one server, from /jsz with details of streams and consumers.
+
+    Source: `Jsz` and `clusterInfo` of nats-server: replicas do not name the leader itself, and only what a leader says of `current` and
+    `lag` means anything. An asset with one replica has no group, and its server as leader.
+    """
+    if jsz.get("error") or jsz.get("status") != 200:
+        why = str(jsz.get("error") or f"its monitoring answered {jsz.get('status', 'nothing')}")
+        return {"lagging": [_lagging("JetStream", server, "unknown", 0, why)], "leads": 0, "alone": []}
+    said = json.loads(jsz["body"])
+    assets: list[tuple[str, Mapping[str, Any]]] = []
+    if said.get("meta_cluster"):
+        assets.append(("meta group", said["meta_cluster"]))
+    for account in said.get("account_details") or []:
+        for stream in account.get("stream_detail") or []:
+            # The default account needs no name.
+            name = stream["name"] if account["name"] == "$G" else f"{account['name']}/{stream['name']}"
+            assets.append((f"stream {name}", stream.get("cluster") or {}))
+            assets += [(f"consumer {name}/{one['name']}", one.get("cluster") or {}) for one in stream.get("consumer_detail") or []]
+    lagging, alone, leads = [], [], 0
+    for asset, cluster in assets:
+        replicas = cluster.get("replicas") or []
+        leader = str(cluster.get("leader") or "")
+        if not leader:
+            lagging.append(_lagging(asset, server, "leaderless", 0))
+        elif leader == server and not replicas:
+            alone.append(asset)
+        elif leader == server:
+            leads += 1
+            lagging += [found for found in (_replica(asset, peer) for peer in replicas) if found]
+    return {"lagging": lagging, "leads": leads, "alone": [asset for asset in alone if asset != "meta group"]}
+
+
+def _replica(asset: str, peer: Mapping[str, Any]) -> Json | None:
+    name, lag = str(peer.get("name") or peer.get("peer") or ""), int(peer.get("lag") or 0)
+    if peer.get("offline"):
+        return _lagging(asset, name, "offline", lag)
+    if peer.get("pending"):
+        return _lagging(asset, name, "unseen", lag)
+    if lag:
+        return _lagging(asset, name, "behind", lag)
+    return None if peer.get("current") else _lagging(asset, name, "unseen", lag)
+
+
+def _lagging(asset: str, server: str, state: str, lag: int, why: str = "") -> Json:
+    text = f"{asset} at {server}: {state}" + (f" by {lag}" if state == "behind" else "") + (f" ({why})" if why else "")
+    return {"asset": asset, "server": server, "state": state, "lag": lag, "text": text}
+
+
 def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str]) -> Json:
     if "problem" in said:
         return {
@@ -90,6 +149,9 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
             "leader": False,
             "role": "",
             "peers": [],
+            "lagging": [],
+            "leads": 0,
+            "alone": [],
         }
     problems = [said["unhealthy"]] if said["unhealthy"] else []
     if not said["leader"]:
@@ -104,6 +166,7 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
         "leader": said["leader"] == said["name"],
         "role": "node",
         "peers": _peers(said, ids, hosts),
+        **{key: said[key] for key in ("lagging", "leads", "alone")},
     }
 
 

@@ -232,7 +232,7 @@ def test_invariant_14_no_key_is_in_an_object_and_the_ca_key_never_enters_a_clust
         assert f"{hostnet['pki_dir']}/ca.crt" in paths
         assert not any(path.endswith("ca.key") for path in paths)
         # Contents are read by the module from the files; here are the paths alone, and texts that are no secret.
-        assert set(entry["definition"].get("data", {})) <= {key for key in entry["definition"].get("data", {}) if key.endswith("locality")}
+        assert set(entry["definition"].get("data", {})) <= {key for key in entry["definition"].get("data", {}) if key.endswith(("locality", "server.conf"))}
         assert "stringData" not in entry["definition"]
         if placed == "node_name":
             # No node can read another node's key.

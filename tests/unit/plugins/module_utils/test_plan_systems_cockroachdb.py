@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.filter.cockroachdb import FilterModule
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import join, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.cockroachdb import (
     CockroachError,
     Version,
@@ -38,7 +38,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
     parse_version,
     same_address,
     shorten,
-    stop_problems,
     version_flags,
 )
 from support.collection import CHECKOUT
@@ -456,15 +455,16 @@ def target(member: str, address: str) -> dict[str, Any]:
     return {"member": member, "pod": f"ledger-{member}-0", "variables": {"address": address}}
 
 
+SPEC = {"ports": {"sql": 26257}}
 TARGETS = [target("east-0", "10.0.0.1"), target("east-1", "10.0.0.12"), target("west-0", "10.0.0.3")]
 
 
 def seen(results: dict[str, Any]) -> dict[str, Any]:
-    return inspection({"east-0": results}, TARGETS, 26257)["east-0"]
+    return inspection({"east-0": results}, TARGETS, SPEC)["east-0"]
 
 
 def test_a_healthy_cluster() -> None:
-    views = inspection({one["member"]: answers(number) for number, one in enumerate(TARGETS, 1)}, TARGETS, 26257)
+    views = inspection({one["member"]: answers(number) for number, one in enumerate(TARGETS, 1)}, TARGETS, SPEC)
     assert [view["healthy"] for view in views.values()] == [True, True, True], views
     view = views["east-1"]
     assert (view["reachable"], view["cluster_id"], view["id"], view["role"], view["leader"], view["reason"]) == (
@@ -509,7 +509,7 @@ def test_a_replaced_member_is_found_by_id_beside_its_dead_predecessor() -> None:
     rows = table(
         row(1, "10.0.0.1:26257"), row(2, "10.0.0.12:26257"), row(3, "10.0.0.3:26257", live="false", under=26), row(4, "10.0.0.3:26257")
     )
-    view = inspection({"west-0": answers(4, rows)}, TARGETS, 26257)["west-0"]
+    view = inspection({"west-0": answers(4, rows)}, TARGETS, SPEC)["west-0"]
     assert (view["healthy"], view["id"]) == (True, "4")
     assert [(peer["id"], peer["name"], peer["live"]) for peer in view["peers"] if peer["address"] == "10.0.0.3:26257"] == [
         ("3", "", False),
@@ -665,31 +665,47 @@ def test_init_is_for_claimed_members() -> None:
 
 
 def views(**changes: dict[str, Any]) -> dict[str, Any]:
-    found = inspection({one["member"]: answers(number) for number, one in enumerate(TARGETS, 1)}, TARGETS, 26257)
+    found = inspection({one["member"]: answers(number) for number, one in enumerate(TARGETS, 1)}, TARGETS, SPEC)
     return {name: {**view, **changes.get(name.replace("-", "_"), {})} for name, view in found.items()}
 
 
+def closed(kind: str, member: str, seen: dict[str, Any]) -> list[str]:
+    operations = yaml.safe_load((CHECKOUT / "roles/system_cockroachdb/vars/main.yml").read_text())["system_cockroachdb_operations"]
+    gates = [*gate.GENERIC[kind], *operations["gates"][kind]]
+    return gate.evaluate(gates, gate.document(seen, member, [str(one["member"]) for one in TARGETS]))
+
+
 def test_a_member_of_a_healthy_cluster_may_stop() -> None:
-    assert stop_problems(views(), "east-0") == []
+    for kind in gate.GENERIC:
+        assert closed(kind, "east-0", views()) == []
     # It is the one under repair, so its own health does not count.
-    assert stop_problems(views(east_0={"healthy": False, "reason": "x"}), "east-0") == []
-    assert stop_problems(views(east_1={"healthy": False, "reason": "x"}), "east-0", ["east-1"]) == []
+    sick = views(east_0={"healthy": False, "reason": "x", "ranges_unavailable": -1, "ranges_underreplicated": -1})
+    assert closed("stop", "east-0", sick) == []
+    assert len(closed("settled", "east-0", sick)) == 3
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"east_1": {"healthy": False, "reason": "it is draining"}}, "member east-1 is not healthy: it is draining"),
-        ({"east_1": {"cluster_id": OTHER}}, "the members report different cluster ids"),
-        ({"east_1": {"healthy": False, "reason": "x"}, "west_0": {"healthy": False, "reason": "x"}}, "no other member is healthy"),
-        ({"east_1": {"ranges_unavailable": 1}}, "1 ranges are unavailable"),
-        ({"west_0": {"ranges_underreplicated": 26}}, "26 ranges are under-replicated"),
-        ({"west_0": {"ranges_underreplicated": -1}}, "the number of under-replicated ranges is not known"),
-        ({"west_0": {"peers": [{"id": "7", "membership": "decommissioning"}]}}, "node 7 is being decommissioned"),
+        ({"east_1": {"healthy": False, "reason": "it is draining"}}, "members that are not healthy: east-1: it is draining"),
+        ({"east_1": {"draining": True}}, "members that are draining: east-1"),
+        ({"east_1": {"cluster_id": OTHER}}, f"the members report different cluster ids: {', '.join(sorted([CLUSTER, OTHER]))}"),
+        ({"east_1": {"ranges_unavailable": 1}}, "ranges that are unavailable (-1 when not known): east-1: 1"),
+        ({"west_0": {"ranges_underreplicated": 26}}, "ranges that are under-replicated (-1 when not known): west-0: 26"),
+        ({"west_0": {"ranges_underreplicated": -1}}, "ranges that are under-replicated (-1 when not known): west-0: -1"),
+        ({"west_0": {"peers": [{"id": "7", "membership": "decommissioning"}]}}, "nodes that are being decommissioned: 7"),
     ],
 )
 def test_why_a_member_may_not_stop(changes: dict[str, Any], problem: str) -> None:
-    assert problem in stop_problems(views(**changes), "east-0")
+    assert problem in closed("stop", "east-0", views(**changes))
+    assert problem in closed("settled", "east-0", views(**changes))
+
+
+def test_the_first_member_that_is_repaired_may_find_ranges_without_a_replica() -> None:
+    assert closed("admit", "east-0", views(west_0={"ranges_underreplicated": 26})) == []
+    assert closed("admit", "east-0", views(west_0={"ranges_unavailable": 2})) == [
+        "ranges that are unavailable (-1 when not known): west-0: 2"
+    ]
 
 
 def test_the_filters_report_input_in_one_line() -> None:

@@ -5,22 +5,39 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.filter.etcd import FilterModule
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
-from support.member import Json
+from support.member import Json, system_spec
 
 CLUSTER = 13237676143463371577  # b7b5c2d0..., above 2**63: etcd's ids are unsigned
 IDS = {"east-0": 9372538179322589801, "east-1": 10501334649042878790, "west-0": 18249187646912138824}
 ADDRESSES = {"east-0": "172.30.1.3", "east-1": "172.30.1.4", "west-0": "fd00::10"}
-EMPTY = {"reachable": False, "healthy": False, "cluster_id": "", "id": "", "version": "", "leader": False, "role": "", "peers": []}
+EMPTY = {
+    "reachable": False,
+    "healthy": False,
+    "cluster_id": "",
+    "id": "",
+    "version": "",
+    "leader": False,
+    "role": "",
+    "peers": [],
+    "revision": 0,
+    "applied_index": 0,
+    "lag": None,
+    "alarms": [],
+}
+TARGETS = [{"member": name, "variables": {"address": address}} for name, address in ADDRESSES.items()]
 
 
 def ran(body: object, rc: int = 0, stderr: str = "") -> Json:
@@ -34,6 +51,7 @@ def status(name: str, leader: str = "west-0", **other: Any) -> Json:
         "dbSize": 20480,
         "leader": IDS.get(leader, 0),
         "raftIndex": 8,
+        "raftAppliedIndex": 8,
         **other,
     }
     return ran([{"Endpoint": f"https://{name}:2379", "Status": said}])
@@ -51,7 +69,12 @@ def listed(**learners: str) -> Json:
 
 
 def three(**learners: str) -> dict[str, Json]:
-    return etcd.inspection({name: {"status": status(name), "members": listed(**learners)} for name in IDS})
+    return etcd.inspection({name: {"status": status(name), "members": listed(**learners)} for name in IDS}, TARGETS, {})
+
+
+def without(seen: dict[str, Json], *gone: str) -> dict[str, Json]:
+    """What is seen when some members are not there: those that are still list them."""
+    return {name: entry for name, entry in seen.items() if name not in gone}
 
 
 def test_three_members() -> None:
@@ -65,7 +88,14 @@ def test_three_members() -> None:
         "version": "3.6.16",
         "leader": False,
         "role": "voter",
-        "peers": [{"id": f"{IDS[name]:x}", "name": name, "address": address, "role": "voter"} for name, address in ADDRESSES.items()],
+        "peers": [
+            {"id": f"{IDS[name]:x}", "name": name, "member": name, "address": address, "role": "voter"}
+            for name, address in ADDRESSES.items()
+        ],
+        "revision": 1,
+        "applied_index": 8,
+        "lag": 0,
+        "alarms": [],
     }
     assert etcd.voters(seen) == ["west-0", "east-0", "east-1"]
 
@@ -134,7 +164,7 @@ def test_a_member_without_a_leader_is_reachable_and_not_healthy() -> None:
 
 @given(st.permutations(list(IDS)))
 def test_the_order_of_answers_changes_nothing(order: Sequence[str]) -> None:
-    seen = etcd.inspection({name: {"status": status(name), "members": listed()} for name in order})
+    seen = etcd.inspection({name: {"status": status(name), "members": listed()} for name in order}, TARGETS, {})
     assert seen == three()
     assert etcd.voters(seen) == etcd.voters(three())
 
@@ -162,7 +192,133 @@ def test_any_answer_gives_an_inspection(said: Json) -> None:
     assert one["reachable"] or not one["healthy"]
 
 
+def test_lag_and_alarms() -> None:
+    answers = {name: {"status": status(name), "members": listed()} for name in IDS}
+    errors = ["memberID:9372538179322589801 alarm:NOSPACE ", "memberID:9372538179322589801 alarm:NOSPACE "]
+    answers["east-0"] = {"status": status("east-0", raftAppliedIndex=3, errors=errors)}
+    answers["east-1"] = {"status": ran("", rc=1, stderr="gone")}
+    seen = etcd.inspection(answers, TARGETS, {})
+    assert {name: entry["lag"] for name, entry in seen.items()} == {"east-0": 5, "east-1": None, "west-0": 0}
+    assert seen["east-0"]["alarms"] == ["NOSPACE"]
+    assert not seen["east-0"]["healthy"]
+
+
+def test_who_leads_next() -> None:
+    seen = three()
+    assert etcd.transferee(seen, "east-0") == ""
+    assert etcd.transferee(seen, "north-0") == ""
+    seen["east-0"]["lag"] = 4
+    assert etcd.transferee(seen, "west-0") == seen["east-1"]["id"]
+    seen["east-1"]["healthy"] = False
+    assert etcd.transferee(seen, "west-0") == seen["east-0"]["id"]
+    with pytest.raises(ValueError, match="there is no other healthy voter"):
+        etcd.transferee(without(seen, "east-0", "east-1"), "west-0")
+
+
+def test_a_dead_member_is_forgotten_through_a_living_one() -> None:
+    seen = without(three(), "east-1")
+    old = f"{IDS['east-1']:x}"
+    assert etcd.forgettable(seen, {"id": old}) == {"voter": "west-0", "id": old}
+    assert etcd.forgettable(seen, {"address": ADDRESSES["east-1"]}) == {"voter": "west-0", "id": old}
+    assert etcd.forgettable(seen, {"id": "abc"}) == {"voter": "", "id": ""}
+    # 172.30.1.4 is no part of 172.30.1.40
+    assert etcd.forgettable(seen, {"address": ADDRESSES["east-1"] + "0"})["id"] == ""
+
+
+def test_who_is_not_forgotten() -> None:
+    seen = three()
+    old = seen["west-0"]["id"]
+    with pytest.raises(ValueError, match="it answers, as member west-0"):
+        etcd.forgettable(seen, {"id": old})
+    seen["west-0"]["healthy"] = False
+    with pytest.raises(ValueError, match="it answers, as member west-0"):
+        etcd.forgettable(seen, {"id": old})
+    assert etcd.forgettable(three(), {"id": old, "live": True}) == {"voter": "east-0", "id": old}
+    with pytest.raises(ValueError, match="no other healthy voter"):
+        etcd.forgettable(without(three(), "east-0", "east-1"), {"id": old, "live": True})
+    with pytest.raises(ValueError, match="no healthy voter says who is a member"):
+        etcd.forgettable({}, {"id": old})
+    with pytest.raises(ValueError, match="neither an id nor an address"):
+        etcd.forgettable(three(), {})
+
+
+def moved(member: str, address: str) -> Json:
+    return {"member": member, "process": member, "address": address}
+
+
+def test_a_moved_member_gets_its_new_address() -> None:
+    seen = without(three(), "east-1")
+    assert etcd.readdressing(seen, moved("east-1", ADDRESSES["east-1"])) == []
+    assert etcd.readdressing(seen, moved("east-1", "172.30.1.40")) == [{"id": f"{IDS['east-1']:x}", "address": "172.30.1.40"}]
+    with pytest.raises(ValueError, match="no healthy voter lists a member named north-0"):
+        etcd.readdressing(seen, moved("north-0", "172.30.1.40"))
+    with pytest.raises(ValueError, match=r"172\.30\.1\.3 of member east-1 is still that of member east-0, which answers there"):
+        etcd.readdressing(seen, moved("east-1", ADDRESSES["east-0"]))
+
+
+def test_members_that_swapped_their_addresses_never_claim_one_together() -> None:
+    seen = without(three(), "east-0", "east-1")
+    first = etcd.readdressing(seen, moved("east-1", ADDRESSES["east-0"]))
+    assert [change["id"] for change in first] == [f"{IDS['east-0']:x}", f"{IDS['east-1']:x}"]
+    assert ipaddress.ip_address(first[0]["address"]) in etcd.PLACEHOLDER_NETWORK
+    assert first[1]["address"] == ADDRESSES["east-0"]
+    for change in first:
+        for peer in seen["west-0"]["peers"]:
+            peer["address"] = change["address"] if peer["id"] == change["id"] else peer["address"]
+        assert len({peer["address"] for peer in seen["west-0"]["peers"]}) == len(IDS)
+    assert etcd.readdressing(seen, moved("east-1", ADDRESSES["east-0"])) == []
+    assert etcd.readdressing(seen, moved("east-0", ADDRESSES["east-1"])) == [{"id": f"{IDS['east-0']:x}", "address": ADDRESSES["east-1"]}]
+
+
+def closed(kind: str, member: str, seen: dict[str, Json]) -> list[str]:
+    gates = [*gate.GENERIC[kind], *system_spec("etcd")["gates"][kind]]
+    return gate.evaluate(gates, gate.document(seen, member, list(IDS)))
+
+
+def test_gates_of_a_healthy_cluster_are_open() -> None:
+    for kind in gate.GENERIC:
+        assert closed(kind, "east-0", three()) == []
+
+
+def test_a_learner_keeps_others_from_stopping_and_is_not_settled() -> None:
+    # Added, and not started yet: it may be the one that is to be admitted.
+    seen = three(unstarted="10.0.0.12")
+    assert closed("stop", "east-0", seen) == ["learners without a vote: ff at 10.0.0.12"]
+    assert closed("admit", "east-3", seen) == []
+    assert closed("settled", "east-0", seen) == ["learners without a vote: ff at 10.0.0.12"]
+    # Started: it cannot list the members, which is no disagreement, and it has no vote, which is no majority.
+    refused = ran("", rc=1, stderr="Error: etcdserver: rpc not supported for learner\n")
+    answers = {name: {"status": status(name), "members": listed(new="10.0.0.12")} for name in IDS}
+    answers["east-3"] = {"status": status("east-0", isLearner=True), "members": refused}
+    seen = etcd.inspection(answers, [*TARGETS, {"member": "east-3", "variables": {"address": "10.0.0.12"}}], {})
+    assert closed("admit", "east-3", seen) == []
+    assert closed("admit", "east-4", seen) == ["learners that have to get their vote first: ff at 10.0.0.12"]
+    assert closed("settled", "east-3", seen) == ["learners without a vote: ff at 10.0.0.12"]
+    assert closed("admit", "east-0", without(seen, "east-1"))[0] == "healthy members missing for a majority without this one: 1"
+
+
+def test_a_repair_may_go_on_with_a_majority_and_not_without() -> None:
+    assert closed("admit", "east-1", without(three(), "east-1")) == []
+    assert (
+        closed("admit", "east-1", without(three(), "east-1", "west-0"))[0] == "healthy members missing for a majority without this one: 1"
+    )
+
+
+def test_alarms_and_lag_close_gates() -> None:
+    seen = three()
+    seen["west-0"]["alarms"] = ["NOSPACE"]
+    seen["east-1"]["lag"] = 5001
+    for kind in gate.GENERIC:
+        assert "alarms of etcd: NOSPACE" in closed(kind, "east-0", seen)
+    text = "members that are more than 5000 entries behind: east-1: 5001"
+    assert text in closed("stop", "east-0", seen)
+    assert text not in closed("stop", "east-1", seen)
+    assert text in closed("settled", "east-1", seen)
+
+
 def test_filters() -> None:
     filters = FilterModule().filters()
+    with pytest.raises(AnsibleFilterError, match="neither an id nor an address"):
+        filters["etcd_forgettable"](three(), {})
     assert filters["etcd_inspection"]({}) == {}
     assert filters["etcd_voters"]({}) == []

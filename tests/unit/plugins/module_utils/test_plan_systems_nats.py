@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import posixpath
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +17,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.filter.nats import FilterModule
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.member import Json, binding, expanded, system_spec
 
 ADDRESSES = {"east-0": "172.30.1.3", "east-1": "172.30.1.4", "west-0": "172.30.1.1"}
 PEERS = {"east-0": "SzJoZiQg", "east-1": "qEhu2Hj6", "west-0": "kHCHMZFE"}
-EMPTY = {"reachable": False, "healthy": False, "cluster_id": "", "id": "", "version": "", "leader": False, "role": "", "peers": []}
+EMPTY = {
+    "reachable": False,
+    "healthy": False,
+    "cluster_id": "",
+    "id": "",
+    "version": "",
+    "leader": False,
+    "role": "",
+    "peers": [],
+    "lagging": [],
+    "leads": 0,
+    "alone": [],
+}
 
 
 def answer(body: object, status: int = 200) -> Json:
@@ -55,8 +69,36 @@ def routez(name: str) -> Json:
     return {"routes": [{"remote_name": other, "ip": ADDRESSES[other], "did_solicit": True} for other in others for _pool in range(4)]}
 
 
+def cluster(name: str, leader: str = "west-0", **states: Json) -> Json:
+    """The group of a stream or consumer as `name` tells it, which is no replica of itself; `states` are by server."""
+    replicas = [
+        {"name": other, "current": True, "active": 5, "peer": PEERS[other], **states.get(other.replace("-", "_"), {})}
+        for other in PEERS
+        if other != name
+    ]
+    return {"name": "nats-c3b41c50", "raft_group": "S-R3F-x", "leader": leader, "replicas": replicas}
+
+
+def jsz(name: str, meta: Json | None = None, stream: Json | None = None, **other: Json) -> Json:
+    consumer = {"stream_name": "orders", "name": "desk", "cluster": cluster(name)}
+    streams = [
+        {"name": "orders", "cluster": stream or cluster(name), "consumer_detail": [consumer]},
+        *({"name": own, "cluster": found} for own, found in other.items()),
+    ]
+    return {
+        "meta_cluster": {**cluster(name), **(meta or {})},
+        "account_details": [{"name": "$G", "id": "$G", "stream_detail": streams}, {"name": "team", "id": "team"}],
+    }
+
+
 def answers(name: str, **other: Json) -> Json:
-    return {"varz": answer(varz(name)), "routez": answer(routez(name)), "healthz": answer({"status": "ok"}), **other}
+    return {
+        "varz": answer(varz(name)),
+        "routez": answer(routez(name)),
+        "healthz": answer({"status": "ok"}),
+        "jsz": answer(jsz(name)),
+        **other,
+    }
 
 
 def test_three_servers() -> None:
@@ -73,7 +115,11 @@ def test_three_servers() -> None:
         "peers": [
             {"id": PEERS[name], "name": name, "address": ADDRESSES[name], "current": True, "offline": False} for name in sorted(ADDRESSES)
         ],
+        "lagging": [],
+        "leads": 0,
+        "alone": [],
     }
+    assert {name: entry["leads"] for name, entry in seen.items()} == {"east-0": 0, "east-1": 0, "west-0": 3}
     assert [name for name, entry in seen.items() if entry["leader"]] == ["west-0"]
 
 
@@ -125,6 +171,10 @@ def test_a_peer_that_nobody_has_met_has_an_id_alone() -> None:
         ({"varz": answer([])}, "its monitoring's answer cannot be read (AttributeError"),
         ({"varz": answer(varz("east-0")), "routez": answer({"routes": None})}, "its monitoring's answer cannot be read (TypeError"),
         ({"varz": answer(varz("east-0")), "healthz": answer("[]")}, "its monitoring's answer cannot be read (AttributeError"),
+        (
+            {"varz": answer(varz("east-0")), "jsz": answer({"account_details": [1]})},
+            "its monitoring's answer cannot be read (AttributeError",
+        ),
     ],
 )
 def test_no_answer(said: Json, reason: str) -> None:
@@ -162,6 +212,69 @@ def test_not_joined_asks_the_leader() -> None:
     assert nats.not_joined(alone, ["east-0"]) == ["east-0"]
 
 
+def seen_with(**leader: Any) -> dict[str, Json]:
+    """What three servers say, where the leader of everything says `leader` of its assets."""
+    return nats.inspection({name: answers(name, jsz=answer(jsz(name, **(leader if name == "west-0" else {})))) for name in ADDRESSES})
+
+
+def closed(kind: str, member: str, seen: dict[str, Json]) -> list[str]:
+    gates = [*gate.GENERIC[kind], *system_spec("nats")["gates"][kind]]
+    return gate.evaluate(gates, gate.document(seen, member, list(ADDRESSES)))
+
+
+def test_gates_of_healthy_servers_are_open() -> None:
+    for kind in gate.GENERIC:
+        assert closed(kind, "east-0", seen_with()) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ({"current": False, "lag": 101}, "behind by 101"),
+        ({"current": False, "offline": True}, "offline"),
+        ({"current": False}, "unseen"),
+        ({"current": False, "pending": True}, "unseen"),
+    ],
+)
+def test_a_replica_that_is_not_up_to_date_closes_the_gates(state: Json, text: str) -> None:
+    seen = seen_with(stream=cluster("west-0", east_1=state))
+    shown = f"stream orders at east-1: {text}"
+    assert [entry["text"] for entry in seen["west-0"]["lagging"]] == [shown]
+    for kind in gate.GENERIC:
+        assert [entry for entry in closed(kind, "east-0", seen) if shown in entry], kind
+    # What is wrong with the member itself is no reason to keep it running or from coming back. It is not settled.
+    assert closed("stop", "east-1", seen) == []
+    assert closed("admit", "east-1", seen) == []
+    assert closed("settled", "east-1", seen) != []
+
+
+def test_only_an_empty_server_waits_for_the_very_last_entry() -> None:
+    seen = seen_with(meta={"replicas": cluster("west-0", east_1={"current": False, "lag": 1})["replicas"]})
+    assert closed("stop", "east-0", seen) == []
+    assert closed("settled", "east-0", seen) == []
+    assert closed("admit", "east-0", seen) == ["replicas on other servers that are not up to date: meta group at east-1: behind by 1"]
+
+
+def test_followers_know_nothing_of_other_replicas_but_that_nobody_leads() -> None:
+    follower = jsz("east-0", stream=cluster("east-0", east_1={"current": False}))
+    assert nats.inspection({"east-0": answers("east-0", jsz=answer(follower))})["east-0"]["lagging"] == []
+    headless = jsz("east-0", stream=cluster("east-0", leader=""))
+    seen = nats.inspection({"east-0": answers("east-0", jsz=answer(headless))})
+    assert [entry["text"] for entry in seen["east-0"]["lagging"]] == ["stream orders at east-0: leaderless"]
+
+
+def test_a_server_that_does_not_tell_its_assets_closes_the_gates() -> None:
+    seen = {**seen_with(), **nats.inspection({"east-1": answers("east-1", jsz={"status": 0, "body": "", "error": "timed out"})})}
+    assert [entry["text"] for entry in seen["east-1"]["lagging"]] == ["JetStream at east-1: unknown (timed out)"]
+    for kind in gate.GENERIC:
+        assert closed(kind, "east-0", seen) != []
+
+
+def test_a_stream_without_replicas_is_named() -> None:
+    own = jsz("east-0", cache={"name": "nats-c3b41c50", "leader": "east-0"})
+    assert nats.inspection({"east-0": answers("east-0", jsz=answer(own))})["east-0"]["alone"] == ["stream cache"]
+
+
 _VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["leader", "name", "peer", "current", "error"]), inner),
@@ -188,7 +301,14 @@ def _answers(body: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
 _ROUTES = st.fixed_dictionaries({"routes": _VALUE})
 
 
-@given(st.fixed_dictionaries({}, optional={"varz": _answers(_SERVER), "routez": _answers(_ROUTES), "healthz": _answers(_HEALTH)}))
+_ASSETS = st.fixed_dictionaries({}, optional={"meta_cluster": _META, "account_details": _VALUE})
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={"varz": _answers(_SERVER), "routez": _answers(_ROUTES), "healthz": _answers(_HEALTH), "jsz": _answers(_ASSETS)}
+    )
+)
 def test_any_answer_gives_an_inspection(said: Json) -> None:
     one = nats.inspection({"east-0": said})["east-0"]
     assert set(one) == {*EMPTY, "reason"}
@@ -202,8 +322,7 @@ def test_the_order_of_answers_changes_nothing(order: Sequence[str]) -> None:
     assert nats.inspection({name: answers(name) for name in order}) == nats.inspection({name: answers(name) for name in ADDRESSES})
 
 
-def rendered(placing: str, address: str) -> tuple[Json, Json, dict[str, str]]:
-    """Container, ConfigMaps by name, and the environment that the container would have."""
+def objects_of(placing: str, address: str) -> list[Json]:
     spec = system_spec("nats")
     hostnet = {
         "name": "nats",
@@ -220,7 +339,18 @@ def rendered(placing: str, address: str) -> tuple[Json, Json, dict[str, str]]:
     bindings = [binding("east", 0, address)]
     issued = [{"name": "east-0", "file": "server", "certificate": "/c", "private_key": "/k", "serial": "1", "not_after": "2030"}]
     objects = placement.render_objects(hostnet, spec, {"token": "nats-1", "ca_fingerprint": "f"}, bindings, [address], "new", issued)
-    found = [item["definition"] for item in objects]
+    return [item["definition"] for item in objects]
+
+
+def server_file(placing: str, address: str) -> str:
+    secret = next(item for item in objects_of(placing, address) if item["kind"] == "Secret")
+    key = "east-worker0.server.conf" if placing == "daemonset" else "server.conf"
+    return base64.b64decode(secret["data"][key]).decode()
+
+
+def rendered(placing: str, address: str) -> tuple[Json, Json, dict[str, str]]:
+    """Container, ConfigMaps by name, and the environment that the container would have."""
+    found = objects_of(placing, address)
     workload = next(item for item in found if item["kind"] in ("StatefulSet", "DaemonSet"))
     maps = {item["metadata"]["name"]: item["data"] for item in found if item["kind"] == "ConfigMap"}
     container = workload["spec"]["template"]["spec"]["containers"][0]
@@ -243,11 +373,14 @@ def test_what_a_container_gets(placing: str, address: str) -> None:
     folder = "/etc/hostnet/certs" + ("/east-worker0" if placing == "daemonset" else "")
     assert environment["HOSTNET_NATS_CERTIFICATE"] == f'"{folder}/server.crt"'
     assert environment["HOSTNET_NATS_HOST"] == f'"{address}"'
-    assert environment["HOSTNET_NATS_NAME"] == ('"east-worker0"' if placing == "daemonset" else '"east-0"')
+    config_folder = posixpath.normpath(posixpath.join(folder, "../../config" if placing == "daemonset" else "../config"))
+    assert config_folder == placement.CONFIG_PATH
+    # The name is the member's in both placements, which no variable of a DaemonSet's one template can be.
+    assert server_file(placing, address) == f'server_name: "east-0"\ninclude "{posixpath.relpath(config_folder, folder)}/nats.conf"\n'
     assert environment["HOSTNET_NATS_CLUSTER"] == '"nats-1"'
     host = f"[{address}]" if ":" in address else address
     assert [expanded(word, environment) for word in container["args"]] == [
-        "--config=/etc/hostnet/config/nats.conf",
+        f"--config={folder}/server.conf",
         f"--routes=nats://{host}:6222",
     ]
     config = maps["nats-config"]["nats.conf"]

@@ -1,0 +1,83 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks all members how the system is, once or until the gates have been open for long enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._plan import gate
+from .client import KubeCluster
+from .exec import Get, Member, ask_members
+
+Json = dict[str, Any]
+# (results of member_exec, targets, spec) -> inspection
+Shape = Callable[[Json, list[Json], Json], Json]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """When the gates count as open: `samples` in a row, `interval` seconds apart, over at least `for_seconds`, before `timeout` seconds."""
+
+    samples: int
+    interval: float
+    for_seconds: float
+    timeout: float
+    what: str
+
+
+def ask(clusters: dict[str, KubeCluster], targets: Sequence[Json], questions: Mapping[str, Any], spec: Json, shape: Shape) -> Json:
+    """The inspection of all `targets`, asked in parallel; raises what `shape` raises.
+
+    `questions` is the spec's `inspect`: `commands`, `http`, and `timeout` in seconds for all of them together.
+    """
+    commands = {str(name): [str(word) for word in argv] for name, argv in (questions.get("commands") or {}).items()}
+    gets = {str(name): Get(int(get["port"]), str(get.get("path", "/"))) for name, get in (questions.get("http") or {}).items()}
+    members = [Member(**target) for target in targets]
+    results = ask_members(clusters, members, commands, gets, float(questions["timeout"]))
+    return shape(results, list(targets), spec)
+
+
+def wait_for_gates(
+    inspect: Callable[[], Json],
+    gates: Sequence[gate.Gate],
+    member: str,
+    expected: Sequence[str],
+    wait: Wait,
+    show: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Json:
+    """Inspect until the gates were open for long enough: {inspection, samples (taken in all), blocked (texts, empty where they are open)}.
+
+    An inspection that fails is a closed gate: nobody knows then. `show` gets a line whenever what blocks has changed.
+    """
+    started = clock()
+    steady = gate.Steady()
+    taken = 0
+    shown: list[str] | None = None
+    inspection: Json = {}
+    while True:
+        asked = clock()
+        try:
+            inspection = inspect()
+            blocked = gate.evaluate(gates, gate.document(inspection, member, expected))
+        except Exception as error:  # an answer that a filter cannot read must not open a gate
+            inspection, blocked = {}, [f"the members' answers cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"]
+        taken += 1
+        now = clock()
+        # Counted from when it was asked: what was true at the end of a slow answer may not be what it says.
+        steady = steady.after(not blocked, asked)
+        if steady.enough(wait.samples, wait.for_seconds, asked):
+            return {"inspection": inspection, "samples": taken, "blocked": []}
+        if now + wait.interval - started > wait.timeout:
+            missing = blocked or [f"open in {steady.count} samples in a row, {max(wait.samples, 1)} over {wait.for_seconds:g} s are needed"]
+            return {"inspection": inspection, "samples": taken, "blocked": missing}
+        if blocked != shown and (blocked or shown):
+            show(f"{wait.what}: {'; '.join(blocked) or 'nothing speaks against it now'} ({now - started:.0f} of {wait.timeout:g} s)")
+        shown = blocked
+        pause(wait.interval)

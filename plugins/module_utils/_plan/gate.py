@@ -1,0 +1,166 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gates: whether a member may be stopped, admitted, or counts as settled. Data about every system, evaluated here: no I/O.
+
+A gate is `{say: "members that are not healthy", find: "<JMESPath>"}`. `find` looks for what speaks against going on, in the
+document below; `{member}` in it is replaced by the name of the member that the gate is about. Null, false, 0, "", [] and {}
+mean that nothing does; whatever else it finds is shown after `say`. What cannot be evaluated is closed, never open, and so is an
+expression that names something the document does not have: to JMESPath that is null, and a misspelt gate would stand open for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import jmespath
+except ImportError:
+    jmespath = None
+
+Json = dict[str, Any]
+Gate = Mapping[str, Any]
+
+# Found values are shown in one line of at most this many characters.
+SHOWN_CHARACTERS = 300
+
+_ONE_CLUSTER: list[Gate] = [
+    {"say": "the members report different cluster ids", "find": "length(cluster_ids) > `1` && cluster_ids"},
+]
+_ONE_VIEW: list[Gate] = [
+    {"say": "the members do not agree on who is a member", "find": "length(views) > `1` && views"},
+]
+_QUORUM: list[Gate] = [
+    {"say": "healthy members missing for a majority without this one", "find": "quorum_short"},
+]
+
+# What holds for every system; its own gates (spec.gates) come on top.
+GENERIC: dict[str, list[Gate]] = {
+    "stop": [
+        {"say": "members that do not answer", "find": "missing_others"},
+        {"say": "members that are not healthy", "find": "others[?reachable && !healthy].join(': ', [member, reason])"},
+        *_QUORUM,
+        *_ONE_CLUSTER,
+        *_ONE_VIEW,
+    ],
+    # Others may be down here: the member that is admitted may be the one that mends it.
+    "admit": [*_QUORUM, *_ONE_CLUSTER],
+    "settled": [
+        {"say": "members that do not answer", "find": "missing"},
+        {"say": "members that are not healthy", "find": "members[?reachable && !healthy].join(': ', [member, reason])"},
+        *_ONE_CLUSTER,
+        *_ONE_VIEW,
+    ],
+}
+
+
+def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expected: Iterable[str] = ()) -> Json:
+    """What the expressions of gates see.
+
+    * `member`: name of the member that the gates are about, or ""; `itself`: its inspection, {} where there is none
+    * `members`: every inspection with its `member` name; `others`: the same without `member`
+    * `missing`: names of `expected` members, of `member` and of the members asked that did not answer; `missing_others`: without `member`
+    * `views`: the distinct sorted lists of ids of peers, as healthy members tell them (a learner tells none); `cluster_ids`: the distinct ones
+    * `voters`: how many members count for a majority: the most that a healthy member lists with the role `voter`, or in systems without
+      such a role the number of `expected` members; `quorum`: the least number of them that is a majority
+    * `healthy`, `healthy_others`: how many members are healthy and no learners, with and without `member`
+    * `quorum_short`: how many healthy members a majority would lack without `member`
+    """
+    members = [{"member": name, **inspection[name]} for name in sorted(inspection)]
+    known = dict.fromkeys([*expected, *sorted(inspection), *([member] if member else [])])
+    answered = {str(entry["member"]) for entry in members if entry.get("reachable")}
+    missing = [name for name in known if name not in answered]
+    tellers = [entry for entry in members if entry.get("healthy") and entry.get("role") != "learner"]
+    views = {tuple(sorted(str(peer.get("id") or "") for peer in entry.get("peers") or [])) for entry in tellers}
+    listed = max((sum(peer.get("role") == "voter" for peer in entry.get("peers") or []) for entry in tellers), default=0)
+    voters = listed or len(known)
+    quorum = voters // 2 + 1
+    healthy_others = sum(entry["member"] != member for entry in tellers)
+    return {
+        "member": member,
+        "itself": next((entry for entry in members if entry["member"] == member), {}),
+        "members": members,
+        "others": [entry for entry in members if entry["member"] != member],
+        "missing": missing,
+        "missing_others": [name for name in missing if name != member],
+        "views": [list(view) for view in sorted(views)],
+        "cluster_ids": sorted({str(entry["cluster_id"]) for entry in members if entry.get("cluster_id")}),
+        "voters": voters,
+        "quorum": quorum,
+        "healthy": len(tellers),
+        "healthy_others": healthy_others,
+        "quorum_short": max(0, quorum - healthy_others),
+    }
+
+
+def evaluate(gates: Sequence[Gate], seen: Mapping[str, Any]) -> list[str]:
+    """What speaks against going on, one text for each closed gate, in the order of `gates`; empty when all are open."""
+    return [text for text in (_closed(gate, seen) for gate in gates) if text]
+
+
+def _closed(gate: Gate, seen: Mapping[str, Any]) -> str:
+    """Why the gate is closed, empty where it is open."""
+    if not isinstance(gate, Mapping) or not isinstance(gate.get("say"), str) or not isinstance(gate.get("find"), str):
+        return f"a gate that cannot be read (it needs the texts say and find): {_shown(gate)}"
+    say = gate["say"]
+    # JMESPath has no way to the document from inside of a filter. Names of members are DNS labels, which no literal has to escape.
+    find = gate["find"].replace("{member}", str(seen.get("member", "")))
+    if jmespath is None:
+        return f"{say}: cannot be evaluated without the Python library jmespath"
+    try:
+        expression = jmespath.compile(find)
+        unknown = sorted(_names(expression.parsed) - set(seen))
+        if unknown:
+            return f"{say}: cannot be evaluated, {find!r} names {', '.join(unknown)}; known are {', '.join(sorted(seen))}"
+        found = expression.search(seen)
+    except Exception as error:  # whatever goes wrong in an expression of a user's, its gate is closed
+        return f"{say}: cannot be evaluated, {find!r}: {' '.join(str(error).split())}"
+    # False and 0 are equal to Python, and both mean open.
+    if found is None or found in (0, "", [], {}):
+        return ""
+    return say if found is True else f"{say}: {_shown(found)}"
+
+
+def _names(node: Mapping[str, Any]) -> set[str]:
+    """The names that a parsed expression looks up in the document itself, not in a part of it."""
+    kind, children = node["type"], node.get("children") or []
+    if kind == "field":
+        return {str(node["value"])}
+    # The others of their children look at what the first one found.
+    if kind in ("subexpression", "index_expression", "projection", "value_projection", "filter_projection", "pipe", "expref"):
+        children = children[:1] if kind != "expref" else []
+    return set().union(*(_names(child) for child in children if isinstance(child, Mapping))) if children else set()
+
+
+def _shown(found: Any) -> str:
+    if isinstance(found, list) and all(isinstance(item, (str, int, float)) for item in found):
+        # Several members may tell the same.
+        text = ", ".join(dict.fromkeys(str(item) for item in found))
+    else:
+        text = found if isinstance(found, str) else json.dumps(found, sort_keys=True, default=str)
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+
+
+@dataclass(frozen=True)
+class Steady:
+    """How long the gates have been open without a break: a state that each sample takes to the next one.
+
+    `count` is the number of open samples in a row, `since` the time of the first of them in seconds of a clock that never goes back.
+    """
+
+    count: int = 0
+    since: float = 0.0
+
+    def after(self, is_open: bool, now: float) -> Steady:
+        """The state after a sample that was taken at `now`. One closed sample, and the count starts anew."""
+        if not is_open:
+            return Steady()
+        return Steady(self.count + 1, self.since if self.count else now)
+
+    def enough(self, samples: int, for_seconds: float, now: float) -> bool:
+        """Whether at least `samples` samples in a row were open, the first of them at least `for_seconds` ago."""
+        return self.count >= max(1, samples) and now - self.since >= for_seconds

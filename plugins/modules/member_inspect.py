@@ -1,0 +1,286 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: member_inspect
+short_description: Asks the members of a system how it is, and waits for gates
+version_added: "0.1.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - Asks every member listed what O(inspect) says, all at the same time, and shapes the answers with the filter that it names.
+    Changes nothing.
+  - With O(gates) it asks again and again until nothing speaks against going on, and fails when that takes too long.
+  - Runs on the controller, because filters are there.
+requirements:
+  - jmespath (on the controller, with O(gates))
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.action_group
+attributes:
+  check_mode:
+    details:
+      - It asks in check mode too. With O(gates) it asks once then, and reports what is closed without a failure.
+  diff_mode:
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
+    support: none
+  idempotent:
+    support: full
+options:
+  members:
+    description:
+      - The members to ask, as M(hostnet.multicluster.member_exec) takes them.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      member:
+        description:
+          - Name of the member.
+        type: str
+        required: true
+      kube_cluster:
+        description:
+          - Name of one of O(kube_clusters).
+        type: str
+        required: true
+      namespace:
+        description:
+          - Namespace of its pod.
+        type: str
+        required: true
+      pod:
+        description:
+          - Name of its pod.
+        type: str
+        required: true
+      container:
+        description:
+          - Name of the container. Empty means the pod's first.
+        type: str
+        default: ""
+      variables:
+        description:
+          - What C({key}) becomes in commands and paths.
+        type: dict
+        default: {}
+  inspect:
+    description:
+      - What to ask, the field C(inspect) of a system spec.
+    type: dict
+    required: true
+    suboptions:
+      commands:
+        description:
+          - As for M(hostnet.multicluster.member_exec). They must change nothing.
+        type: dict
+        default: {}
+      http:
+        description:
+          - As for M(hostnet.multicluster.member_exec).
+        type: dict
+        default: {}
+      filter:
+        description:
+          - Name of the filter that makes an inspection of the answers. It is called with the answers, O(members) and O(spec).
+        type: str
+        required: true
+      timeout:
+        description:
+          - Seconds for asking all members once.
+        type: int
+        default: 30
+      interval:
+        description:
+          - Least number of seconds between two samples that tell anything new, where the system refreshes what it says only so often.
+        type: float
+        default: 0
+  spec:
+    description:
+      - The system spec, for the filter.
+    type: dict
+    default: {}
+  gates:
+    description:
+      - What must not speak against going on, a list of dictionaries with C(say) (a text) and C(find) (a JMESPath expression).
+      - P(hostnet.multicluster.rollout_gates#filter) gives those of a system. docs/systems.md describes what the expressions see.
+      - A gate that cannot be evaluated is closed.
+    type: list
+    elements: dict
+    default: []
+  member:
+    description:
+      - Name of the member that the gates are about. Empty means that they are about no single one.
+    type: str
+    default: ""
+  expected:
+    description:
+      - Names of all members that should be there, whether they can be asked or not.
+    type: list
+    elements: str
+    default: []
+  samples:
+    description:
+      - How many inspections in a row must find all gates open.
+    type: int
+    default: 1
+  interval:
+    description:
+      - Seconds between two inspections. It is never less than O(inspect.interval).
+    type: float
+    default: 2
+  for_seconds:
+    description:
+      - How long all gates must have been open without a break.
+    type: float
+    default: 0
+  timeout:
+    description:
+      - Seconds until the gates must have been open for long enough.
+    type: int
+    default: 300
+  what:
+    description:
+      - What is being waited for, in the messages.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Ask every member
+  hostnet.multicluster.member_inspect:
+    kube_clusters: "{{ hostnet.kube_clusters }}"
+    members: "{{ hostnet_targets }}"
+    inspect: "{{ hostnet_spec.inspect }}"
+    spec: "{{ hostnet_spec }}"
+  register: asked
+
+- name: Wait until the system has settled
+  hostnet.multicluster.member_inspect:
+    kube_clusters: "{{ hostnet.kube_clusters }}"
+    members: "{{ hostnet_targets }}"
+    inspect: "{{ hostnet_spec.inspect }}"
+    spec: "{{ hostnet_spec }}"
+    gates: "{{ 'settled' | hostnet.multicluster.rollout_gates(hostnet_spec) }}"
+    member: east-0
+    expected: "{{ hostnet_bindings | map(attribute='member') }}"
+    samples: 3
+    for_seconds: 60
+    what: waiting for east-0 to settle
+  when: hostnet_targets | length > 0
+"""
+
+RETURN = r"""
+inspection:
+  description: The last inspection, by member, as docs/systems.md describes it.
+  returned: always
+  type: dict
+  sample:
+    east-0: {reachable: true, healthy: true, reason: "", cluster_id: c1d, id: "8e9e", version: 3.6.16, leader: false, role: voter, peers: []}
+samples:
+  description: How often the members were asked.
+  returned: always
+  type: int
+  sample: 3
+blocked:
+  description: What speaks against going on, one text for each closed gate.
+  returned: always
+  type: list
+  elements: str
+requests:
+  description: API requests sent, over all kube clusters.
+  returned: always
+  type: int
+  sample: 10
+"""
+
+from typing import Any
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import Json, Shape, Wait, ask, wait_for_gates
+
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "members": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "member": {"type": "str", "required": True},
+            "kube_cluster": {"type": "str", "required": True},
+            "namespace": {"type": "str", "required": True},
+            "pod": {"type": "str", "required": True},
+            "container": {"type": "str", "default": ""},
+            "variables": {"type": "dict", "default": {}},
+        },
+    },
+    "inspect": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "commands": {"type": "dict", "default": {}},
+            "http": {"type": "dict", "default": {}},
+            "filter": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 30},
+            "interval": {"type": "float", "default": 0},
+        },
+    },
+    "spec": {"type": "dict", "default": {}},
+    "gates": {"type": "list", "elements": "dict", "default": []},
+    "member": {"type": "str", "default": ""},
+    "expected": {"type": "list", "elements": "str", "default": []},
+    "samples": {"type": "int", "default": 1},
+    "interval": {"type": "float", "default": 2},
+    "for_seconds": {"type": "float", "default": 0},
+    "timeout": {"type": "int", "default": 300},
+    "what": {"type": "str", "default": ""},
+}
+
+
+def run(_call_of_a_module: _call.Call) -> Json:
+    raise _call.Failure("member_inspect runs on the controller only, where filters are: it needs its action plugin")
+
+
+def inspect(call: _call.Call, shape: Shape, show: Any) -> Json:
+    """The module's result. `shape` is the filter, `show` takes a line for whoever watches."""
+    params = call.params
+    questions, spec, gates = params["inspect"], params["spec"], params["gates"]
+
+    def sample() -> Json:
+        return ask(call.clusters, params["members"], questions, spec, shape)
+
+    if not gates:
+        try:
+            found: Json = {"inspection": sample(), "samples": 1, "blocked": []}
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            text = f"filter {questions['filter']} cannot read the members' answers: {type(error).__name__}: {error}"
+            raise _call.Failure(text, inspection={}, samples=1, blocked=[]) from error
+        return {"changed": False, **found}
+    about = f" for {params['member']}" if params["member"] else ""
+    what = params["what"] or f"waiting{about}"
+    interval = max(params["interval"], questions["interval"], 0.0)
+    # A check says what is closed now: nothing that it does is going to open it.
+    wait = (
+        Wait(1, interval, 0, 0, what)
+        if call.check_mode
+        else Wait(params["samples"], interval, params["for_seconds"], params["timeout"], what)
+    )
+    call.clusters  # noqa: B018 - what is wrong with a kubeconfig is no closed gate, and is said before the first sample
+    found = wait_for_gates(sample, gates, params["member"], params["expected"], wait, show)
+    if found["blocked"] and not call.check_mode:
+        raise _call.Failure(f"{wait.what}: not within {wait.timeout:g} s: {'; '.join(found['blocked'])}", **found)
+    return {"changed": False, **found}
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
+
+
+if __name__ == "__main__":
+    main()
