@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
+import logging
 import threading
 import time
 from collections.abc import Coroutine
@@ -47,7 +48,10 @@ class NatsConnection(Connection):
                 servers=[f"nats://{host}:{system.port}"],
                 tls=system.tls,
                 tls_hostname=address,
+                # The library tries a server of its list again even where it may not reconnect: once, and at once.
                 allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
                 connect_timeout=max(1, round(system.timeout)),
                 error_cb=_ignore,
                 name="hostnet-checker",
@@ -91,11 +95,12 @@ class NatsConnection(Connection):
         return Answer(f"{cluster}@no-stream" if self.without_stream > 1 else "")
 
     def read(self, authoritative: bool) -> Copy:
-        last = self._caught_up()
-        return self._run(self._consume(last) if authoritative else self._direct(), _CATCH_UP_SECONDS)
+        if not self._caught_up():
+            return {}
+        return self._run(self._consume() if authoritative else self._direct(), _CATCH_UP_SECONDS)
 
     def _caught_up(self) -> int:
-        """Waits until every replica is current; the stream's last sequence."""
+        """Waits until every replica is current; the stream's last sequence, 0 where there is no stream or nothing in it."""
         deadline = time.monotonic() + _CATCH_UP_SECONDS
         while True:
             info = self.api(f"STREAM.INFO.{self.stream}", seconds=_READ_SECONDS)
@@ -113,10 +118,8 @@ class NatsConnection(Connection):
                 raise Unreachable(f"the replicas are not current: {group or info}")
             time.sleep(0.2)
 
-    async def _consume(self, last: int) -> Copy:
+    async def _consume(self) -> Copy:
         found: Copy = {}
-        if not last:
-            return found
         stream = self.client.jetstream(timeout=_READ_SECONDS)
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, inactive_threshold=60.0)
         pull = await stream.pull_subscribe(f"{self.stream}.>", stream=self.stream, config=config)
@@ -172,6 +175,7 @@ class Nats(System):
         super().__init__(*arguments)
         self.tls = self.context()
         self.stream = f"hostnet-checker-{self.run}"
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a server that goes away is no news here
         self.made = False
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="nats", daemon=True)
