@@ -198,6 +198,19 @@ def test_a_lost_a_changed_and_a_made_up_value_are_found(etcd: World) -> None:
     assert all(len(texts) == 3 for texts in document["made_up_by_reader"].values())
 
 
+def test_what_was_acknowledged_survives_a_kill_of_the_checker(etcd: World) -> None:
+    with etcd.checking() as check:
+        check.ready()
+        check.wrote(100)
+        check.process.kill()
+        check.process.wait()
+        lines = (check.folder / f"acknowledged-{check.run}.log").read_text().splitlines()
+    assert all(len(line.split()) == 3 for line in lines)
+    kept = etcdctl(etcd, "get", "--prefix", f"/hostnet-checker/{check.run}/", "--keys-only").split()
+    assert {int(line.split()[0]) for line in lines} <= {int(key.rsplit("/", 1)[1]) for key in kept}
+    etcdctl(etcd, "del", "--prefix", f"/hostnet-checker/{check.run}/")
+
+
 def test_too_few_writes_are_invalid(etcd: World) -> None:
     with etcd.checking("--rate", "20") as check:
         check.ready()

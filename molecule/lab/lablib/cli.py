@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from .kube import address, node_objects, ready, wait_ready
 from .node_image import ensure_node_image
 from .process import parallel, stop_all
 from .state import Cluster, Node, State, exclusive
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -112,17 +115,48 @@ def status(_: list[str]) -> int:
     return 0 if healthy else 1
 
 
+def _options(arguments: list[str], names: tuple[str, ...], text: str) -> tuple[list[str], dict[str, str]]:
+    """(what is no option, the options with their values)"""
+    left, found = list(arguments), {}
+    for name in names:
+        if name in left:
+            at = left.index(name)
+            if at + 1 >= len(left) or not _LABEL_VALUE.fullmatch(left[at + 1]):
+                raise LabError(f"usage: lab {text} ({name} needs a value of letters, digits, '-', '_' and '.')")
+            found[name] = left[at + 1]
+            del left[at : at + 2]
+    return left, found
+
+
+def _finish(state: State, cluster: Cluster, node: Node) -> None:
+    """Makes a planned worker a node that is Ready, from whatever an interrupt has left of it."""
+    if not node.joined:
+        nodes.create_worker(state, cluster, node)
+    wait_ready(cluster, [node])
+
+
 def add_node(arguments: list[str]) -> None:
-    state, cluster = _usable(arguments[0])
-    node = nodes.plan_worker(state, cluster)
+    text = "add-node CLUSTER [--zone ZONE] [--for TEXT]"
+    left, options = _options(arguments, ("--zone", "--for"), text)
+    if len(left) != 1:
+        raise LabError(f"usage: lab {text}")
+    state, cluster = _usable(left[0])
+    purpose = options.get("--for", "")
+    node = cluster.workers.get(state.added.get(purpose, ""))
+    if node is None:
+        node = nodes.plan_worker(state, cluster, options.get("--zone", ""), purpose=purpose)
+    elif node.joined:
+        say(f"{node.name} was added for {purpose} already")
     cluster.wanted = len(cluster.workers)
     state.save()
-    nodes.create_worker(state, cluster, node)
-    wait_ready(cluster, [node])
+    _finish(state, cluster, node)
     print(node.name)
 
 
 def remove_node(arguments: list[str]) -> None:
+    if arguments[0] in _state().removed:
+        say(f"{arguments[0]} was removed already")
+        return
     state, cluster, node = _worker(arguments[0])
     cluster.wanted = len(cluster.workers) - 1
     nodes.forget_worker(state, cluster, node)
@@ -141,15 +175,23 @@ def reboot_node(arguments: list[str]) -> None:
 
 
 def replace_node(arguments: list[str]) -> None:
-    state, cluster, old = _worker(arguments[0])
-    with state.lock:  # planned before the old one goes, so that its zone is not lost by an interrupt
-        new = nodes.plan_worker(state, cluster, old.zone)
-        del cluster.workers[old.name]
-        state.save()
-    nodes.forget_worker(state, cluster, old)
-    nodes.create_worker(state, cluster, new)
-    wait_ready(cluster, [new])
-    say(f"{old.name} ({old.address}) was replaced by {new.name} ({new.address})")
+    name = arguments[0]
+    state = _state()
+    if name not in state.successors:
+        state, cluster, old = _worker(name)
+        # Planned before the old one goes, so that its zone is not lost by an interrupt.
+        new = nodes.plan_worker(state, cluster, old.zone, replaces=old)
+        say(f"{old.name} ({old.address}) is replaced by {new.name} ({new.address})")
+    else:
+        successor = state.successors[name]
+        if successor in state.successors or successor in state.removed:
+            say(f"{name} was replaced by {successor} already, which is gone as well")
+            print(successor)
+            return
+        state, cluster, new = _worker(successor)
+        say(f"{name} {'was replaced' if new.joined else 'is being replaced'} by {new.name} already")
+    nodes.destroy(cluster, name)
+    _finish(state, cluster, new)
     print(new.name)
 
 
@@ -239,7 +281,7 @@ def show_images(_: list[str]) -> None:
 def usage(_: list[str]) -> None:
     print("usage: lab VERB [ARGUMENTS]\n")
     for name, verb in VERBS.items():
-        print(f"  {name + ' ' + verb.arguments:<32}{verb.help}")
+        print(f"  {name + ' ' + verb.arguments:<46}{verb.help}")
     print(
         f"\nNodes are named as `lab status` shows them. Default shape: {settings.DEFAULT_SHAPE} (workers per kube cluster)."
         f"\nCache and state: {settings.CACHE} (HOSTNET_CACHE). More: molecule/lab/README.md."
@@ -250,7 +292,9 @@ VERBS = {
     "up": Verb(up, "[SHAPE]", "makes or mends the lab; another SHAPE changes it (as in east:2,west:2,north:1)", most=1),
     "down": Verb(down, "", "removes kube clusters and state; caches stay"),
     "status": Verb(status, "", "nodes, addresses, APIs; exit code 1 when something is not well", changes=False),
-    "add-node": Verb(add_node, "CLUSTER", "one more worker; prints its name", 1, 1),
+    "add-node": Verb(
+        add_node, "CLUSTER [--zone ZONE] [--for TEXT]", "one more worker; prints its name; the same TEXT again: the same worker", 1, 5
+    ),
     "remove-node": Verb(remove_node, "NODE", "a worker goes for good, with its Node object", 1, 1),
     "reboot-node": Verb(reboot_node, "NODE [--hard]", "same disk, same address; --hard: power cut", 1, 2),
     "replace-node": Verb(replace_node, "NODE", "new name, new address, empty disk, same zone; prints the new name", 1, 1),

@@ -94,6 +94,7 @@ def _wipe(state: State, clusters: list[Cluster]) -> None:
     with state.lock:
         for cluster in clusters:
             state.clusters.pop(cluster.name, None)
+            state.forget_names(cluster)
         state.save()
 
 
@@ -194,6 +195,7 @@ def _create(state: State, cluster: Cluster) -> set[str]:
     docker.remove(docker.containers([cluster.kind_name]))
     with state.lock:
         cluster.created, cluster.control, cluster.workers, cluster.next_worker, cluster.paused = False, None, {}, 1, False
+        state.forget_names(cluster)
         state.save()
     say(f"{cluster.name}: kind create cluster, and {cluster.wanted} worker{'s' if cluster.wanted != 1 else ''}")
     log = LOGS / f"kind-{cluster.kind_name}.log"

@@ -146,20 +146,34 @@ def all_images(state: State) -> dict[str, str]:
     return {**_system_images, **state.images}
 
 
-def plan_worker(state: State, cluster: Cluster, zone: str = "") -> Node:
-    """Writes down a worker with a name and an address that were never used; its container comes later."""
+def plan_worker(state: State, cluster: Cluster, zone: str = "", replaces: Node | None = None, purpose: str = "") -> Node:
+    """Writes down a worker with a name and an address that were never used; its container comes later. What it is there for
+    (`replaces` a node, which goes; a `purpose`, see `add-node --for`) is written in the same step: a kill leaves all of it or nothing.
+    """
     with state.lock:
         node = Node(cluster.fresh_name(), cluster.name, zone or cluster.free_zone(), state.fresh_address(taken_addresses()))
         cluster.workers[node.name] = node
+        if replaces:
+            state.successors[replaces.name] = node.name
+            del cluster.workers[replaces.name]
+        if purpose:
+            state.added[purpose] = node.name
         state.save()
         return node
 
 
+def destroy(cluster: Cluster, name: str) -> None:
+    """The VM with its disk, and its Node object. What is gone already is fine."""
+    remove([name])
+    kubectl(cluster, "delete", "node", name, "--ignore-not-found", "--wait=true")
+
+
 def forget_worker(state: State, cluster: Cluster, node: Node) -> None:
-    remove([node.name])
-    kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
+    destroy(cluster, node.name)
     with state.lock:
         cluster.workers.pop(node.name, None)
+        if node.name not in state.removed:
+            state.removed.append(node.name)
         state.save()
 
 

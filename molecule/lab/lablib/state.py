@@ -76,6 +76,10 @@ class State:
         self.used: list[str] = []
         self.images: dict[str, str] = {}  # loaded by the user: reference -> image id
         self.clusters: dict[str, Cluster] = {}
+        # What has been decided on about names that are gone, so that a verb that was killed can be called again with the same words.
+        self.successors: dict[str, str] = {}  # replaced node -> the node that took its place
+        self.removed: list[str] = []
+        self.added: dict[str, str] = {}  # what a node was added for (`add-node --for`) -> node
         if not self.path.exists():
             return
         try:
@@ -83,6 +87,7 @@ class State:
         except ValueError as error:
             raise LabError(f"{self.path} is not JSON ({error}); run `lab down`, which removes it") from error
         self.subnet, self.used, self.images = data["subnet"], data["used"], data["images"]
+        self.successors, self.removed, self.added = data.get("successors", {}), data.get("removed", []), data.get("added", {})
         for entry in data["clusters"]:
             control = Node(**entry.pop("control")) if entry["control"] else entry.pop("control")
             workers = {node["name"]: Node(**node) for node in entry.pop("workers")}
@@ -94,6 +99,7 @@ class State:
                 {**asdict(cluster), "workers": [asdict(node) for node in cluster.workers.values()]} for cluster in self.clusters.values()
             ]
             data = {"subnet": self.subnet, "used": self.used, "images": self.images, "clusters": clusters}
+            data |= {"successors": self.successors, "removed": self.removed, "added": self.added}
             write(self.path, json.dumps(data, indent=1))
 
     @property
@@ -103,6 +109,16 @@ class State:
     @property
     def nodes(self) -> list[Node]:
         return [node for cluster in self.clusters.values() for node in cluster.nodes]
+
+    def forget_names(self, cluster: Cluster) -> None:
+        """A kube cluster that is made anew gives its names again."""
+
+        def here(name: str) -> bool:
+            return name.startswith(f"{cluster.kind_name}-worker")
+
+        self.successors = {old: new for old, new in self.successors.items() if not here(old)}
+        self.removed = [name for name in self.removed if not here(name)]
+        self.added = {key: name for key, name in self.added.items() if not here(name)}
 
     def cluster(self, name: str) -> Cluster:
         if name not in self.clusters:
