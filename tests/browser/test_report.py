@@ -59,6 +59,8 @@ FAINT = """
   return Object.fromEntries(found);
 })()
 """
+# Cells of the chart whose text is cut at the cell's edge.
+CUT = "[...document.querySelectorAll('.chart .who, .chart .took')].filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)"
 SMALL = "[...document.querySelectorAll('.track .bar')].map(bar => bar.getBoundingClientRect()).filter(box => box.width <= 0 || box.height <= 0).length"
 
 
@@ -93,6 +95,7 @@ def test_a_report_is_shown(tab: Page, folder: Path, name: str, width: int, dark:
         rows = tab.run("[...document.querySelectorAll('.chart tbody tr:not(.writes)')].map(row => row.getBoundingClientRect().height)")
         assert rows
         assert min(rows) >= 20
+        assert tab.run(CUT) == []
         assert tab.run(SMALL) == 0 or name == "two-hundred"
     if name != "two-hundred":
         tab.run("document.querySelectorAll('details').forEach(found => { found.open = true; })")

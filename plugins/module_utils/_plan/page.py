@@ -123,9 +123,9 @@ ul.problems li.over { border-left-color: var(--faint); }
 ul.problems pre { margin: .3rem 0 0; border: 0; padding: .3rem .5rem; max-height: 20rem; overflow: auto; }
 .wide { overflow-x: auto; margin: .5rem 0; border: 1px solid var(--line); border-radius: 6px; }
 .wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; overflow-wrap: break-word; font-size: .92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .45rem .7rem; color: var(--faint); font-size: .88rem; caption-side: top; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .7rem; border-top: 1px solid var(--line); min-width: 4.2rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .7rem; border-top: 1px solid var(--line); min-width: 4.2rem; max-width: 28rem; }
 thead th { background: var(--soft); font-weight: 600; font-size: .86rem; vertical-align: bottom; }
 tbody th { font-weight: 600; }
 .number { text-align: right; white-space: nowrap; }
@@ -139,9 +139,9 @@ legend { float: left; padding: 0; margin-right: .2rem; color: var(--faint); }
 fieldset label { cursor: pointer; }
 .chart { border: 1px solid var(--line); border-radius: 6px; overflow: hidden; margin: .5rem 0; }
 .chart table { table-layout: fixed; }
-.chart th, .chart td { padding: .22rem .6rem; min-width: 0; vertical-align: middle; }
+.chart th, .chart td { padding: .22rem .6rem; min-width: 0; max-width: none; overflow-wrap: anywhere; vertical-align: middle; }
 .chart td.track-cell { padding-left: .3rem; padding-right: .3rem; }
-.chart .who { width: 10rem; } .chart .took { width: 5.6rem; }
+.chart .who { width: 10rem; } .chart .took { width: 6.4rem; }
 .chart tbody tr:hover { background: var(--soft); }
 .track, .axis { position: relative; display: block; height: 1.5rem; overflow: hidden; border-radius: 3px; }
 .track { background-image: linear-gradient(to right, var(--line) 1px, transparent 1px); background-size: 25% 100%; }
@@ -177,7 +177,7 @@ details[open] > summary { border-bottom: 1px solid var(--line); }
 details .wide { border: 0; margin: 0; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (max-width: 40rem) {
-  h1 { font-size: 1.3rem; } .chart .who { width: 5.4rem; } .chart .took { width: 4.4rem; }
+  h1 { font-size: 1.3rem; } .chart .who { width: 5.4rem; } .chart .took { width: 3.9rem; white-space: normal; }
   .chart th, .chart td { padding: .22rem .35rem; font-size: .84rem; } .axis span.middle { display: none; }
 }
 @media print { .chart, details { break-inside: avoid; } .bar { print-color-adjust: exact; } }

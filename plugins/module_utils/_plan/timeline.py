@@ -457,7 +457,7 @@ def _facts(journal: Mapping[str, Any], members: Sequence[_Member], gaps: Sequenc
         "Members done": f"{sum(member.state == 'done' for member in members)} of {sum(member.name != _RUN for member in members)}",
         "Play's own time a member": f"{median(own):.1f} s, at most {max(own):.1f} s" if own else "none yet",
         "Failed steps": sum(span.state == "failed" for span in _spans(journal)),
-        "Certificates issued": len(_issued(members)),
+        "Certificates issued": sum(not _kept(certificate) for _member, _name, certificate in _issued(members)),
         "Longest write gap": f"{max(end - begin for begin, end in gaps) * 1000:,.0f} ms" if gaps else "not measured",
     }
     return tag("dl", *(tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items()), class_="facts")
@@ -781,11 +781,17 @@ def _issued(members: Sequence[_Member]) -> list[tuple[_Member, str, Mapping[str,
                 # A step that was done twice tells the same certificate twice.
                 if certificate not in seen:
                     seen.append(certificate)
-                    found.append((member, plain(certificate.get("name") or name), certificate))
+                    found.append((member, plain(certificate.get("name") or certificate.get("file") or name), certificate))
     return found
 
 
+def _kept(certificate: Mapping[str, Any]) -> bool:
+    """Whether it was found good and stayed: the reason to issue it is told, and is empty."""
+    return "reason" in certificate and not certificate["reason"]
+
+
 def _certificates(members: Sequence[_Member]) -> Markup | None:
+    issued = _issued(members)
     rows: list[list[Any]] = [
         [
             member.name,
@@ -793,14 +799,15 @@ def _certificates(members: Sequence[_Member]) -> Markup | None:
             tag("code", certificate.get("serial") or "unknown"),
             certificate.get("not_after") or "unknown",
             ", ".join(_entries(certificate.get("addresses"))) or "-",
+            "was there already and is good" if _kept(certificate) else certificate.get("reason") or "-",
         ]
-        for member, name, certificate in _issued(members)
+        for member, name, certificate in issued
     ]
     if not rows:
         return None
-    return _section(
-        "Certificates issued", table(_count(len(rows), "certificate"), ["member", "name", "serial", "valid until", "addresses"], rows)
-    )
+    kept = sum(_kept(certificate) for _member, _name, certificate in issued)
+    caption = f"{len(rows) - kept} issued{f', {kept} found in place' if kept else ''}"
+    return _section("Certificates", table(caption, ["member", "name", "serial", "valid until", "addresses", "why"], rows))
 
 
 def _write_gaps(journal: Mapping[str, Any], gaps: Sequence[Interval]) -> Markup | None:
@@ -810,7 +817,9 @@ def _write_gaps(journal: Mapping[str, Any], gaps: Sequence[Interval]) -> Markup 
     rows: list[list[Any]] = []
     for begin, end in sorted(gaps, key=lambda gap: gap[0] - gap[1])[:_MOST_GAP_ROWS]:
         within = [
-            f"{span.member}, {span.step}" for span in spans if span.begin <= end and begin <= span.end and span.state != "interrupted"
+            f"{span.member}, {span.step}{' (cut off)' if span.state == 'interrupted' else ''}"
+            for span in spans
+            if span.begin <= end and begin <= span.end
         ]
         rows.append([f"{_clock(begin, day=True)}", f"{(end - begin) * 1000:,.0f}", "; ".join(within[:4]) or "no step"])
     caption = f"The longest {len(rows)} of {len(gaps)} gaps between acknowledged writes"

@@ -324,10 +324,22 @@ def test_certificates_and_join_lists_in_other_shapes() -> None:
         entry(3, "b", "list", 2, 3, detail=half),
     ]
     text = Shape(timeline.html({"steps": steps})).text
-    assert "2 certificates" in text
+    assert "2 issued" in text
     assert "- west: 10.0.1.2" in text
     assert 'address": "10.0.0.1"' in text
     assert "b 10.0.0.1 not in the journal not known" in text
+
+
+def test_a_certificate_that_was_kept_is_not_called_issued() -> None:
+    """In the shape that the rollout notes."""
+    binding = {"file": "peer", "not_after": "2027-01-01T00:00:00Z", "ip_addresses": ["10.0.0.1"], "name": "east-0"}
+    told = [{**binding, "serial": "aa", "reason": "it lacks 10.0.0.1"}, {**binding, "serial": "bb", "reason": ""}]
+    issued = rollout.issued(told, "east-0")
+    text = Shape(timeline.html({"steps": [entry(1, "east-0", "certify", 0, 1, detail={"issued": issued})]})).text
+    assert "Certificates issued 1" in text
+    assert "1 issued, 1 found in place" in text
+    assert "east-0 peer aa 2027-01-01T00:00:00Z 10.0.0.1 it lacks 10.0.0.1" in text
+    assert "east-0 peer bb 2027-01-01T00:00:00Z 10.0.0.1 was there already and is good" in text
 
 
 @pytest.mark.parametrize(
