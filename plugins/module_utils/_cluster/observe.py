@@ -36,6 +36,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
             "cluster_record": None,
             "members": [],
             "join": None,
+            "rollout": None,
             "workloads": [],
             "pods": [],
             "secrets": [],
@@ -52,6 +53,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
         "cluster_record": _data(by_name.get(names.cluster_record(name))),
         "members": [json.loads(text) for _key, text in sorted((_data(by_name.get(names.members(name))) or {}).items())],
         "join": _data(join),
+        "rollout": _journal(by_name.get(names.rollout(name))),
         "workloads": [_workload(item) for item in stateful_sets + daemon_sets],
         "pods": _pods(cluster, pods, namespace),
         "secrets": _secrets(cluster, namespace, selector),
@@ -60,6 +62,11 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
 
 def _data(config_map: Json | None) -> Json | None:
     return None if config_map is None else dict(config_map.get("data") or {})
+
+
+def _journal(config_map: Json | None) -> Json | None:
+    text = (_data(config_map) or {}).get("journal")
+    return dict(json.loads(text)) if text else None
 
 
 def _workload(item: Json) -> Json:

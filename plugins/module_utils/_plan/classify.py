@@ -56,6 +56,8 @@ def classify(
         )
     if not node["ready"]:
         return "unknown", f"{where} is not Ready; unreachable is not dead"
+    if binding.get("stopped") and pod is None:
+        return "unknown", "it was stopped by a rollout that was not finished"
     if pod is None and node["uid"] != binding["node_uid"]:
         return (
             "reimaged",
@@ -67,7 +69,8 @@ def classify(
         return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
     if inspected is None or not inspected.get("reachable"):
         return "unknown", str((inspected or {}).get("reason") or "it does not answer")
-    return "ok", "" if inspected.get("healthy") else str(inspected.get("reason") or "it says that it is not healthy")
+    kind = "rebooted" if binding.get("boot_id") and node.get("boot_id") and node["boot_id"] != binding["boot_id"] else "ok"
+    return kind, "" if inspected.get("healthy") else str(inspected.get("reason") or "it says that it is not healthy")
 
 
 def deployment_status(
@@ -105,7 +108,7 @@ def deployment_status(
             {
                 "member": binding["member"],
                 "class": kind,
-                "healthy": kind == "ok" and bool(said.get("healthy")),
+                "healthy": kind in ("ok", "rebooted") and bool(said.get("healthy")),
                 "reason": reason,
                 "kube_cluster": kube_cluster,
                 "node": binding["node"],
@@ -192,7 +195,7 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
     rows = [_COLUMNS]
     for entry in status["members"]:
         role = f"{entry['role']}{' (leader)' if entry['leader'] else ''}"
-        health = entry["class"] if entry["healthy"] or entry["class"] != "ok" else "unhealthy"
+        health = entry["class"] if entry["healthy"] or entry["class"] not in ("ok", "rebooted") else "unhealthy"
         rows.append(
             (
                 entry["member"],

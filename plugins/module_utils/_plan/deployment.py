@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import join, names
+from . import join, journal, names
 from .nodes import Node, ip_family, node_errors
 from .placement import all_ports, certificate_folder
 
@@ -79,7 +79,7 @@ def deployment_plan(
     `nodes` are the nodes that match the selector (nodes_info), `observed` is deployment_info's `kube_clusters`.
 
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, never finished; `existing`; `lost_record`: members
-    exist but no record), `errors`, `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the
+    exist but no record), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the
     record that others have), `members` (bindings that exist), `new` (bindings to admit, their admission still empty), `batches` (lists of names of
     members that are started together, one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
@@ -91,15 +91,19 @@ def deployment_plan(
     nodes = sorted(
         nodes, key=lambda node: (join.natural_key(str(node["kube_cluster"])), join.natural_key(str(node["name"])), str(node["name"]))
     )
+    errors += _rollout_errors(hostnet, observed)
+    unfinished = len(errors)
     identity = _agreed(observed, "identity", "identity record", hostnet, errors)
     record = _agreed(observed, "cluster_record", "cluster id", hostnet, errors)
     members: list[Json] = []
     for kube_cluster in sorted(observed):
         members += [dict(binding) for binding in observed[kube_cluster]["members"]]
     members.sort(key=join.canonical_key)
+    conflicts = errors[unfinished:]
     evidence = _evidence(hostnet, nodes, observed)
     if identity is not None:
         mode = "existing" if record else "unfinished"
+        conflicts += _identity_errors(hostnet, identity)
         errors += _identity_errors(hostnet, identity)
     else:
         mode = "lost_record" if evidence else "first"
@@ -149,6 +153,7 @@ def deployment_plan(
     return {
         "mode": mode,
         "errors": errors,
+        "conflicts": conflicts,
         "warnings": warnings,
         "identity": identity,
         "cluster_id": str((record or {}).get("cluster_id", "")),
@@ -157,7 +162,7 @@ def deployment_plan(
         "incomplete": mode == "existing"
         and any(not observed[name]["identity"] or (record and not observed[name]["cluster_record"]) for name in observed),
         "batches": _batches(mode, spec, members, new),
-        "seeds": _seeds(observed),
+        "seeds": seeds(observed),
         "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, selected, new)],
     }
 
@@ -246,6 +251,20 @@ def _restored_identity(hostnet: Mapping[str, Any], observed: Mapping[str, Any], 
         (
             f"deployment {hostnet['name']} has no identity record in any kube cluster, but it exists: {shown}. Nothing is initialised, because that "
             f"would make a second cluster. docs/recovery.md says how to bring the record back, or playbooks/remove.yml removes what is left"
+        )
+    ]
+
+
+def _rollout_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:
+    """A deploy does not meddle with a rollout that was begun: it would start what the rollout has stopped."""
+    found = journal.newest({name: observed[name].get("rollout") for name in observed})
+    if found is None or not journal.in_flight(found):
+        return []
+    member = (found.get("member") or {}).get("member", "")
+    return [
+        (
+            f"a rollout of {hostnet['name']} ({found.get('what') or found.get('work')}, run {found.get('run_id')}{', at member ' + member if member else ''}) was begun and "
+            f"not finished: run its playbook again, which goes on with it, or end it with -e hostnet_abort=true"
         )
     ]
 
@@ -357,6 +376,7 @@ def _new_bindings(
                 "admission": "",
                 "zone": node["zone"],
                 "region": node["region"],
+                "boot_id": node.get("boot_id", ""),
             }
         )
     return sorted(new, key=join.canonical_key)
@@ -393,7 +413,7 @@ def _growth_errors(members: Sequence[Mapping[str, Any]], observed: Mapping[str, 
     return errors
 
 
-def _seeds(observed: Mapping[str, Any]) -> list[str]:
+def seeds(observed: Mapping[str, Any]) -> list[str]:
     """The join list in force. Where a run was ended between two kube clusters, the first one's counts: entries are only kept, never trusted."""
     for name in sorted(observed):
         data = observed[name]["join"]
@@ -658,6 +678,8 @@ def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]
     missing = []
     for binding in bindings:
         node = current.get((binding["kube_cluster"], binding["node"]))
+        if binding.get("stopped"):
+            continue
         if node and node["uid"] == binding["node_uid"] and node["labels"].get(label) != binding["member"]:
             missing.append({"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}})
     return missing

@@ -54,6 +54,11 @@ def join(name: str) -> str:
     return f"{name}-join"
 
 
+def rollout(name: str) -> str:
+    """ConfigMap with the journal of the latest rollout, and Lease that is its lock."""
+    return f"{name}-rollout"
+
+
 def config(name: str) -> str:
     """ConfigMap with the system's configuration files."""
     return f"{name}-config"

@@ -349,7 +349,8 @@ def _stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity:
         "kind": "StatefulSet",
         "metadata": _metadata(hostnet, name, member, _annotations(identity)),
         "spec": {
-            "replicas": 1,
+            # A rollout has stopped the member; its binding says so, so that nothing else starts it meanwhile.
+            "replicas": 0 if binding.get("stopped") else 1,
             "serviceName": "",
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},

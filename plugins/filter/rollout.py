@@ -1,0 +1,83 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that bring the pure functions of a rollout to the role rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, gate, journal, rollout
+
+Json = dict[str, Any]
+
+
+def _errors_of_input(function: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            raise AnsibleFilterError(str(error)) from error
+
+    called.__doc__ = function.__doc__
+    return called
+
+
+def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
+    """What a rollout that is gone on with must be asked for again."""
+    return rollout.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
+
+
+def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
+    """The gates `stop`, `admit` or `settled`: those of every system, then the system's own."""
+    if name not in gate.GENERIC:
+        raise ValueError(f"there is no gate {name!r}; known are {', '.join(gate.GENERIC)}")
+    return [dict(entry) for entry in [*gate.GENERIC[name], *(spec.get("gates") or {}).get(name, [])]]
+
+
+def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
+    """The bindings that a step works with (rollout.bindings_in_force)."""
+    return rollout.bindings_in_force(recorded, found if journal.in_flight(found) and found else {})
+
+
+def identify(record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool) -> Json:
+    """The node that the member in hand goes on with (rollout.identify)."""
+    return rollout.identify_for(record, nodes, current, patient)
+
+
+def node_labels(hostnet: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`nodes` of node_labels, with `owned` for the label: the nodes of all members that may run, labelled or not."""
+    return rollout.all_node_labels(hostnet, current, nodes)
+
+
+class FilterModule:
+    """Filters of the role rollout; docs/design.md, section 7, tells how they are used."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        functions: dict[str, Callable[..., Any]] = {
+            "rollout_settings": settings,
+            "rollout_plan": rollout.rollout_plan,
+            "rollout_gates": gates,
+            "rollout_bindings": bindings,
+            "rollout_record": rollout.record,
+            "rollout_remaining_steps": rollout.remaining_steps,
+            "rollout_past_return": rollout.past_return,
+            "rollout_identify": identify,
+            "rollout_new_binding": rollout.new_binding,
+            "rollout_with_member": rollout.with_member,
+            "rollout_stopped": rollout.stopped,
+            "rollout_booted": rollout.booted,
+            "rollout_node_labels": node_labels,
+            "rollout_drain_nodes": rollout.drain_nodes,
+            "rollout_pods": rollout.stale_pods,
+            "rollout_outdated": rollout.outdated,
+            "rollout_vm": rollout.vm,
+            "rollout_vm_done": rollout.vm_done,
+            "rollout_join_problems": rollout.join_problems,
+            "rollout_seeds": deployment.seeds,
+            "rollout_issued": rollout.issued,
+        }
+        return {name: _errors_of_input(function) for name, function in functions.items()}

@@ -1,0 +1,674 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decides what a rollout does: who is next, by which steps, on which node, and what forbids it. Pure functions.
+
+A rollout works on one member at a time. Its steps are the same for every run, and each of them is done again without
+harm: so a run that was killed is finished by running the steps of its member once more, from the first that may be missing.
+The journal (docs/design.md, section 7) says which member that is and what was known about it before the first change.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import join, names
+from .deployment import admitted
+from .placement import data_folder
+
+Json = dict[str, Any]
+
+# What each playbook may be asked to do with a member.
+WORKS = ("reboot", "replace", "version", "repair", "scale_down")
+# Classes (docs/design.md, section 7) that a repair mends, the most broken first.
+BROKEN = ("reimaged", "replaced", "missing", "swapped", "moved", "rebooted")
+# Steps after whose beginning a VM may be gone: an abort does not undo them, it finishes the member.
+POINT_OF_NO_RETURN = ("vm", "vm_add", "forget", "readdress", "admit", "start", "join", "list", "settle", "forget_after", "retire", "soak", "restart", "leave")
+
+_TAKE_DOWN = ("gate", "lead", "cordon", "drain", "stop", "evict")
+
+
+def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
+    """Names of the steps of one member, in order.
+
+    `work` is one of WORKS, `kind` the member's class before the first change, `forget` the system's word for when the old
+    process is taken out of its membership: `before_join`, `after_join` or `never`.
+    """
+    before = ["forget"] if forget == "before_join" else []
+    after = ["forget_after"] if forget == "after_join" else []
+    arrive = ["unlist", *before, "certify", "admit", "start", "join", *after, "list", "settle"]
+    if work == "version":
+        return ["gate", "lead", "drain", "restart", "settle", "soak"]
+    if work == "reboot":
+        return [*_TAKE_DOWN, "vm", "start", "settle", "uncordon", "soak"]
+    if work == "replace" and surge:
+        return ["gate", "vm_add", "identify", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
+    if work == "replace":
+        return [*_TAKE_DOWN, "vm", "identify", *arrive, "uncordon", "soak"]
+    if work == "scale_down":
+        return ["gate", "lead", "drain", "leave", "stop", "unlist", "remove", "settle"]
+    if kind in ("moved", "swapped"):
+        return ["gate_repair", "stop", "identify", "unlist", "readdress", "certify", "start", "list", "settle", "soak"]
+    if kind in ("replaced", "reimaged", "missing"):
+        return ["gate_repair", "stop", "identify", *arrive, "soak"]
+    return ["start", "settle"]
+
+
+def wanted_settings(work: str, surge: bool, image: str) -> Json:
+    """What must be the same when a rollout is gone on with after a kill."""
+    return {"work": work, "surge": surge, "image": image if work == "version" else ""}
+
+
+def quorum(members: int) -> int:
+    """How many of `members` must take part for a write to be acknowledged: a majority."""
+    return members // 2 + 1
+
+
+def old_id(inspection: Mapping[str, Mapping[str, Any]], binding: Mapping[str, Any]) -> str:
+    """The id under which the system knows a member, as the member itself or healthy others tell it; "" where nobody does.
+
+    Its name decides, then its address, compared as an IP address and never as text.
+    """
+    own = inspection.get(str(binding["member"]), {})
+    if own.get("reachable") and own.get("id"):
+        return str(own["id"])
+    for name in sorted(inspection):
+        if not inspection[name].get("healthy"):
+            continue
+        peers = inspection[name].get("peers", [])
+        for wanted in (
+            lambda peer: peer.get("name") == binding["process"],
+            lambda peer: _same_address(str(peer.get("address", "")), str(binding["address"])) and not peer.get("live"),
+        ):
+            found = [str(peer["id"]) for peer in peers if peer.get("id") and wanted(peer)]
+            if found:
+                return found[0]
+    return ""
+
+
+def _same_address(left: str, right: str) -> bool:
+    # CockroachDB's peers are host:port.
+    def parsed(text: str) -> Any:
+        for candidate in (text, text.rpartition(":")[0].strip("[]")):
+            try:
+                return ipaddress.ip_address(candidate)
+            except ValueError:
+                continue
+        return None
+
+    return parsed(left) is not None and parsed(left) == parsed(right)
+
+
+def candidates(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], seen: Sequence[str]) -> list[Json]:
+    """Nodes that the member may get: of its kube cluster, matching the selector, carrying nobody else, with a UID that was not `seen`.
+
+    The node of its own name comes first (a re-imaged VM, or a pool that gives old names to new VMs), then by name.
+    """
+    taken = {(entry["kube_cluster"], entry["node"]) for entry in bindings if entry["member"] != binding["member"]}
+    found = [
+        dict(node)
+        for node in nodes
+        if node["kube_cluster"] == binding["kube_cluster"]
+        and node.get("selected", True)
+        and (node["kube_cluster"], node["name"]) not in taken
+        and node["uid"] not in seen
+    ]
+    return sorted(found, key=lambda node: (node["name"] != binding["node"], node["zone"] != binding["zone"], join.natural_key(str(node["name"]))))
+
+
+def identify(
+    binding: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    bindings: Sequence[Mapping[str, Any]],
+    seen: Sequence[str],
+    providers: Sequence[str],
+    patient: bool,
+) -> Json:
+    """The node that a member goes on with after its VM was replaced: {node: the node or null, waiting: why not yet, error: why never}.
+
+    `seen` are the UIDs of Node objects and `providers` the provider ids that existed before. `patient`: somebody else replaces the
+    VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong.
+    """
+    where = f"kube cluster {binding['kube_cluster']}"
+    found = [node for node in candidates(binding, nodes, bindings, seen) if not node["provider_id"] or node["provider_id"] not in providers]
+    right = [node for node in found if node["zone"] == binding["zone"]]
+    wrong = [node for node in found if node["zone"] != binding["zone"]]
+    owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
+    for node in right:
+        owner = next((name for address, name in owners.items() if _same_address(address, str(node["address"]))), "")
+        if owner:
+            return {
+                "node": None,
+                "waiting": "",
+                "error": f"{where}: the new node {node['name']} has address {node['address']}, which belongs to member {owner}: it is used again only after "
+                f"every member has forgotten the old one. Give the VM another address, or repair {owner} first",
+            }
+    ready = [node for node in right if node["ready"] and node["address"]]
+    if ready:
+        return {"node": ready[0], "waiting": "", "error": ""}
+    if right:
+        return {"node": None, "waiting": f"{where}: node {right[0]['name']} is not Ready, or has no address", "error": ""}
+    if wrong and not patient:
+        return {
+            "node": None,
+            "waiting": "",
+            "error": f"{where}: the VM that came for member {binding['member']} is node {wrong[0]['name']} in zone {wrong[0]['zone'] or '(none)'}, its place is "
+            f"in zone {binding['zone'] or '(none)'}. Remove that VM, bring one into the right zone, and run again",
+        }
+    return {"node": None, "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}", "error": ""}
+
+
+def identify_for(record: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], patient: bool) -> Json:
+    """`identify` for the member in hand, as the journal knows it."""
+    old = record["old"]
+    if record.get("class") in ("moved", "swapped"):
+        # The VM is the one it was; only its address is another.
+        same = [node for node in nodes if node["kube_cluster"] == old["kube_cluster"] and node["name"] == old["node"]]
+        ready = [node for node in same if node["ready"] and node["address"]]
+        return {"node": ready[0] if ready else None, "waiting": f"node {old['node']} is not Ready, or has no address", "error": ""}
+    chosen = record.get("new")
+    if chosen:
+        same = [node for node in nodes if node["kube_cluster"] == chosen["kube_cluster"] and node["uid"] == chosen["node_uid"] and node["ready"]]
+        if same:
+            return {"node": same[0], "waiting": "", "error": ""}
+    return identify(old, nodes, bindings, record["seen"], record["providers"], patient)
+
+
+def new_binding(hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str) -> Json:
+    """The binding of the member in hand on the node that `identify_for` found."""
+    if record.get("class") in ("moved", "swapped"):
+        return readdressed(record["old"], node)
+    return rebound(hostnet, spec, record["old"], node, token)
+
+
+def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The bindings with the present boot id of one member's node."""
+    result = []
+    for entry in bindings:
+        node = next((node for node in nodes if node["uid"] == entry["node_uid"]), None)
+        result.append({**entry, "boot_id": node["boot_id"]} if node and entry["member"] == member else dict(entry))
+    return result
+
+
+def all_node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Every node that carries a member which may run, with its label. Another VM under the node's name is left alone."""
+    current = {(node["kube_cluster"], node["name"]): node for node in nodes}
+    label = names.node_label(str(hostnet["name"]))
+    return [
+        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}}
+        for binding in bindings
+        if not binding.get("stopped") and current.get((binding["kube_cluster"], binding["node"]), {}).get("uid") == binding["node_uid"]
+    ]
+
+
+def drain_nodes(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`nodes` of node_drain: the VMs of these bindings, as far as they are still there."""
+    current = {(node["kube_cluster"], node["name"]): str(node["uid"]) for node in nodes}
+    return [
+        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "uid": binding["node_uid"]}
+        for binding in bindings
+        if current.get((binding["kube_cluster"], binding["node"])) == binding["node_uid"]
+    ]
+
+
+def outdated(pods: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], image: str) -> list[Json]:
+    """Those of `pods` (of stale_pods) that do not run `image`: a pod that was started anew before a kill is not stopped a second time."""
+    images = {pod["uid"]: pod["image"] for found in observed.values() for pod in found["pods"]}
+    return [dict(pod) for pod in pods if images.get(pod["uid"]) != image]
+
+
+def issued(certificates: Sequence[Mapping[str, Any]], member: str) -> list[Json]:
+    """What the journal notes about the certificates of a member: nothing secret."""
+    return [
+        {
+            "file": entry["file"],
+            "serial": entry["serial"],
+            "not_after": entry["not_after"],
+            "addresses": list(entry.get("ip_addresses", [])),
+            "reason": entry.get("reason", ""),
+        }
+        for entry in certificates
+        if entry["name"] == member
+    ]
+
+
+def past_return(journal: Mapping[str, Any]) -> bool:
+    """Whether the member in hand has begun a step that cannot be undone, so that it has to be finished."""
+    member = (journal.get("member") or {}).get("member")
+    return any(entry["member"] == member and entry["step"] in POINT_OF_NO_RETURN for entry in journal.get("steps", []))
+
+
+def rebound(hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mapping[str, Any], node: Mapping[str, Any], token: str) -> Json:
+    """The binding of a member on a new VM: a new admission, so no folder of the old VM can be taken for its own."""
+    fresh = {
+        **{key: value for key, value in binding.items() if key != "stopped"},
+        "node": node["name"],
+        "node_uid": node["uid"],
+        "provider_id": node["provider_id"],
+        "address": node["address"],
+        "boot_id": node.get("boot_id", ""),
+        "zone": node["zone"],
+        "region": node["region"],
+        "process": node["name"] if hostnet["placement"] == "daemonset" and spec.get("process") != "member" else binding["member"],
+        "admission": "",
+    }
+    return admitted([fresh], token, str(hostnet["placement"]))[0]
+
+
+def readdressed(binding: Mapping[str, Any], node: Mapping[str, Any]) -> Json:
+    """The binding of a member whose VM kept its disk and has another address: the same admission."""
+    return {
+        **{key: value for key, value in binding.items() if key != "stopped"},
+        "address": node["address"],
+        "boot_id": node.get("boot_id", ""),
+    }
+
+
+def with_member(bindings: Sequence[Mapping[str, Any]], binding: Mapping[str, Any]) -> list[Json]:
+    """The bindings with this one in the place of the member's old one."""
+    rest = [dict(entry) for entry in bindings if entry["member"] != binding["member"]]
+    return sorted([*rest, dict(binding)], key=join.canonical_key)
+
+
+def stopped(bindings: Sequence[Mapping[str, Any]], member: str, stop: bool) -> list[Json]:
+    """The bindings with `stopped` set for (or taken from) one member."""
+    result = []
+    for entry in bindings:
+        changed = {key: value for key, value in entry.items() if key != "stopped" or entry["member"] != member}
+        if stop and entry["member"] == member:
+            changed["stopped"] = True
+        result.append(changed)
+    return result
+
+
+def rollout_plan(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    request: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    observed: Mapping[str, Any],
+    status: Mapping[str, Any],
+    journal: Mapping[str, Any] | None,
+) -> Json:
+    """What a rollout would do now.
+
+    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, patient}. `plan` is
+    deployment_plan's, `status` deployment_status's, `journal` the newest one (or null).
+
+    Returns {errors, warnings, resume (the journal is gone on with), members: [{member, class, reason, why, steps, node}], broken, unmended, lines}.
+    Errors are raised before anything is changed.
+    """
+    work = str(request["work"])
+    errors: list[str] = list(plan.get("conflicts", []))
+    warnings: list[str] = []
+    entries = {str(entry["member"]): entry for entry in status["members"]}
+    bindings = {str(entry["member"]): entry for entry in plan["members"]}
+    flying = journal is not None and journal.get("state") == "in_flight"
+    record: Mapping[str, Any] = (journal or {}).get("member") or {}
+    in_hand = str(record.get("member", "")) if flying else ""
+    if plan["mode"] != "existing":
+        errors.append(f"deployment {hostnet['name']} in namespace {hostnet['namespace']} is not deployed, or not finished: run playbooks/deploy.yml first")
+        return _nothing(errors, warnings)
+    errors += _journal_errors(hostnet, request, journal if flying else None, spec)
+    known = set(bindings)
+    errors += [
+        f"hostnet_members has {name!r}, which is no member of {hostnet['name']}: its members are {', '.join(sorted(known, key=join.natural_key))}"
+        for name in request["members"]
+        if name not in known and not (flying and name in journal.get("done", []) if journal else False)
+    ]
+    for name, entry in entries.items():
+        if entry["class"] == "foreign":
+            errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")
+    broken = [name for name, entry in entries.items() if entry["class"] not in ("ok", "rebooted") or not entry["healthy"]]
+    healthy = [name for name in entries if name not in broken]
+    if len(healthy) < quorum(len(entries)):
+        errors.append(majority_lost(hostnet, status, bindings, nodes))
+        return {**_nothing(errors, warnings), "broken": broken}
+    if work == "repair":
+        chosen, unmended = _to_mend(entries, bindings, nodes, in_hand)
+    else:
+        chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, observed, hostnet), []
+        others = [name for name in broken if name != in_hand]
+        errors += [
+            f"member {name} is {_state(entries[name])}: a rollout starts only while every member is well. Mend it first with playbooks/repair.yml"
+            for name in others
+            if name not in [entry["member"] for entry in chosen if entry["why"] == "in flight"]
+        ]
+    if work == "scale_down":
+        errors += _scale_down_errors(hostnet, spec, request, list(bindings))
+    chosen = _narrowed(chosen, request, bindings, in_hand)
+    planned = []
+    for entry in chosen:
+        name = entry["member"]
+        kind = str(record.get("class") or entries[name]["class"]) if name == in_hand else str(entries[name]["class"])
+        in_work = str(record.get("work") or work) if name == in_hand else work
+        in_surge = bool(record.get("surge", request["surge"])) if name == in_hand else bool(request["surge"])
+        planned.append(
+            {
+                "member": name,
+                "class": kind,
+                "reason": entries[name]["reason"],
+                "why": entry["why"],
+                "node": entry.get("node", bindings[name]["node"]),
+                "work": in_work,
+                "surge": in_surge,
+                "steps": steps(in_work, kind, in_surge, str(spec.get("forget", "never"))),
+            }
+        )
+    result: Json = {
+        "errors": errors,
+        "warnings": warnings,
+        "resume": flying,
+        "in_hand": in_hand,
+        "members": planned,
+        "broken": broken,
+        "unmended": unmended,
+    }
+    result["lines"] = _lines(hostnet, spec, result, bindings, status)
+    return result
+
+
+def _nothing(errors: list[str], warnings: list[str]) -> Json:
+    return {"errors": errors, "warnings": warnings, "resume": False, "in_hand": "", "members": [], "broken": [], "unmended": [], "lines": []}
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    return f"{entry['class'] if entry['class'] != 'ok' else 'not healthy'} ({entry['reason']})"
+
+
+def _journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> list[str]:
+    if journal is None or request.get("abort"):
+        return []
+    settings = journal.get("settings", {})
+    wanted = wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
+    if settings == wanted:
+        return []
+    differs = ", ".join(f"{key} {settings.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if settings.get(key) != wanted[key])
+    playbook = {"repair": "repair.yml", "scale_down": "scale_down.yml"}.get(str(settings.get("work")), f"upgrade.yml -e hostnet_work={settings.get('work')}")
+    return [
+        (
+            f"a rollout of {hostnet['name']} was begun and not finished (run {journal.get('run_id')}, {differs}): finish it with playbooks/{playbook}"
+            f"{' -e hostnet_surge=true' if settings.get('surge') else ''}{' -e hostnet_image=' + str(settings['image']) if settings.get('image') else ''}, "
+            f"or end it with -e hostnet_abort=true"
+        )
+    ]
+
+
+def majority_lost(
+    hostnet: Mapping[str, Any], status: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
+) -> str:
+    """The refusal where no majority is left: facts for the human who has to decide, and what was not done."""
+    entries = status["members"]
+    healthy = [str(entry["member"]) for entry in entries if entry["healthy"]]
+    lines = [
+        f"{len(healthy)} of {len(entries)} members of {hostnet['name']} are healthy, {quorum(len(entries))} are needed: the majority is lost, so nothing is "
+        f"removed, wiped, initialised or forgotten. Where the data was last seen:"
+    ]
+    by_name = {(node["kube_cluster"], node["name"]): node for node in nodes}
+    for entry in sorted(entries, key=lambda item: join.natural_key(str(item["member"]))):
+        binding = bindings[str(entry["member"])]
+        node = by_name.get((binding["kube_cluster"], binding["node"]))
+        gone = "there is no such node any more" if node is None else ("node Ready" if node["ready"] else "node not Ready: it may come back with its disk")
+        lines.append(
+            f"* {entry['member']}: {_state(entry) if not entry['healthy'] else 'healthy'}; disk {data_folder(hostnet, binding)} on node {binding['node']} "
+            f"(kube cluster {binding['kube_cluster']}, {binding['provider_id'] or 'no provider id'}, address {binding['address']}): {gone}"
+        )
+    manual = {
+        "etcd": "https://etcd.io/docs/v3.6/op-guide/recovery/ (restore a snapshot, or --force-new-cluster on the one member that you choose)",
+        "nats": "https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/disaster_recovery",
+        "cockroachdb": "https://www.cockroachlabs.com/docs/stable/disaster-recovery-planning (backups; cockroach debug recover)",
+    }.get(str(hostnet["system"]), "the system's own documentation on lost majorities")
+    lines.append(
+        f"In this order: bring back VMs or disks that still exist (an address may change, playbooks/repair.yml follows it); wait for what is only unreachable; "
+        f"and only where disks are lost for good, the system's own procedure by hand: {manual}. docs/recovery.md has more"
+    )
+    return "\n".join(lines)
+
+
+def _to_mend(
+    entries: Mapping[str, Mapping[str, Any]], bindings: Mapping[str, Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], in_hand: str
+) -> tuple[list[Json], list[str]]:
+    """Whom a repair mends, the most broken first, and a line for each member that it cannot mend."""
+    chosen: list[Json] = []
+    unmended: list[str] = []
+    given: list[Json] = []
+    order = sorted(
+        entries, key=lambda name: (name != in_hand, BROKEN.index(entries[name]["class"]) if entries[name]["class"] in BROKEN else 99, join.canonical_key(bindings[name]))
+    )
+    for name in order:
+        entry, binding = entries[name], bindings[name]
+        kind = entry["class"]
+        if name == in_hand:
+            chosen.append({"member": name, "why": "in flight"})
+        elif kind in ("missing", "replaced", "reimaged"):
+            others = [*(other for other in bindings.values() if other["member"] != name), *given]
+            free = [node for node in candidates(binding, nodes, others, []) if node["ready"] and node["zone"] == binding["zone"]]
+            if kind != "missing":
+                free = [node for node in free if node["name"] == binding["node"]] or free
+            if free:
+                chosen.append({"member": name, "why": f"{kind}: {entry['reason']}", "node": free[0]["name"]})
+                given.append({"member": name, "kube_cluster": free[0]["kube_cluster"], "node": free[0]["name"]})
+            else:
+                unmended.append(
+                    f"member {name} is {_state(entry)}, and kube cluster {binding['kube_cluster']} has no free node that is Ready in zone {binding['zone'] or '(none)'}: "
+                    f"bring one, or take the member out for good with playbooks/scale_down.yml"
+                )
+        elif kind in ("moved", "swapped"):
+            chosen.append({"member": name, "why": f"{kind}: {entry['reason']}"})
+        elif kind == "rebooted" and entry["healthy"]:
+            continue
+        elif kind != "ok" or not entry["healthy"]:
+            # The process may just be starting: a repair may wait for it, and start what somebody stopped, and no more.
+            if binding.get("stopped"):
+                chosen.append({"member": name, "why": f"it was stopped: {entry['reason']}"})
+            else:
+                unmended.append(f"member {name} is {_state(entry)}: unreachable is not dead, so it is left alone")
+    return chosen, unmended
+
+
+def _to_roll(
+    request: Mapping[str, Any],
+    entries: Mapping[str, Mapping[str, Any]],
+    bindings: Mapping[str, Mapping[str, Any]],
+    journal: Mapping[str, Any] | None,
+    observed: Mapping[str, Any],
+    hostnet: Mapping[str, Any],
+) -> list[Json]:
+    done = list((journal or {}).get("done", []))
+    in_hand = str(((journal or {}).get("member") or {}).get("member", ""))
+    chosen: list[Json] = [{"member": in_hand, "why": "in flight"}] if in_hand in bindings else []
+    rest = [name for name in bindings if name != in_hand and name not in done]
+    if request["work"] == "version":
+        rest = [name for name in rest if entries[name]["image"] != hostnet["image"] or entries[name].get("outdated")]
+    if request["work"] == "scale_down":
+        rest = [name for name in rest if name in request["members"]]
+    # Whoever leads comes last, so leadership moves once and not with every member.
+    rest.sort(key=lambda name: (bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
+    chosen += [{"member": name, "why": "last: it leads" if entries[name]["leader"] else "follows"} for name in rest]
+    return chosen
+
+
+def _narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], in_hand: str) -> list[Json]:
+    """The members that the user asked for; the one in flight is always finished first."""
+    if request.get("abort"):
+        return [entry for entry in chosen if entry["member"] == in_hand]
+    wanted = chosen
+    if request["members"]:
+        wanted = [entry for entry in wanted if entry["member"] in request["members"] or entry["member"] == in_hand]
+    if request.get("limit_nodes") is not None:
+        hosts = set(request["limit_nodes"])
+
+        def listed(name: str) -> bool:
+            binding = bindings[name]
+            return bool(hosts & {binding["node"], f"{binding['node']}.{binding['kube_cluster']}"})
+
+        wanted = [entry for entry in wanted if listed(entry["member"]) or entry["member"] == in_hand]
+    limit = int(request.get("max_members") or 0)
+    return wanted[:limit] if limit else wanted
+
+
+def _scale_down_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], request: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    errors = []
+    if not request["members"]:
+        errors.append('hostnet_members is empty: name the members that are to leave for good, as in -e \'{"hostnet_members": ["east-2"]}\'')
+    if spec.get("forget", "never") == "never":
+        errors.append(f"{hostnet['system']}: a member cannot be taken out for good yet, because its peers would count it for ever; see docs/systems.md")
+    left = len([name for name in names if name not in request["members"]])
+    minimum = int(spec.get("minimum_members", 1))
+    if left < minimum:
+        errors.append(f"{left} members would be left, {hostnet['system']} needs at least {minimum} to survive the loss of one")
+    return errors
+
+
+def _lines(hostnet: Mapping[str, Any], spec: Mapping[str, Any], plan: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], status: Mapping[str, Any]) -> list[str]:
+    """The plan as lines for people."""
+    lines = []
+    if plan["resume"]:
+        lines.append("an earlier run was cut short: it is gone on with")
+    if not plan["members"]:
+        lines.append("nothing to do")
+    lists = status["join_lists"]
+    before = next(iter(lists.values()), [])
+    live = [{**dict(entry), "live": name not in plan["broken"]} for name, entry in bindings.items()]
+    for number, entry in enumerate(plan["members"], 1):
+        binding = bindings[entry["member"]]
+        lines.append(
+            f"{number}. {entry['member']} on node {binding['node']} ({binding['kube_cluster']}, {binding['address']}), {entry['work']}: {entry['why']}"
+        )
+        lines.append("   " + " > ".join(entry["steps"]))
+        if "unlist" in entry["steps"] and any(other["live"] and other["member"] != entry["member"] for other in live):
+            without = join.join_list([{**other, "live": other["live"] and other["member"] != entry["member"]} for other in live], before, int(hostnet["join_per_cluster"]))
+            lines.append(f"   join list {', '.join(before)} > {', '.join(without)} > the same with the new address where it is among the {hostnet['join_per_cluster']} of {binding['kube_cluster']}")
+            before = without
+        if "certify" in entry["steps"]:
+            lines.append(f"   {len([wish for wish in spec['certificates'] if wish.get('hosts')])} certificates for the new address")
+    lines += [f"! {line}" for line in plan["unmended"]]
+    return lines
+
+
+def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], inspection: Mapping[str, Any]) -> Json:
+    """What the journal keeps about a member before its first change: a resumed run cannot observe it any more."""
+    mine = [node for node in nodes if node["kube_cluster"] == binding["kube_cluster"]]
+    node = next((node for node in mine if node["name"] == binding["node"]), None)
+    return {
+        "member": entry["member"],
+        "class": entry["class"],
+        "work": entry["work"],
+        "surge": entry["surge"],
+        "steps": list(entry["steps"]),
+        "old": {key: value for key, value in binding.items() if key != "stopped"},
+        "old_id": old_id(inspection, binding),
+        "new": None,
+        "boot_id": node["boot_id"] if node else "",
+        "pool": _pool(node["labels"]) if node else "",
+        # A repair takes what is there; a replacement must be a VM that was not.
+        "seen": [] if entry["work"] == "repair" else sorted(node["uid"] for node in mine),
+        "providers": [] if entry["work"] == "repair" else sorted({node["provider_id"] for node in mine} - {""}),
+    }
+
+
+_POOL_LABELS = ("cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup", "kubernetes.azure.com/agentpool", "karpenter.sh/nodepool")
+
+
+def _pool(labels: Mapping[str, str]) -> str:
+    """Name of the node pool as the clouds write it into labels."""
+    return next((str(labels[label]) for label in _POOL_LABELS if labels.get(label)), "")
+
+
+def remaining_steps(journal: Mapping[str, Any]) -> list[str]:
+    """The steps of the member in hand that are not known to be done.
+
+    All of them after the last one that is done. Steps are safe to do twice, so the one that was begun is done again.
+    """
+    record = journal.get("member") or {}
+    names = list(record.get("steps", []))
+    finished = finished_steps(journal)
+    last = max((names.index(name) for name in finished if name in names), default=-1)
+    return names[last + 1 :]
+
+
+def finished_steps(journal: Mapping[str, Any]) -> list[str]:
+    """The steps of the member in hand that are done."""
+    member = (journal.get("member") or {}).get("member")
+    return [str(entry["step"]) for entry in journal.get("steps", []) if entry["member"] == member and entry["state"] == "done"]
+
+
+def bindings_in_force(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any]) -> list[Json]:
+    """The bindings that a step works with: those that are recorded, with the new one of the member in hand once it may start."""
+    record = journal.get("member") or {}
+    if record.get("new") and set(finished_steps(journal)) & {"admit", "readdress"}:
+        return with_member(bindings, record["new"])
+    return [dict(entry) for entry in bindings]
+
+
+def vm_done(record: Mapping[str, Any], action: str, nodes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `action` (reboot, replace, add, remove) is done already, so a hook that ran before a kill is not asked a second time."""
+    old = record["old"]
+    node = next((node for node in nodes if node["kube_cluster"] == old["kube_cluster"] and node["name"] == old["node"]), None)
+    fresh = [
+        entry
+        for entry in nodes
+        if entry["kube_cluster"] == old["kube_cluster"] and entry["zone"] == old["zone"] and entry["uid"] not in record["seen"]
+    ]
+    if action == "reboot":
+        return node is not None and node["ready"] and bool(record["boot_id"]) and node["boot_id"] != record["boot_id"]
+    if action == "add":
+        return bool(fresh)
+    if action == "remove":
+        return node is None or node["uid"] != old["node_uid"]
+    # A hook that was killed between the end of the old VM and the start of the new one is called again.
+    return bool(fresh) and (node is None or node["uid"] != old["node_uid"])
+
+
+def vm(record: Mapping[str, Any], action: str) -> Json:
+    """`hostnet_vm`: what the user's hook is told about the VM."""
+    old = record["old"]
+    return {
+        "action": action,
+        "kube_cluster": old["kube_cluster"],
+        "node": old["node"],
+        "node_uid": old["node_uid"],
+        "provider_id": old["provider_id"],
+        "pool": record["pool"],
+        "region": old["region"],
+        "zone": old["zone"],
+        "address": old["address"],
+    }
+
+
+def stale_pods(hostnet: Mapping[str, Any], binding: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`pods` of member_stop: every pod of a member, and whether its VM is gone, so that no kubelet will ever confirm its end.
+
+    A pod of a node that exists is never forced: its process may run.
+    """
+    alive = {(node["kube_cluster"], node["name"]) for node in nodes}
+    kube_cluster = str(binding["kube_cluster"])
+    pods = observed.get(kube_cluster, {}).get("pods", [])
+    return [
+        {
+            "kube_cluster": kube_cluster,
+            "name": pod["name"],
+            "uid": pod["uid"],
+            "force": bool(pod["node"]) and (kube_cluster, pod["node"]) not in alive,
+        }
+        for pod in pods
+        if (pod["member"] == binding["member"] if pod["member"] else pod["node"] == binding["node"])
+    ]
+
+
+def join_problems(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the join lists in force (invariants 3 and 5): unequal, or with an address that is nobody's.
+
+    `bindings` have `live`.
+    """
+    problems = []
+    data = {name: observed[name]["join"] for name in sorted(observed)}
+    first = next(iter(data))
+    problems += [f"the join list of kube cluster {name} differs from that of {first}" for name in data if data[name] != data[first]]
+    for name, found in data.items():
+        entries = [entry for entry in str((found or {}).get("seeds", "")).split(",") if entry]
+        problems += [f"kube cluster {name}: {line}" for line in join.violations(entries, bindings)]
+    return problems
