@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -29,7 +31,8 @@ def ctl(deployment: Deployment, member: str, words: Sequence[str]) -> Json:
     role = yaml.safe_load((CHECKOUT / "roles/system_etcd/vars/main.yml").read_text())
     environment = Environment(autoescape=False)  # noqa: S701 - no HTML
     certificates = deployment.folder / member / "certs"
-    argv = [environment.from_string(word).render(system_etcd_spec=deployment.spec) for word in role["system_etcd_ctl"]]
+    defaults = yaml.safe_load((CHECKOUT / "roles/system_etcd/defaults/main.yml").read_text())
+    argv = [environment.from_string(word).render(defaults) for word in role["system_etcd_ctl"]]
     argv = [word.replace("{host}", on_wire(ADDRESSES[member])).replace("{certs}", str(certificates)) for word in argv]
     done = subprocess.run([str(binary("etcdctl")), *argv[1:], *words], capture_output=True, text=True, check=False)
     return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr, "error": ""}
@@ -37,7 +40,14 @@ def ctl(deployment: Deployment, member: str, words: Sequence[str]) -> Json:
 
 def inspect(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
     asked = {"status": ["endpoint", "status", "--write-out=json"], "members": ["member", "list", "--write-out=json"]}
-    return etcd.inspection({member: {name: ctl(deployment, member, words) for name, words in asked.items()} for member in members})
+    answers = {member: {name: ctl(deployment, member, words) for name, words in asked.items()} for member in members}
+    targets = [{"member": member, "variables": {"address": on_wire(ADDRESSES[member])}} for member in members]
+    return etcd.inspection(answers, targets, deployment.spec)
+
+
+def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str], expected: Sequence[str] = ()) -> list[str]:
+    gates = [*gate.GENERIC[kind], *deployment.spec["gates"][kind]]
+    return gate.evaluate(gates, gate.document(inspect(deployment, members), member, expected or members))
 
 
 def when_healthy(deployment: Deployment, members: Sequence[str], seconds: float = 60) -> dict[str, Json]:
@@ -98,15 +108,70 @@ def test_metrics_are_on_loopback_alone(three: Deployment) -> None:
         urllib.request.urlopen(f"http://{on_wire(ADDRESSES['east-0'])}:2381/readyz", timeout=5)
 
 
+def test_gates_of_a_running_cluster(three: Deployment) -> None:
+    seen = when_healthy(three, FIRST)
+    assert {entry["revision"] for entry in seen.values()} <= set(range(1, 1000))
+    assert min(entry["applied_index"] for entry in seen.values()) > 0
+    assert max(entry["lag"] for entry in seen.values()) < 100
+    for kind in gate.GENERIC:
+        assert closed(three, kind, "east-0", FIRST) == []
+    # Nobody answers for west-0: nobody else may stop, and it may be mended.
+    others = ["east-0", "east-1"]
+    assert closed(three, "stop", "east-0", others, FIRST) == [
+        "members that do not answer: west-0",
+        "healthy members missing for a majority without this one: 1",
+    ]
+    assert closed(three, "admit", "west-0", others, FIRST) == []
+
+
+def test_the_leader_hands_over(three: Deployment) -> None:
+    seen = when_healthy(three, FIRST)
+    leader = etcd.voters(seen)[0]
+    target = etcd.transferee(seen, leader)
+    assert target in {entry["id"] for entry in seen.values()} - {seen[leader]["id"]}
+    assert ctl(three, leader, ["move-leader", target])["rc"] == 0
+    seen = when_healthy(three, FIRST)
+    assert next(entry["id"] for entry in seen.values() if entry["leader"]) == target
+    assert etcd.transferee(seen, leader) == ""
+
+
+def test_an_alarm_closes_the_gates(three: Deployment) -> None:
+    """The alarm of a database that is full is kept by the cluster until somebody disarms it."""
+    seen = when_healthy(three, FIRST)
+    number = int(seen["east-0"]["id"], 16)
+    assert seen["east-0"]["alarms"] == []
+    body = json.dumps({"action": "ACTIVATE", "memberID": str(number), "alarm": "NOSPACE"})
+    certificates = three.pki / "clients"
+    command = ["curl", "-sS", "--fail", "--cacert", str(three.pki / "ca.crt"), "--cert", str(certificates / "client.crt")]
+    command += ["--key", str(certificates / "client.key"), f"https://{on_wire(ADDRESSES['east-0'])}:2379/v3/maintenance/alarm", "-d", body]
+    subprocess.run(command, check=True, capture_output=True)
+    try:
+        assert inspect(three, FIRST)["east-1"]["alarms"] == ["NOSPACE"]
+        for kind in gate.GENERIC:
+            assert "alarms of etcd: NOSPACE" in closed(three, kind, "west-0", FIRST)
+    finally:
+        assert ctl(three, "east-0", ["alarm", "disarm"])["rc"] == 0
+    when_healthy(three, FIRST)
+
+
 def test_growth_by_a_learner(three: Deployment) -> None:
     peer = f"--peer-urls=https://{on_wire(ADDRESSES['west-1'])}:2380"
     assert ctl(three, etcd.voters(inspect(three, FIRST))[0], ["member", "add", "west-1", "--learner", peer])["rc"] == 0
+    # Announced and not started: nobody else may stop, and nothing but itself is to be admitted.
+    assert [text.split(":")[0] for text in closed(three, "stop", "east-0", FIRST)] == ["learners without a vote"]
+    assert closed(three, "admit", "west-1", FIRST) == []
     three.bindings.append(bound("west-1"))
     on_the_wire = [{**item, "address": on_wire(str(item["address"]))} for item in three.bindings]
     try:
         three.start("west-1", state="existing")
         seen = when_healthy(three, [*FIRST, "west-1"])
         assert seen["west-1"]["role"] == "learner"
+        everybody = [*FIRST, "west-1"]
+        assert [text.split(":")[0] for text in closed(three, "settled", "west-1", everybody)] == ["learners without a vote"]
+        assert closed(three, "admit", "west-1", everybody) == []
+        assert [text.split(":")[0] for text in closed(three, "admit", "east-0", everybody)] == [
+            "learners that have to get their vote first"
+        ]
         assert etcd.voters(seen).count("west-1") == 0
         found: list[Json] = []
         deadline = time.monotonic() + 30
@@ -141,3 +206,74 @@ def test_a_member_that_is_down_gives_a_reason(three: Deployment) -> None:
     assert gone["reason"]
     three.start("east-1", state="existing")
     when_healthy(three, FIRST)
+
+
+def elsewhere(tmp_path: Path, three: Deployment, members: dict[str, str]) -> Deployment:
+    """Another cluster of the same build on other addresses, for tests that move and remove members."""
+    bindings = [binding(name.rsplit("-", 1)[0], int(name[-1]), address) for name, address in members.items()]
+    return Deployment(tmp_path, "etcd", three.spec, bindings, three.executable)
+
+
+def test_members_move_swap_and_are_replaced(tmp_path: Path, three: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The changes of membership that readdress.yml and forget.yml send, on a cluster of three of which two are away at last."""
+    members = {
+        "north-0": "192.0.2.131",
+        "north-1": "192.0.2.132",
+        "south-0": "192.0.2.133",
+        "south-1": "192.0.2.134",
+        "south-2": "192.0.2.135",
+    }
+    for name, address in members.items():
+        monkeypatch.setitem(ADDRESSES, name, address)
+    moving = elsewhere(tmp_path, three, members)
+
+    def change(member: str) -> list[Json]:
+        alive = [name for name in moving.processes if name != member]
+        wanted = {"member": member, "process": member, "address": on_wire(ADDRESSES[member])}
+        found = etcd.readdressing(inspect(moving, alive), wanted)
+        helper = etcd.voters(inspect(moving, alive))[0]
+        for entry in found:
+            done = ctl(moving, helper, ["member", "update", str(entry["id"]), f"--peer-urls=https://{entry['address']}:2380"])
+            assert done["rc"] == 0, done
+        return found
+
+    def put(member: str, address: str) -> None:
+        monkeypatch.setitem(ADDRESSES, member, address)
+        next(item for item in moving.bindings if item["member"] == member)["address"] = address
+        for file in (moving.pki / member).glob("*"):
+            file.unlink()
+
+    with moving.running():
+        when_healthy(moving, list(members))
+        # One member moves.
+        moving.stop("south-2")
+        put("south-2", "192.0.2.139")
+        assert len(change("south-2")) == 1
+        assert change("south-2") == []
+        moving.start("south-2", state="existing")
+        seen = when_healthy(moving, list(members))
+        assert {peer["name"]: peer["address"] for peer in seen["north-0"]["peers"]}["south-2"] == on_wire("192.0.2.139")
+        # Two members swap their addresses.
+        moving.stop("south-0")
+        moving.stop("south-1")
+        put("south-0", "192.0.2.134")
+        put("south-1", "192.0.2.133")
+        assert len(change("south-0")) == 2
+        listed = {peer["name"]: peer["address"] for peer in inspect(moving, ["north-0"])["north-0"]["peers"]}
+        assert listed["south-1"].startswith("192.0.2.")
+        assert len(change("south-1")) == 1
+        moving.start("south-0", state="existing")
+        moving.start("south-1", state="existing")
+        when_healthy(moving, list(members))
+        # A disk is lost: the old member goes before the new one comes.
+        old = inspect(moving, ["south-1"])["south-1"]["id"]
+        with pytest.raises(ValueError, match="it answers, as member south-1"):
+            etcd.forgettable(inspect(moving, list(members)), {"id": old})
+        moving.stop("south-1", signal.SIGKILL)
+        rest = [name for name in members if name != "south-1"]
+        # Killed a moment ago, it may have led.
+        when_healthy(moving, rest)
+        found = etcd.forgettable(inspect(moving, rest), {"id": old})
+        assert ctl(moving, found["voter"], ["member", "remove", found["id"]])["rc"] == 0
+        assert etcd.forgettable(inspect(moving, rest), {"id": old}) == {"voter": "", "id": ""}
+        assert closed(moving, "admit", "south-1", rest, list(members)) == []

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -69,7 +70,12 @@ def questions() -> dict[str, str]:
 
 def inspect(members: Sequence[str]) -> dict[str, Json]:
     answers = {member: {name: get(ADDRESSES[member], path) for name, path in questions().items()} for member in members}
-    return nats.inspection(answers)
+    return nats.inspection(answers, [], {})
+
+
+def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str]) -> list[str]:
+    gates = [*gate.GENERIC[kind], *deployment.spec["gates"][kind]]
+    return gate.evaluate(gates, gate.document(inspect(members), member, list(ADDRESSES)))
 
 
 def all_current(members: Sequence[str]) -> dict[str, Json] | None:
@@ -166,6 +172,45 @@ def test_a_value_written_in_the_east_is_read_in_the_west(five: Deployment) -> No
     read = west.request("$JS.API.STREAM.MSG.GET.orders", b'{"seq": 1}')
     west.close()
     assert read["message"]["data"] == "aGVsbG8="
+
+
+def test_gates_follow_the_replicas_of_a_stream(five: Deployment) -> None:
+    """A server that is away while a client writes: the others may not stop, it may come back, and settles once it has caught up."""
+    members = list(ADDRESSES)
+    east = Client(ADDRESSES["east-0"], context(five.pki))
+    east.request("$JS.API.STREAM.CREATE.parcels", STREAM.replace(b"orders", b"parcels"))
+    durable = {"durable_name": "desk", "ack_policy": "explicit", "num_replicas": 5}
+    made = east.request("$JS.API.CONSUMER.CREATE.parcels.desk", json.dumps({"stream_name": "parcels", "config": durable}).encode())
+    assert "error" not in made, made
+    single = b'{"name": "cache", "subjects": ["cache.>"], "num_replicas": 1}'
+    assert "error" not in east.request("$JS.API.STREAM.CREATE.cache", single)
+    wait_for(lambda: not closed(five, "settled", "west-1", members), "open gates")
+    seen = inspect(members)
+    # At least the meta group, a stream and a consumer.
+    assert sum(entry["leads"] for entry in seen.values()) >= 3
+    assert [name for entry in seen.values() for name in entry["alone"]] == ["stream cache"]
+    for kind in gate.GENERIC:
+        assert closed(five, kind, "west-1", members) == []
+    holder = next(name for name, entry in seen.items() if entry["alone"])
+    gone = next(name for name in ("west-1", "west-0", "east-2") if name != holder and not seen[name]["leader"])
+    five.stop(gone, signal.SIGKILL)
+    rest = [name for name in members if name != gone]
+    for number in range(50):
+        assert "seq" in east.request(f"parcels.{number}", b"x" * 100)
+
+    def told() -> set[str]:
+        return {str(found["asset"]) for entry in inspect(rest).values() for found in entry["lagging"] if found["server"] == gone}
+
+    wait_for(lambda: told() >= {"stream parcels", "meta group"}, "the leaders to miss a replica")
+    other = next(name for name in rest if name != "east-0")
+    assert any("replicas on other servers" in text for text in closed(five, "stop", other, rest))
+    assert wait_for(lambda: not closed(five, "admit", gone, rest), "the others to be up to date") is True
+    assert closed(five, "settled", gone, rest) != []
+    five.start(gone, state="existing")
+    wait_for(lambda: not closed(five, "settled", gone, members), "the server to have caught up")
+    for name in ("parcels", "cache"):
+        assert east.request(f"$JS.API.STREAM.DELETE.{name}")["success"]
+    east.close()
 
 
 def test_clients_are_refused_without_a_certificate_of_the_ca(five: Deployment, tmp_path: Path) -> None:

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Answers = Mapping[str, Mapping[str, Any]]
 
 
-def inspection(results: Mapping[str, Answers]) -> dict[str, dict[str, Any]]:
+def inspection(
+    results: Mapping[str, Answers], targets: Sequence[Mapping[str, Any]] = (), spec: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    del targets, spec
     return {member: _one(answers) for member, answers in results.items()}
 
 
@@ -50,12 +53,6 @@ def _host(address_and_port: str) -> str:
     return address_and_port.rpartition(":")[0].strip("[]")
 
 
-def joined(results: Mapping[str, Answers]) -> bool:
-    """Whether everybody is healthy and sees everybody."""
-    seen = inspection(results)
-    return bool(seen) and all(entry["healthy"] and len(entry["peers"]) >= len(seen) for entry in seen.values())
-
-
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"system_alertmanager_inspection": inspection, "system_alertmanager_joined": joined}
+        return {"system_alertmanager_inspection": inspection}
