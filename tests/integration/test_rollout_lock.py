@@ -22,11 +22,14 @@ import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan_journal
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support.collection import CHECKOUT, collections_path
 from support.kube_api import KubeApi
+from support.rbac import restricted_user
 
 # The connections of a module end with its process; here that is this process.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -356,14 +359,9 @@ def test_a_module_with_a_lock_that_was_lost_changes_nothing(
 ) -> None:
     lock = call(held)["lock"]
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine", "namespace": namespace}, "data": {"a": "b"}}
-    task = {
-        "name": "Write",
-        "hostnet.multicluster.manifests": {
-            "kube_clusters": held["kube_clusters"],
-            "lock": lock,
-            "objects": [{"kube_cluster": name, "definition": manifest} for name in kubes],
-        },
-    }
+    objects = [{"kube_cluster": name, "definition": manifest} for name in kubes]
+    options = {"kube_clusters": held["kube_clusters"], "lock": lock, "objects": objects}
+    task = {"name": "Write", "hostnet.multicluster.manifests": options}
     take({"west": clusters["west"]}, namespace, somebody(), force=True)
     run = run_tasks([task])
     assert run.rc != 0
@@ -371,7 +369,7 @@ def test_a_module_with_a_lock_that_was_lost_changes_nothing(
     for kube in kubes.values():
         names = [item["metadata"]["name"] for item in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/configmaps")["items"]]
         assert "mine" not in names
-    task["hostnet.multicluster.manifests"]["lock"] = call({**held, "force": True})["lock"]
+    options["lock"] = call({**held, "force": True})["lock"]
     assert run_tasks([task]).rc == 0
 
 
@@ -437,6 +435,20 @@ def test_it_runs_on_the_controller_only(held: Json, run_tasks: Any) -> None:
         assert run.rc != 0
         assert "runs in the controller's own process" in run.of(module)[0]["msg"]
         assert "connection: local" in run.of(module)[0]["msg"]
+
+
+def test_the_rights_of_the_namespace_suffice(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    entries = [restricted_user(kube, "hostnet-multicluster-namespace", namespace=namespace) for kube in kubes.values()]
+    mine = client.connect(entries)
+    lock = call({**held, "kube_clusters": entries})["lock"]
+    document = plan_journal.advance({}, "start", now="t", run_id="r1", generation=1)
+    found, _documents = journals.begin_generation(mine, lock)
+    journals.write(mine, lock, document, found)
+    locks.renew(mine, lock)
+    journals.write(mine, lock, plan_journal.advance(document, "begin", now="t", run_id="r1", generation=1, step="stop"))
+    assert call({**held, "kube_clusters": entries, "state": "free"})["changed"]
+    refused = call({**held, "kube_clusters": entries, "namespace": "default"})
+    assert "grant it as docs/rbac.yaml does" in refused["msg"]
 
 
 def test_rollout_lock_examples(run_tasks: Any, kube_clusters: list[Json], kubes: dict[str, KubeApi]) -> None:

@@ -140,7 +140,8 @@ def test_what_is_refused(op: str, options: Json, says: str) -> None:
     ],
 )
 def test_secrets_are_refused_and_not_shown(detail: Json) -> None:
-    for options in ({"detail": detail}, {"saved": detail}):
+    places: list[Json] = [{"detail": detail}, {"saved": detail}]
+    for options in places:
         with pytest.raises(JournalError, match="looks like a secret") as refused:
             go(started(), "begin", step="certify", **options)
         assert "PRIVATE" not in str(refused.value)

@@ -64,7 +64,7 @@ def test_each_reason_by_itself() -> None:
     assert plan.judge(Seen(dead), ME, says(100)) == OTHER, "it runs"
     assert plan.judge(Seen(dead), ME, says(None)) == OTHER, "nobody can tell"
     for unknown in ({"boot_id": "b2"}, {"pid_namespace": "pid:[2]"}, {"boot_id": ""}, {"pid_namespace": ""}, {"pid": 0}, {"started": 0}):
-        assert plan.judge(Seen(replace(dead, **unknown)), ME, says(0)) == OTHER  # type: ignore[arg-type]
+        assert plan.judge(Seen(replace(dead, **unknown)), ME, says(0)) == OTHER
     nowhere = replace(ME, boot_id="", pid_namespace="")
     assert plan.judge(Seen(replace(dead, boot_id="", pid_namespace="")), nowhere, says(0)) == OTHER
     assert plan.judge(Seen(replace(ME, host="h2", boot_id="b2")), ME, says(0)) == OTHER, "the run id was given twice"
