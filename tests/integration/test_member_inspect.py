@@ -20,4 +20,4 @@ def test_member_inspect_examples() -> None:
     }
     run = run_tasks(yaml.safe_load(member_inspect.EXAMPLES), variables=variables)
     assert run.rc == 0, run.output
-    assert [result.get("inspection") for result in run.of("member_inspect")][0] == {}
+    assert run.of("member_inspect")[0]["inspection"] == {}
