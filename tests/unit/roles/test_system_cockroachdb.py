@@ -19,62 +19,12 @@ from typing import Any
 import pytest
 import yaml
 
-from support.collection import CHECKOUT
+from support.fake_members import with_written_answers
 from support.run import ansible_environment
 
 CLUSTER = "6ce8e7e4-2b8f-4d8a-9d3c-8f0f5a7b1c2d"
 OTHER = "0f0f5a7b-2b8f-4d8a-9d3c-6ce8e7e41c2d"
 ADDRESSES = {"east-0": "10.0.0.1", "east-1": "10.0.0.12", "west-0": "10.1.0.1"}
-
-# Answers are lists: the n-th call gets the n-th answer, later calls the last.
-ANSWERS = """\
-import json
-from pathlib import Path
-
-def answers(members, commands):
-    results = {}
-    for member in members:
-        folder = Path(member["namespace"])
-        answers = json.loads((folder / "answers.json").read_text())[member["member"]]
-        results[member["member"]] = {}
-        for name, argv in commands.items():
-            assert all(isinstance(word, str) for word in argv), argv
-            calls = folder / f"{member['member']}.{name}"
-            number = len(calls.read_text().splitlines()) if calls.exists() else 0
-            with calls.open("a") as file:
-                file.write(json.dumps(argv) + "\\n")
-            known = answers.get(name, [{"rc": 0, "stdout": "", "stderr": "", "error": ""}])
-            results[member["member"]][name] = known[min(number, len(known) - 1)]
-    return results
-"""
-MEMBER_EXEC = (
-    ANSWERS
-    + """
-from ansible.module_utils.basic import AnsibleModule
-
-def main():
-    options = ("kube_clusters", "members", "commands", "http", "timeout", "read_only", "fail")
-    module = AnsibleModule({name: {"type": "raw"} for name in options}, supports_check_mode=True)
-    results = answers(module.params["members"], module.params["commands"])
-    module.exit_json(results=results, requests=0, changed=not module.params.get("read_only"))
-
-main()
-"""
-)
-MEMBER_INSPECT = (
-    ANSWERS
-    + """
-from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import filter_loader
-
-class ActionModule(ActionBase):
-    def run(self, tmp=None, task_vars=None):
-        args = json.loads(json.dumps(self._task.args, default=str))
-        shape = filter_loader.get(args["inspect"]["filter"]).j2_function
-        found = shape(answers(args["members"], args["inspect"]["commands"]), args["members"], args["spec"])
-        return {**super().run(tmp, task_vars), "inspection": found, "changed": False}
-"""
-)
 
 
 def said(stdout: str = "", stderr: str = "", rc: int = 0, error: str = "") -> dict[str, Any]:
@@ -169,14 +119,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs every scenario; gives the folder with one folder for each."""
     root = tmp_path_factory.mktemp("cockroachdb")
     collection = root / "ansible_collections" / "hostnet" / "multicluster"
-    (collection / "plugins" / "modules").mkdir(parents=True)
-    (collection / "plugins" / "action").mkdir()
-    for part in ("filter", "module_utils"):
-        (collection / "plugins" / part).symlink_to(CHECKOUT / "plugins" / part)
-    for part in ("roles", "meta", "galaxy.yml"):
-        (collection / part).symlink_to(CHECKOUT / part)
-    (collection / "plugins" / "modules" / "member_exec.py").write_text(MEMBER_EXEC)
-    (collection / "plugins" / "action" / "member_inspect.py").write_text(MEMBER_INSPECT)
+    with_written_answers(collection)
     hosts = {}
     for name, scenario in SCENARIOS.items():
         folder = root / name

@@ -1,0 +1,82 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Members that give written answers, so that the task files of a system role can be tried under real Ansible without any.
+
+A target's namespace is a folder with `answers.json`: member -> name of the command -> list of answers. Each call is noted in
+`<member>.<name>`, one line of JSON with its arguments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .collection import CHECKOUT
+
+# Answers are lists: the n-th call gets the n-th answer, later calls the last.
+ANSWERS = """\
+import json
+from pathlib import Path
+
+def answers(members, commands):
+    results = {}
+    for member in members:
+        folder = Path(member["namespace"])
+        answers = json.loads((folder / "answers.json").read_text())[member["member"]]
+        results[member["member"]] = {}
+        for name, argv in commands.items():
+            assert all(isinstance(word, str) for word in argv), argv
+            calls = folder / f"{member['member']}.{name}"
+            number = len(calls.read_text().splitlines()) if calls.exists() else 0
+            with calls.open("a") as file:
+                file.write(json.dumps(argv) + "\\n")
+            known = answers.get(name, [{"rc": 0, "stdout": "", "stderr": "", "error": ""}])
+            results[member["member"]][name] = known[min(number, len(known) - 1)]
+    return results
+"""
+MEMBER_EXEC = (
+    ANSWERS
+    + """
+from ansible.module_utils.basic import AnsibleModule
+
+def main():
+    options = ("kube_clusters", "members", "commands", "http", "timeout", "read_only", "fail")
+    module = AnsibleModule({name: {"type": "raw"} for name in options}, supports_check_mode=True)
+    results = answers(module.params["members"], module.params["commands"])
+    module.exit_json(results=results, requests=0, changed=not module.params.get("read_only"))
+
+main()
+"""
+)
+MEMBER_INSPECT = (
+    ANSWERS
+    + """
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import filter_loader
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        args = json.loads(json.dumps(self._task.args, default=str))
+        shape = filter_loader.get(args["inspect"]["filter"]).j2_function
+        found = shape(answers(args["members"], args["inspect"]["commands"]), args["members"], args["spec"])
+        for _sample in range(5):
+            blocked = gate.evaluate(args.get("gates", []), gate.document(found, args.get("member", "")))
+            if not blocked:
+                return {**super().run(tmp, task_vars), "inspection": found, "changed": False}
+            found = shape(answers(args["members"], args["inspect"]["commands"]), args["members"], args["spec"])
+        return {"failed": True, "msg": f"{args.get('what')}: {blocked}"}
+"""
+)
+
+
+def with_written_answers(collection: Path) -> None:
+    """Makes the collection in this folder: this checkout's roles and filters, with a member_exec and a member_inspect that ask nobody."""
+    (collection / "plugins" / "modules").mkdir(parents=True)
+    (collection / "plugins" / "action").mkdir()
+    for part in ("filter", "module_utils"):
+        (collection / "plugins" / part).symlink_to(CHECKOUT / "plugins" / part)
+    for part in ("roles", "meta", "galaxy.yml"):
+        (collection / part).symlink_to(CHECKOUT / part)
+    (collection / "plugins" / "modules" / "member_exec.py").write_text(MEMBER_EXEC)
+    (collection / "plugins" / "action" / "member_inspect.py").write_text(MEMBER_INSPECT)
