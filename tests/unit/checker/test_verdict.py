@@ -178,8 +178,8 @@ def test_addresses_are_whole() -> None:
 def test_join_lists() -> None:
     good_lists: dict[str, dict[str, str] | None] = {name: {"seeds": "10.0.0.1,10.0.0.2", "TOKEN": "x-0a1b"} for name in ("east", "west")}
     assert verdict.join_faults(good_lists, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]) == []
-    assert verdict.join_faults(good_lists, ["10.0.0.12", "10.0.0.1"]) == [
-        f"kube cluster {kube}: seeds names 10.0.0.2, and no live node has this address" for kube in ("east", "west")
+    assert verdict.join_faults(good_lists, ["10.0.0.12", "10.0.0.2"]) == [
+        f"kube cluster {kube}: seeds names 10.0.0.1, and no live node has this address" for kube in ("east", "west")
     ]
     assert verdict.join_faults({**good_lists, "west": None}, ["10.0.0.1", "10.0.0.2"]) == ["kube cluster west: there is no join list"]
     assert verdict.join_faults({"east": {"seeds": ""}}, []) == ["kube cluster east: the join list names no address"]
