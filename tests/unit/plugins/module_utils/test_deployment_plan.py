@@ -106,6 +106,13 @@ def test_first_deploy_gives_every_node_a_member_and_starts_all_together() -> Non
     assert all(entry["admission"] == "" for entry in plan["new"])
 
 
+@pytest.mark.parametrize("placement", ["node_name", "daemonset"])
+def test_servers_of_nats_are_named_as_their_members_in_both_placements(placement: str) -> None:
+    plan = plan_of(hostnet=plans.settings(placement=placement), spec=plans.spec_of("nats"))
+    assert plan["errors"] == []
+    assert [binding["process"] for binding in plan["new"]] == [binding["member"] for binding in plan["new"]]
+
+
 def test_processes_of_a_daemonset_are_named_as_their_nodes() -> None:
     plan = plan_of(hostnet=plans.settings(placement="daemonset"))
     assert plan["errors"] == []
