@@ -1,0 +1,477 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployment in the running lab that is rolled, killed, gone on with and judged, with the checker writing through it all the time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import kubernetes.client
+import kubernetes.config
+from kubernetes.client.exceptions import ApiException
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain
+from support.collection import CHECKOUT
+from support.lab import Lab
+from support.member import system_spec
+from support.run import TaskResult, ansible_environment
+
+from .failpoints import Case, Task
+
+Json = dict[str, Any]
+
+LAB = CHECKOUT / "molecule" / "lab" / "lab"
+HOOK = CHECKOUT / "molecule" / "lab" / "hooks" / "vm.yml"
+KUBE_CLUSTERS = ("east", "west")
+# No verdict depends on these: they end what hangs, on a machine that is busy with other things as well.
+RUN_SECONDS = 1200.0
+VERB_SECONDS = 600.0
+# Runs of a playbook until a case is given up.
+MOST_RUNS = 4
+
+
+class Stuck(Exception):
+    """Something outside of the collection did not do what the harness needs, or a playbook did not end."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    system: str = "etcd"
+    placement: str = "node_name"
+    name: str = "soak"
+
+
+@dataclass
+class Attempt:
+    """One run of a playbook. `tasks` are those that ended."""
+
+    rc: int
+    seconds: float
+    log: Path
+    tasks: list[TaskResult]
+
+    @property
+    def killed(self) -> bool:
+        return self.rc == -signal.SIGKILL
+
+    @property
+    def changed(self) -> list[str]:
+        """Names of the tasks that changed something."""
+        return [task.task for task in self.tasks if task.result.get("changed")]
+
+    @property
+    def failure(self) -> str:
+        """What the first task that failed said; the tail of the output where no task did."""
+        for task in self.tasks:
+            if task.outcome in ("failed", "unreachable") and task.result.get("msg"):
+                return f"{task.task}: {task.result['msg']}"
+        return "" if self.rc == 0 else f"exit code {self.rc}: {self.log.read_text(errors='replace')[-1500:]}"
+
+
+class Playbook:
+    """A playbook that runs."""
+
+    def __init__(self, folder: Path, command: Sequence[str], environment: dict[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
+        self.results = self.folder / "results.jsonl"
+        self.log = self.folder / "output.log"
+        self.started = time.monotonic()
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**ansible_environment(self.results), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=CHECKOUT,
+                # A group of its own, so that all of it can die at once and nobody else does.
+                start_new_session=True,
+            )
+
+    def said(self, text: str) -> bool:
+        return text in self.log.read_text(errors="replace")
+
+    def kill(self, group: bool = False) -> None:
+        """kill -9, to ansible-playbook alone or to all that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            if group:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
+
+    def wait(self, seconds: float = RUN_SECONDS) -> Attempt:
+        try:
+            rc = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill(group=True)
+            self.process.wait()
+            raise Stuck(f"the playbook did not end within {seconds:g} s: {self.log}") from None
+        lines = self.results.read_text().splitlines() if self.results.exists() else []
+        tasks = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # a line that was being written at the kill
+                tasks.append(TaskResult(**json.loads(line)))
+        return Attempt(rc, time.monotonic() - self.started, self.log, tasks)
+
+
+class Load:
+    """The checker, writing."""
+
+    def __init__(self, stage: Stage, most_down: int) -> None:
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="checker-", dir=stage.folder))
+        clusters = [word for kube in KUBE_CLUSTERS for word in ("--kube-cluster", f"{kube}={stage.lab.admin_kubeconfig}")]
+        self.log = self.folder / "output.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, str(CHECKOUT / "tests" / "checker"), "--system", stage.choice.system, "--name", stage.choice.name),
+                    *("--pki", str(stage.pki), *clusters, "--folder", str(self.folder), "--max-down", str(most_down)),
+                    # More than the 50 that a valid result needs: the playbook takes its share of a small machine.
+                    *("--rate", "80", "--ready-seconds", "300", "--read-seconds", "300", "--timeout", "5"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                start_new_session=True,
+            )
+        stage.until("READY of the checker", lambda: self.process.poll() is not None or "READY" in self.log.read_text(), 330)
+        if self.process.poll() is not None:
+            raise Stuck(f"the checker ended with {self.process.returncode}: {self.log.read_text()[-1500:]}")
+
+    def end(self) -> Json:
+        """The verdict."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(900)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Stuck(f"the checker did not end: {self.log}") from None
+        verdict = self.folder / "verdict.json"
+        if not verdict.exists():
+            raise Stuck(f"the checker left no verdict: {self.log.read_text()[-1500:]}")
+        document: Json = json.loads(verdict.read_text())
+        return document
+
+    def drop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Outcome:
+    """What became of a case."""
+
+    case: str
+    where: str
+    member: str
+    runs: int = 0
+    seconds: float = 0.0
+    verdict: Json = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    def row(self) -> list[str]:
+        writes, found = self.verdict.get("writes", {}), self.verdict.get("gaps", {})
+        return [
+            self.case,
+            self.where,
+            self.member,
+            str(self.runs),
+            f"{self.seconds:.0f}",
+            str(writes.get("acknowledged", "-")),
+            str(self.verdict.get("lost", "-")),
+            str(found.get("longest_ms", "-")),
+            str(self.verdict.get("down", {}).get("most_at_once", "-")),
+            str(self.verdict.get("result", "-")),
+            "PASSED" if self.passed else "FAILED",
+        ]
+
+    def document(self) -> Json:
+        kept = {key: self.verdict.get(key) for key in ("result", "reasons", "writes", "lost", "gaps", "down", "cluster_ids")}
+        return {**self.__dict__, "verdict": kept if self.verdict else {}, "passed": self.passed}
+
+
+HEADINGS = ["work", "killed at", "member", "runs", "seconds", "acknowledged", "lost", "gap ms", "down", "checker", "result"]
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    rows = [HEADINGS, *(outcome.row() for outcome in outcomes)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+class Stage:
+    """A deployment in the lab, and what can be done to it and seen of it from outside.
+
+    `folder` gets logs and journals. What is seen here is read with the administrator's rights and none of the collection's code.
+    """
+
+    def __init__(self, choice: Choice, folder: Path, say: Callable[[str], None] = lambda text: print(text, flush=True)) -> None:
+        self.choice, self.folder, self.say = choice, folder, say
+        self.lab = Lab()
+        self.namespace = f"hostnet-{choice.name}"
+        self.pki = folder / "pki"
+        self.image = str(self.spec["image"])
+        self._images = [self.image]
+
+    @cached_property
+    def spec(self) -> Json:
+        return system_spec(self.choice.system)
+
+    @property
+    def forget(self) -> str:
+        return str(self.spec.get("forget", "never"))
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {
+            kube: kubernetes.config.new_client_from_config(config_file=self.lab.admin_kubeconfig, context=kube) for kube in KUBE_CLUSTERS
+        }
+
+    def core(self, kube: str) -> Any:
+        return kubernetes.client.CoreV1Api(self._clients[kube])
+
+    # -- doing ------------------------------------------------------------------------------------------------------
+
+    def variables(self, **more: Any) -> Json:
+        return {
+            "hostnet_system": self.choice.system,
+            "hostnet_placement": self.choice.placement,
+            "hostnet_name": self.choice.name,
+            "hostnet_image": self.image,
+            "hostnet_pki_dir": str(self.pki),
+            "hostnet_timeout_seconds": 300,
+            "hostnet_step_timeout_seconds": 300,
+            "hostnet_soak_seconds": 2,
+            "hostnet_replace_tasks": str(HOOK),
+            "hostnet_report_dir": str(self.folder / "reports"),
+            **more,
+        }
+
+    def start(self, playbook: str, *, failpoint: str = "", check: bool = False, **variables: Any) -> Playbook:
+        command = [sys.executable, str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(CHECKOUT / "inventories" / "lab")]
+        command += [str(CHECKOUT / "playbooks" / playbook), "-e", json.dumps(self.variables(**variables))] + ["--check"] * check
+        return Playbook(self.folder, command, {_failpoint.VARIABLE: failpoint} if failpoint else {})
+
+    def play(self, playbook: str, **variables: Any) -> Attempt:
+        return self.start(playbook, **variables).wait()
+
+    def deploy(self) -> None:
+        done = self.play("deploy.yml")
+        if done.rc:
+            raise Stuck(f"deploy.yml failed: {done.failure}")
+
+    def remove(self) -> None:
+        done = self.play("remove.yml", hostnet_remove_name=self.choice.name, hostnet_remove_data=True)
+        if done.rc:
+            raise Stuck(f"remove.yml failed: {done.failure}")
+
+    def verb(self, *words: str) -> str:
+        """A verb of the lab; returns its last line."""
+        done = subprocess.run([str(LAB), *words], capture_output=True, text=True, check=False, timeout=VERB_SECONDS)
+        if done.returncode:
+            raise Stuck(f"lab {' '.join(words)}: {done.stderr.strip().splitlines()[-1:]}")
+        return (done.stdout.strip().splitlines() or [""])[-1]
+
+    def until(self, what: str, true: Callable[[], bool], seconds: float = 300.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > deadline:
+                raise Stuck(f"waited {seconds:g} s for {what}")
+            time.sleep(0.5)
+
+    def next_image(self) -> str:
+        """Another reference of the same image, in every node: what a version's work goes to."""
+        if len(self._images) == 1:
+            again = f"{self.image}-again"
+            subprocess.run(["docker", "tag", self.image, again], check=True, capture_output=True)
+            self.verb("load-image", again)
+            self._images.append(again)
+        self.image = next(image for image in self._images if image != self.image)
+        return self.image
+
+    @contextlib.contextmanager
+    def load(self, most_down: int = 1) -> Iterator[Load]:
+        load = Load(self, most_down)
+        try:
+            yield load
+        finally:
+            load.drop()
+
+    # -- seeing -----------------------------------------------------------------------------------------------------
+
+    def nodes(self, kube: str) -> list[Any]:
+        return list(self.core(kube).list_node(label_selector="!node-role.kubernetes.io/control-plane").items)
+
+    def members(self) -> dict[str, tuple[str, str]]:
+        """(kube cluster, node) by member, as the nodes are labelled."""
+        label = f"hostnet.multicluster/{self.choice.name}"
+        return {
+            node.metadata.labels[label]: (kube, node.metadata.name)
+            for kube in KUBE_CLUSTERS
+            for node in self.nodes(kube)
+            if label in node.metadata.labels
+        }
+
+    def config_map(self, kube: str, suffix: str) -> Json:
+        try:
+            return dict(self.core(kube).read_namespaced_config_map(f"{self.choice.name}-{suffix}", self.namespace).data or {})
+        except ApiException as error:
+            if error.status == 404:
+                return {}
+            raise
+
+    def journal(self, kube: str) -> Json:
+        document: Json = json.loads(self.config_map(kube, "rollout").get("journal", "{}"))
+        return document
+
+    def generation(self) -> int:
+        return max(int(self.journal(kube).get("generation", 0)) for kube in KUBE_CLUSTERS)
+
+    def lease(self, kube: str) -> Any:
+        try:
+            return kubernetes.client.CoordinationV1Api(self._clients[kube]).read_namespaced_lease(
+                f"{self.choice.name}-rollout", self.namespace
+            )
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def cluster_ids(self) -> dict[str, str]:
+        return {kube: self.config_map(kube, "cluster-id").get("cluster_id", "") for kube in KUBE_CLUSTERS}
+
+    def cordons(self) -> list[str]:
+        """Nodes that are kept from pods, or say that a rollout did so."""
+        found = []
+        for kube in KUBE_CLUSTERS:
+            for node in self.nodes(kube):
+                by = (node.metadata.annotations or {}).get(drain.CORDONED_BY_ANNOTATION, "")
+                if node.spec.unschedulable or by:
+                    found.append(f"node {node.metadata.name} of kube cluster {kube} is left cordoned (by {by or 'nobody known'})")
+        return found
+
+    def state(self) -> Json:
+        """Everything that a refused run must not have changed, by kube cluster: spec and data of the deployment's objects, nodes' labels."""
+        seen: Json = {}
+        for kube in KUBE_CLUSTERS:
+            core, apps = self.core(kube), kubernetes.client.AppsV1Api(self._clients[kube])
+            convert = self._clients[kube].sanitize_for_serialization
+            maps = {item.metadata.name: item.data for item in core.list_namespaced_config_map(self.namespace).items}
+            secrets = {item.metadata.name: item.metadata.resource_version for item in core.list_namespaced_secret(self.namespace).items}
+            pods = {item.metadata.name: item.metadata.uid for item in core.list_namespaced_pod(self.namespace).items}
+            sets: list[Any] = [
+                *apps.list_namespaced_stateful_set(self.namespace).items,
+                *apps.list_namespaced_daemon_set(self.namespace).items,
+            ]
+            labels = {node.metadata.name: (node.metadata.labels, node.spec.unschedulable) for node in self.nodes(kube)}
+            seen[kube] = {
+                "maps": maps,
+                "secrets": secrets,
+                "pods": pods,
+                "nodes": labels,
+                "sets": {item.metadata.name: convert(item.spec) for item in sets},
+            }
+        return seen
+
+    def problems(self, cluster_id: str, generation: int | None = None) -> list[str]:
+        """What is not as it has to be after a rollout. `generation`: the last one before it."""
+        found = self.cordons()
+        for kube in KUBE_CLUSTERS:
+            journal = self.journal(kube)
+            if journal and journal.get("state") != "done":
+                found.append(f"kube cluster {kube}: the journal is {journal.get('state')}, member {journal.get('member')}")
+            if generation is not None and int(journal.get("generation", 0)) <= generation:
+                found.append(f"kube cluster {kube}: no rollout after generation {generation} is in the journal")
+            lease = self.lease(kube)
+            if lease is not None and lease.spec.holder_identity:
+                text = (lease.metadata.annotations or {}).get(locks.HOLDER_ANNOTATION, "{}")
+                # The next run takes it from a process that is gone; there is no later one that could have given it back.
+                if locks.started(int(json.loads(text).get("pid", 0))) != 0:
+                    found.append(f"kube cluster {kube}: the lock is held by {lease.spec.holder_identity}")
+        if set(self.cluster_ids().values()) != {cluster_id}:
+            found.append(f"the recorded cluster id was {cluster_id}, now it is {self.cluster_ids()}")
+        return found
+
+    # -- cases ------------------------------------------------------------------------------------------------------
+
+    def settings(self, task: Task, member: str) -> Json:
+        """The variables of a run that does `task` to one member."""
+        if task.work == "repair":
+            return {}
+        return {"hostnet_work": task.work, "hostnet_surge": task.surge, "hostnet_members": [member]}
+
+    def broken(self, attempt: Attempt) -> str:
+        return f"{attempt.failure[:1500]} ({attempt.log})"
+
+    def run(self, case: Case, member: str) -> Outcome:
+        """One case: work on one member, killed, run again until it is done, judged. Never raises for what went wrong in it."""
+        outcome = Outcome(case.task.name, case.where, member)
+        began = time.monotonic()
+        try:
+            ids = set(self.cluster_ids().values())
+            if len(ids) != 1:
+                raise Stuck(f"the kube clusters record other cluster ids before the case: {ids}")
+            with self.load() as load:
+                self._attempts(case, member, outcome)
+                outcome.problems += self.problems(next(iter(ids)))
+                outcome.verdict = load.end()
+            if outcome.verdict["result"] != "holds":
+                outcome.problems.append(f"the checker says {outcome.verdict['result']}: {'; '.join(outcome.verdict['reasons'])}")
+        except (Stuck, ApiException, subprocess.SubprocessError) as error:
+            outcome.problems.append(f"{type(error).__name__}: {error}")
+        outcome.seconds = time.monotonic() - began
+        return outcome
+
+    def _attempts(self, case: Case, member: str, outcome: Outcome) -> None:
+        task, generation = case.task, self.generation()
+        if task.verb:
+            self.verb(task.verb, self.members()[member][1])
+        if task.work == "version":
+            self.next_image()
+        playbook = self.start(task.playbook, failpoint=case.failpoint, **self.settings(task, member))
+        if not case.failpoint:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                playbook.process.wait(case.seconds)
+            playbook.kill(case.group)
+        attempt = playbook.wait()
+        outcome.runs = 1
+        if case.failpoint and not attempt.killed:
+            outcome.problems.append(
+                f"it was not killed at {case.failpoint}: {self.broken(attempt) if attempt.rc else 'it came to its end'}"
+            )
+        while attempt.rc != 0 and outcome.runs < MOST_RUNS:
+            journals = [self.journal(kube) for kube in KUBE_CLUSTERS]
+            if all(int(entry.get("generation", 0)) > generation and entry.get("state") == "done" for entry in journals):
+                return  # it was killed behind its last write
+            attempt = self.play(task.playbook, **self.settings(task, member))
+            outcome.runs += 1
+            if attempt.rc:
+                outcome.problems.append(f"run {outcome.runs} failed: {self.broken(attempt)}")
+        if attempt.rc:
+            outcome.problems.append(f"not finished after {outcome.runs} runs")
