@@ -1,0 +1,349 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What clouds, people and bad luck do to a deployment before and during a rollout, done to a real one in the lab.
+
+One deployment for all of them, of HOSTNET_SITUATION_SYSTEM and HOSTNET_SITUATION_PLACEMENT (default: etcd, node_name). After every test it is
+well again, with the cluster id that it had. Writes go on all the time, except where a majority is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kubernetes.client
+import pytest
+import yaml
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain
+
+from .harness import HOOK, KUBE_CLUSTERS, LAB, Attempt, Choice, Json, Playbook, Stage
+from .soak import mend
+
+pytestmark = pytest.mark.lab
+
+CHOICE = Choice(
+    os.environ.get("HOSTNET_SITUATION_SYSTEM", "etcd"), os.environ.get("HOSTNET_SITUATION_PLACEMENT", "node_name"), "situations"
+)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, str]]:
+    stage = Stage(CHOICE, tmp_path_factory.mktemp("situations"))
+    stage.verb("up", "east:3,west:2")
+    stage.remove()
+    try:
+        stage.deploy()
+        yield stage, next(iter(stage.cluster_ids().values()))
+    finally:
+        stage.remove()
+
+
+@pytest.fixture
+def stage(deployed: tuple[Stage, str]) -> Iterator[Stage]:
+    """The deployment, well before and after. A test that left it otherwise fails, and the next one gets a new deployment."""
+    found, _first = deployed
+    cluster_id = next(iter(found.cluster_ids().values()))
+    yield found
+    problems = found.problems(cluster_id)
+    status = found.play("repair.yml")
+    if status.rc or status.changed:
+        problems.append(f"it was not mended: {status.failure or status.changed}")
+    if problems:
+        mend(found)
+    assert problems == []
+
+
+@contextmanager
+def writing(stage: Stage, most_down: int = 1) -> Iterator[None]:
+    """The checker has to say that all of it holds."""
+    with stage.load(most_down) as load:
+        yield
+        verdict = load.end()
+    print(json.dumps({key: verdict[key] for key in ("result", "reasons", "writes", "lost", "gaps", "down")}))
+    assert verdict["result"] == "holds", verdict["reasons"]
+
+
+def ended(attempt: Attempt) -> Attempt:
+    assert attempt.rc == 0, f"{attempt.failure}\n{attempt.log}"
+    return attempt
+
+
+def failed(attempt: Attempt, *parts: str) -> Attempt:
+    """The run failed by itself, and its words are the right ones."""
+    assert attempt.rc not in (0, None)
+    assert not attempt.killed
+    for part in parts:
+        assert re.search(part, attempt.failure), f"{part!r} is not in: {attempt.failure}\n{attempt.log}"
+    return attempt
+
+
+def nodes_of(stage: Stage, kube: str) -> list[str]:
+    return sorted(node for where, node in stage.members().values() if where == kube)
+
+
+def first_of(stage: Stage, kube: str) -> str:
+    return min(member for member, (where, _node) in stage.members().items() if where == kube)
+
+
+def hook(stage: Stage, name: str, *tasks: Json, then_do_it: bool = True) -> str:
+    """A hook of its own: these tasks, and the lab's hook after them."""
+    path = stage.folder / f"hook-{name}.yml"
+    last = [{"name": "Do it", "ansible.builtin.include_tasks": str(HOOK)}] if then_do_it else []
+    path.write_text(yaml.safe_dump([*tasks, *last], sort_keys=False))
+    return str(path)
+
+
+def held_up(stage: Stage, member: str, **variables: Any) -> tuple[Playbook, Path]:
+    """A run that is in the hook of `member` and stays there until the file is made."""
+    begun, go = stage.folder / f"begun-{member}", stage.folder / f"go-{member}"
+    for path in (begun, go):
+        path.unlink(missing_ok=True)
+    tasks = (
+        {"name": "Say so", "ansible.builtin.copy": {"content": "", "dest": str(begun), "mode": "0644"}},
+        {"name": "Wait", "ansible.builtin.wait_for": {"path": str(go), "timeout": 600}},
+    )
+    work = {"hostnet_work": "reboot", "hostnet_members": [member], "hostnet_step_timeout_seconds": 900, **variables}
+    run = stage.start("upgrade.yml", **{**work, "hostnet_replace_tasks": hook(stage, "held-up", *tasks)})
+    stage.until("the hook", lambda: begun.exists() or run.process.poll() is not None)
+    assert run.process.poll() is None, run.log.read_text()
+    return run, go
+
+
+def reboot(stage: Stage, member: str, **variables: Any) -> Attempt:
+    return stage.play("upgrade.yml", **{"hostnet_work": "reboot", "hostnet_members": [member], **variables})
+
+
+# -- VMs that changed behind our back --------------------------------------------------------------------------------------
+
+
+def test_two_vms_are_replaced_behind_our_back_one_after_another(stage: Stage) -> None:
+    with writing(stage):
+        for _ in range(2):
+            stage.verb("replace-node", nodes_of(stage, "east")[0])
+            ended(stage.play("repair.yml"))
+
+
+def test_two_vms_are_replaced_behind_our_back_at_once(stage: Stage) -> None:
+    with writing(stage, most_down=2):
+        for node in nodes_of(stage, "east")[:2]:
+            stage.verb("replace-node", node)
+        ended(stage.play("repair.yml"))
+
+
+def test_all_vms_of_west_are_replaced_at_once_and_the_majority_is_kept(stage: Stage) -> None:
+    with writing(stage, most_down=2):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda node: stage.verb("replace-node", node), nodes_of(stage, "west")))
+        ended(stage.play("repair.yml"))
+
+
+def test_a_vm_is_reimaged(stage: Stage) -> None:
+    with writing(stage):
+        stage.verb("reimage-node", nodes_of(stage, "west")[0])
+        ended(stage.play("repair.yml"))
+
+
+def test_a_vm_moves_to_another_address(stage: Stage) -> None:
+    with writing(stage):
+        stage.verb("readdress-node", nodes_of(stage, "east")[0])
+        ended(stage.play("repair.yml"))
+
+
+def test_two_vms_swap_their_addresses(stage: Stage) -> None:
+    with writing(stage, most_down=2):
+        stage.verb("swap-nodes", nodes_of(stage, "east")[0], nodes_of(stage, "west")[0])
+        ended(stage.play("repair.yml"))
+
+
+# -- kube clusters and controllers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["stop", "vm", "admit"])
+def test_the_api_of_a_kube_cluster_is_paused_at_a_step(stage: Stage, step: str) -> None:
+    member = first_of(stage, "east")
+    settings = {"hostnet_work": "replace", "hostnet_members": [member]}
+    with writing(stage):
+        generation = stage.generation()
+        run = stage.start("upgrade.yml", **settings)
+
+        def begun() -> bool:
+            journal = stage.journal("east")
+            steps = [entry["step"] for entry in journal.get("steps", [])] if int(journal.get("generation", 0)) > generation else []
+            return step in steps or run.process.poll() is not None
+
+        stage.until(f"step {step}", begun)
+        stage.verb("pause-api", "west")
+        try:
+            failed(run.wait(), "west")
+        finally:
+            stage.verb("resume-api", "west")
+        ended(stage.play("upgrade.yml", **settings))
+
+
+def test_a_second_controller_is_refused_while_the_first_one_works(stage: Stage) -> None:
+    member = first_of(stage, "west")
+    with writing(stage):
+        run, go = held_up(stage, member)
+        holder = stage.lease("east").spec.holder_identity
+        before = stage.state()
+        for playbook, variables in (("upgrade.yml", {"hostnet_work": "reboot"}), ("repair.yml", {})):
+            second = stage.play(playbook, **variables)
+            assert second.rc != 0
+            assert not second.changed, second.changed
+            if playbook == "upgrade.yml":
+                failed(second, re.escape(holder), f"hostnet_take_over={re.escape(holder)}")
+        assert stage.state() == before
+        go.touch()
+        ended(run.wait())
+
+
+def test_the_holder_of_the_lock_is_dead(stage: Stage) -> None:
+    member = first_of(stage, "west")
+    with writing(stage):
+        run, go = held_up(stage, member)
+        dead = stage.lease("east").spec.holder_identity
+        run.kill(group=True)
+        assert run.wait().killed
+        go.touch()
+        second = ended(reboot(stage, member))
+        taken = [result.get("taken_over_from") for task in second.tasks for result in [task.result] if result.get("taken_over_from")]
+        assert dead in json.dumps(taken), taken
+
+
+def test_the_holder_of_the_lock_was_on_another_machine_and_is_known_to_be_dead(stage: Stage) -> None:
+    member = first_of(stage, "west")
+    with writing(stage):
+        run, go = held_up(stage, member)
+        dead = stage.lease("east").spec.holder_identity
+        run.kill(group=True)
+        run.wait()
+        go.touch()
+        for kube in KUBE_CLUSTERS:
+            lease = stage.lease(kube)
+            holder = {**json.loads(lease.metadata.annotations[locks.HOLDER_ANNOTATION]), "boot_id": "another", "host": "elsewhere"}
+            body = {"metadata": {"annotations": {locks.HOLDER_ANNOTATION: json.dumps(holder)}}}
+            client = kubernetes.client.CoordinationV1Api(stage.core(kube).api_client)
+            client.patch_namespaced_lease(lease.metadata.name, stage.namespace, body)
+        failed(reboot(stage, member), "elsewhere", f"hostnet_take_over={re.escape(dead)}")
+        ended(reboot(stage, member, hostnet_take_over=dead))
+
+
+# -- evictions, hooks, images ------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_never_allows_an_eviction(stage: Stage) -> None:
+    member = first_of(stage, "east")
+    kube, node = stage.members()[member]
+    with stage.lab.namespace() as namespace, writing(stage):
+        api = stage.core(kube).api_client
+        labels = {"app": "stubborn"}
+        container = {"name": "a", "image": stage.lab.image, "command": ["sleep", "86400"]}
+        spec = {
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "hostNetwork": True,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container],
+        }
+        template = {"metadata": {"labels": labels}, "spec": spec}
+        apps: Any = kubernetes.client.AppsV1Api(api)
+        policy: Any = kubernetes.client.PolicyV1Api(api)
+        apps.create_namespaced_deployment(
+            namespace,
+            {"metadata": {"name": "stubborn"}, "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}},
+        )
+        budget = {"metadata": {"name": "never"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}}}
+        policy.create_namespaced_pod_disruption_budget(namespace, budget)
+        stage.until("the pod", lambda: (apps.read_namespaced_deployment("stubborn", namespace).status.ready_replicas or 0) == 1)
+        stage.until("the budget", lambda: policy.read_namespaced_pod_disruption_budget("never", namespace).status.current_healthy == 1)
+        failed(reboot(stage, member, hostnet_step_timeout_seconds=60), "stubborn-", "never")
+        found = stage.core(kube).read_node(node)
+        # The rollout is in flight: its cordon is gone, or says whose it is, and the next run takes it away.
+        assert not found.spec.unschedulable or found.metadata.annotations[drain.CORDONED_BY_ANNOTATION] == CHOICE.name
+        policy.delete_namespaced_pod_disruption_budget("never", namespace)
+        ended(reboot(stage, member))
+
+
+def test_the_hook_fails(stage: Stage) -> None:
+    member = first_of(stage, "east")
+    bad = hook(stage, "fails", {"name": "Fail", "ansible.builtin.fail": {"msg": "the cloud says no"}}, then_do_it=False)
+    with writing(stage):
+        failed(reboot(stage, member, hostnet_replace_tasks=bad), "the cloud says no")
+        ended(reboot(stage, member))
+
+
+def test_the_hook_hangs(stage: Stage) -> None:
+    member = first_of(stage, "east")
+    bad = hook(stage, "hangs", {"name": "Hang", "ansible.builtin.command": {"argv": ["sleep", "3600"]}}, then_do_it=False)
+    with writing(stage):
+        failed(reboot(stage, member, hostnet_replace_tasks=bad, hostnet_step_timeout_seconds=60), "(?i)timed? ?out|60")
+        ended(reboot(stage, member))
+
+
+def test_the_hook_brings_a_vm_into_the_wrong_zone(stage: Stage) -> None:
+    member = first_of(stage, "east")
+    kube, node = stage.members()[member]
+    zones = {item.metadata.name: item.metadata.labels["topology.kubernetes.io/zone"] for item in stage.nodes(kube)}
+    wrong = next(zone for zone in sorted(zones.values()) if zone != zones[node])
+    bad = hook(
+        stage,
+        "wrong-zone",
+        {"name": "Remove", "ansible.builtin.command": {"argv": [str(LAB), "remove-node", node]}},
+        {"name": "Add", "ansible.builtin.command": {"argv": [str(LAB), "add-node", kube, "--zone", wrong, "--for", "wrong"]}},
+        then_do_it=False,
+    )
+    settings = {"hostnet_work": "replace", "hostnet_members": [member]}
+    with writing(stage):
+        failed(stage.play("upgrade.yml", **settings, hostnet_replace_tasks=bad), wrong, zones[node])
+        known = set(zones)
+        stray = next(item.metadata.name for item in stage.nodes(kube) if item.metadata.name not in known)
+        stage.verb("remove-node", stray)
+        stage.verb("add-node", kube, "--zone", zones[node])
+        ended(stage.play("upgrade.yml", **settings))
+
+
+def test_a_member_never_becomes_healthy_with_the_wrong_image(stage: Stage) -> None:
+    members, good = sorted(stage.members()), stage.image
+    settings = {"hostnet_work": "version", "hostnet_step_timeout_seconds": 60}
+    with writing(stage):
+        first = failed(stage.play("upgrade.yml", **settings, hostnet_image=stage.lab.image))
+        journal = stage.journal("east")
+        assert journal["done"] == [], "the rollout went on behind a member that is not well"
+        assert journal["member"]["member"] in first.failure
+        # The way back: the right image again.
+        ended(stage.play("upgrade.yml", **settings, hostnet_image=good, hostnet_abort=True))
+        ended(stage.play("deploy.yml"))
+        assert sorted(stage.members()) == members
+
+
+# -- the end -------------------------------------------------------------------------------------------------------------------
+
+
+def test_all_vms_of_east_are_replaced_at_once_and_the_majority_is_lost(deployed: tuple[Stage, str]) -> None:
+    """The last one: nobody can mend this."""
+    stage, _cluster_id = deployed
+    members = {member: node for member, (kube, node) in stage.members().items() if kube == "east"}
+    for node in members.values():
+        stage.verb("replace-node", node)
+
+    def settled() -> bool:
+        """Nothing that the kube clusters do by themselves about VMs that are gone is still to come."""
+        pods = stage.core("east").list_namespaced_pod(stage.namespace).items
+        return not any(pod.spec.node_name in members.values() for pod in pods)
+
+    stage.until("the pods of the VMs that are gone to be gone", settled, 600)
+    before = stage.state()
+    for playbook, variables in (("repair.yml", {}), ("upgrade.yml", {"hostnet_work": "reboot"})):
+        refused = failed(
+            stage.play(playbook, **variables), "majority is lost", "nothing is removed, wiped", "no such node any more", *members
+        )
+        assert not refused.changed, refused.changed
+    assert stage.state() == before
