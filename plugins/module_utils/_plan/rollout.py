@@ -25,7 +25,22 @@ WORKS = ("reboot", "replace", "version", "repair", "scale_down")
 # Classes (docs/design.md, section 7) that a repair mends, the most broken first.
 BROKEN = ("reimaged", "replaced", "missing", "swapped", "moved", "rebooted")
 # Steps after whose beginning a VM may be gone: an abort does not undo them, it finishes the member.
-POINT_OF_NO_RETURN = ("vm", "vm_add", "forget", "readdress", "admit", "start", "join", "list", "settle", "forget_after", "retire", "soak", "restart", "leave")
+POINT_OF_NO_RETURN = (
+    "vm",
+    "vm_add",
+    "forget",
+    "readdress",
+    "admit",
+    "start",
+    "join",
+    "list",
+    "settle",
+    "forget_after",
+    "retire",
+    "soak",
+    "restart",
+    "leave",
+)
 
 _TAKE_DOWN = ("gate", "lead", "cordon", "drain", "stop", "evict")
 
@@ -42,7 +57,8 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
     if work == "version":
         return ["gate", "lead", "drain", "restart", "settle", "soak"]
     if work == "reboot":
-        return [*_TAKE_DOWN, "vm", "start", "settle", "uncordon", "soak"]
+        # A pod that the scheduler places does not start on a cordoned node.
+        return [*_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]
     if work == "replace" and surge:
         return ["gate", "vm_add", "identify", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
     if work == "replace":
@@ -101,7 +117,9 @@ def _same_address(left: str, right: str) -> bool:
     return parsed(left) is not None and parsed(left) == parsed(right)
 
 
-def candidates(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], seen: Sequence[str]) -> list[Json]:
+def candidates(
+    binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], seen: Sequence[str]
+) -> list[Json]:
     """Nodes that the member may get: of its kube cluster, matching the selector, carrying nobody else, with a UID that was not `seen`.
 
     The node of its own name comes first (a re-imaged VM, or a pool that gives old names to new VMs), then by name.
@@ -115,7 +133,9 @@ def candidates(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], b
         and (node["kube_cluster"], node["name"]) not in taken
         and node["uid"] not in seen
     ]
-    return sorted(found, key=lambda node: (node["name"] != binding["node"], node["zone"] != binding["zone"], join.natural_key(str(node["name"]))))
+    return sorted(
+        found, key=lambda node: (node["name"] != binding["node"], node["zone"] != binding["zone"], join.natural_key(str(node["name"])))
+    )
 
 
 def identify(
@@ -154,13 +174,15 @@ def identify(
         return {
             "node": None,
             "waiting": "",
-            "error": f"{where}: the VM that came for member {binding['member']} is node {wrong[0]['name']} in zone {wrong[0]['zone'] or '(none)'}, its place is "
-            f"in zone {binding['zone'] or '(none)'}. Remove that VM, bring one into the right zone, and run again",
+            "error": f"{where}: the VM that came for member {binding['member']} is node {wrong[0]['name']} in zone {wrong[0]['zone'] or '(none)'}, its place "
+            f"is in zone {binding['zone'] or '(none)'}. Remove that VM, bring one into the right zone, and run again",
         }
     return {"node": None, "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}", "error": ""}
 
 
-def identify_for(record: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], patient: bool) -> Json:
+def identify_for(
+    record: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], patient: bool
+) -> Json:
     """`identify` for the member in hand, as the journal knows it."""
     old = record["old"]
     if record.get("class") in ("moved", "swapped"):
@@ -170,13 +192,17 @@ def identify_for(record: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], 
         return {"node": ready[0] if ready else None, "waiting": f"node {old['node']} is not Ready, or has no address", "error": ""}
     chosen = record.get("new")
     if chosen:
-        same = [node for node in nodes if node["kube_cluster"] == chosen["kube_cluster"] and node["uid"] == chosen["node_uid"] and node["ready"]]
+        same = [
+            node for node in nodes if node["kube_cluster"] == chosen["kube_cluster"] and node["uid"] == chosen["node_uid"] and node["ready"]
+        ]
         if same:
             return {"node": same[0], "waiting": "", "error": ""}
     return identify(old, nodes, bindings, record["seen"], record["providers"], patient)
 
 
-def new_binding(hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str) -> Json:
+def new_binding(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str
+) -> Json:
     """The binding of the member in hand on the node that `identify_for` found."""
     if record.get("class") in ("moved", "swapped"):
         return readdressed(record["old"], node)
@@ -226,7 +252,7 @@ def issued(certificates: Sequence[Mapping[str, Any]], member: str) -> list[Json]
             "file": entry["file"],
             "serial": entry["serial"],
             "not_after": entry["not_after"],
-            "addresses": list(entry.get("ip_addresses", [])),
+            "addresses": [name.removeprefix("IP:") for name in entry.get("sans", []) if name.startswith("IP:")],
             "reason": entry.get("reason", ""),
         }
         for entry in certificates
@@ -289,7 +315,6 @@ def rollout_plan(
     request: Mapping[str, Any],
     plan: Mapping[str, Any],
     nodes: Sequence[Mapping[str, Any]],
-    observed: Mapping[str, Any],
     status: Mapping[str, Any],
     journal: Mapping[str, Any] | None,
 ) -> Json:
@@ -298,7 +323,8 @@ def rollout_plan(
     `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, patient}. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null).
 
-    Returns {errors, warnings, resume (the journal is gone on with), members: [{member, class, reason, why, steps, node}], broken, unmended, lines}.
+    Returns {errors, warnings, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
+    that max_members leaves for the next run), broken, unmended, lines}.
     Errors are raised before anything is changed.
     """
     work = str(request["work"])
@@ -310,14 +336,18 @@ def rollout_plan(
     record: Mapping[str, Any] = (journal or {}).get("member") or {}
     in_hand = str(record.get("member", "")) if flying else ""
     if plan["mode"] != "existing":
-        errors.append(f"deployment {hostnet['name']} in namespace {hostnet['namespace']} is not deployed, or not finished: run playbooks/deploy.yml first")
+        errors.append(
+            f"deployment {hostnet['name']} in namespace {hostnet['namespace']} is not deployed, or not finished: run playbooks/deploy.yml first"
+        )
         return _nothing(errors, warnings)
-    errors += _journal_errors(hostnet, request, journal if flying else None, spec)
+    errors += _journal_errors(hostnet, request, journal if flying else None)
     known = set(bindings)
+    # Whoever left for good in the rollout that is gone on with is no member any more.
+    finished = [*(journal or {}).get("done", []), in_hand] if flying else []
     errors += [
         f"hostnet_members has {name!r}, which is no member of {hostnet['name']}: its members are {', '.join(sorted(known, key=join.natural_key))}"
         for name in request["members"]
-        if name not in known and not (flying and name in journal.get("done", []) if journal else False)
+        if name not in known and name not in finished
     ]
     for name, entry in entries.items():
         if entry["class"] == "foreign":
@@ -330,18 +360,22 @@ def rollout_plan(
     if work == "repair":
         chosen, unmended = _to_mend(entries, bindings, nodes, in_hand)
     else:
-        chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, observed, hostnet), []
-        others = [name for name in broken if name != in_hand]
+        chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, hostnet), []
+        # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
+        leaving = request["members"] if work == "scale_down" else []
+        others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]
         errors += [
             f"member {name} is {_state(entries[name])}: a rollout starts only while every member is well. Mend it first with playbooks/repair.yml"
             for name in others
-            if name not in [entry["member"] for entry in chosen if entry["why"] == "in flight"]
+            if entries[name]["class"] != "foreign"
         ]
-    if work == "scale_down":
+    if work == "scale_down" and not request.get("abort"):
         errors += _scale_down_errors(hostnet, spec, request, list(bindings))
     chosen = _narrowed(chosen, request, bindings, in_hand)
+    limit = int(request.get("max_members") or 0) or len(chosen)
+    left = [str(entry["member"]) for entry in chosen[limit:]]
     planned = []
-    for entry in chosen:
+    for entry in chosen[:limit]:
         name = entry["member"]
         kind = str(record.get("class") or entries[name]["class"]) if name == in_hand else str(entries[name]["class"])
         in_work = str(record.get("work") or work) if name == in_hand else work
@@ -364,6 +398,7 @@ def rollout_plan(
         "resume": flying,
         "in_hand": in_hand,
         "members": planned,
+        "left": left,
         "broken": broken,
         "unmended": unmended,
     }
@@ -372,22 +407,35 @@ def rollout_plan(
 
 
 def _nothing(errors: list[str], warnings: list[str]) -> Json:
-    return {"errors": errors, "warnings": warnings, "resume": False, "in_hand": "", "members": [], "broken": [], "unmended": [], "lines": []}
+    return {
+        "errors": errors,
+        "warnings": warnings,
+        "resume": False,
+        "in_hand": "",
+        "members": [],
+        "broken": [],
+        "unmended": [],
+        "lines": [],
+    }
 
 
 def _state(entry: Mapping[str, Any]) -> str:
     return f"{entry['class'] if entry['class'] != 'ok' else 'not healthy'} ({entry['reason']})"
 
 
-def _journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> list[str]:
+def _journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None) -> list[str]:
     if journal is None or request.get("abort"):
         return []
     settings = journal.get("settings", {})
     wanted = wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
     if settings == wanted:
         return []
-    differs = ", ".join(f"{key} {settings.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if settings.get(key) != wanted[key])
-    playbook = {"repair": "repair.yml", "scale_down": "scale_down.yml"}.get(str(settings.get("work")), f"upgrade.yml -e hostnet_work={settings.get('work')}")
+    differs = ", ".join(
+        f"{key} {settings.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if settings.get(key) != wanted[key]
+    )
+    playbook = {"repair": "repair.yml", "scale_down": "scale_down.yml"}.get(
+        str(settings.get("work")), f"upgrade.yml -e hostnet_work={settings.get('work')}"
+    )
     return [
         (
             f"a rollout of {hostnet['name']} was begun and not finished (run {journal.get('run_id')}, {differs}): finish it with playbooks/{playbook}"
@@ -404,14 +452,20 @@ def majority_lost(
     entries = status["members"]
     healthy = [str(entry["member"]) for entry in entries if entry["healthy"]]
     lines = [
-        f"{len(healthy)} of {len(entries)} members of {hostnet['name']} are healthy, {quorum(len(entries))} are needed: the majority is lost, so nothing is "
-        f"removed, wiped, initialised or forgotten. Where the data was last seen:"
+        (
+            f"{len(healthy)} of {len(entries)} members of {hostnet['name']} are healthy, {quorum(len(entries))} are needed: the majority is lost, so nothing "
+            f"is removed, wiped, initialised or forgotten. Where the data was last seen:"
+        )
     ]
     by_name = {(node["kube_cluster"], node["name"]): node for node in nodes}
     for entry in sorted(entries, key=lambda item: join.natural_key(str(item["member"]))):
         binding = bindings[str(entry["member"])]
         node = by_name.get((binding["kube_cluster"], binding["node"]))
-        gone = "there is no such node any more" if node is None else ("node Ready" if node["ready"] else "node not Ready: it may come back with its disk")
+        gone = (
+            "there is no such node any more"
+            if node is None
+            else ("node Ready" if node["ready"] else "node not Ready: it may come back with its disk")
+        )
         lines.append(
             f"* {entry['member']}: {_state(entry) if not entry['healthy'] else 'healthy'}; disk {data_folder(hostnet, binding)} on node {binding['node']} "
             f"(kube cluster {binding['kube_cluster']}, {binding['provider_id'] or 'no provider id'}, address {binding['address']}): {gone}"
@@ -436,7 +490,12 @@ def _to_mend(
     unmended: list[str] = []
     given: list[Json] = []
     order = sorted(
-        entries, key=lambda name: (name != in_hand, BROKEN.index(entries[name]["class"]) if entries[name]["class"] in BROKEN else 99, join.canonical_key(bindings[name]))
+        entries,
+        key=lambda name: (
+            name != in_hand,
+            BROKEN.index(entries[name]["class"]) if entries[name]["class"] in BROKEN else 99,
+            join.canonical_key(bindings[name]),
+        ),
     )
     for name in order:
         entry, binding = entries[name], bindings[name]
@@ -453,8 +512,8 @@ def _to_mend(
                 given.append({"member": name, "kube_cluster": free[0]["kube_cluster"], "node": free[0]["name"]})
             else:
                 unmended.append(
-                    f"member {name} is {_state(entry)}, and kube cluster {binding['kube_cluster']} has no free node that is Ready in zone {binding['zone'] or '(none)'}: "
-                    f"bring one, or take the member out for good with playbooks/scale_down.yml"
+                    f"member {name} is {_state(entry)}, and kube cluster {binding['kube_cluster']} has no free node that is Ready in zone "
+                    f"{binding['zone'] or '(none)'}: bring one, or take the member out for good with playbooks/scale_down.yml"
                 )
         elif kind in ("moved", "swapped"):
             chosen.append({"member": name, "why": f"{kind}: {entry['reason']}"})
@@ -474,7 +533,6 @@ def _to_roll(
     entries: Mapping[str, Mapping[str, Any]],
     bindings: Mapping[str, Mapping[str, Any]],
     journal: Mapping[str, Any] | None,
-    observed: Mapping[str, Any],
     hostnet: Mapping[str, Any],
 ) -> list[Json]:
     done = list((journal or {}).get("done", []))
@@ -506,8 +564,7 @@ def _narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[
             return bool(hosts & {binding["node"], f"{binding['node']}.{binding['kube_cluster']}"})
 
         wanted = [entry for entry in wanted if listed(entry["member"]) or entry["member"] == in_hand]
-    limit = int(request.get("max_members") or 0)
-    return wanted[:limit] if limit else wanted
+    return wanted
 
 
 def _scale_down_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], request: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -515,7 +572,9 @@ def _scale_down_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], requ
     if not request["members"]:
         errors.append('hostnet_members is empty: name the members that are to leave for good, as in -e \'{"hostnet_members": ["east-2"]}\'')
     if spec.get("forget", "never") == "never":
-        errors.append(f"{hostnet['system']}: a member cannot be taken out for good yet, because its peers would count it for ever; see docs/systems.md")
+        errors.append(
+            f"{hostnet['system']}: a member cannot be taken out for good yet, because its peers would count it for ever; see docs/systems.md"
+        )
     left = len([name for name in names if name not in request["members"]])
     minimum = int(spec.get("minimum_members", 1))
     if left < minimum:
@@ -523,7 +582,13 @@ def _scale_down_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], requ
     return errors
 
 
-def _lines(hostnet: Mapping[str, Any], spec: Mapping[str, Any], plan: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], status: Mapping[str, Any]) -> list[str]:
+def _lines(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    bindings: Mapping[str, Mapping[str, Any]],
+    status: Mapping[str, Any],
+) -> list[str]:
     """The plan as lines for people."""
     lines = []
     if plan["resume"]:
@@ -531,7 +596,7 @@ def _lines(hostnet: Mapping[str, Any], spec: Mapping[str, Any], plan: Mapping[st
     if not plan["members"]:
         lines.append("nothing to do")
     lists = status["join_lists"]
-    before = next(iter(lists.values()), [])
+    before: list[str] = next(iter(lists.values()), [])
     live = [{**dict(entry), "live": name not in plan["broken"]} for name, entry in bindings.items()]
     for number, entry in enumerate(plan["members"], 1):
         binding = bindings[entry["member"]]
@@ -540,11 +605,20 @@ def _lines(hostnet: Mapping[str, Any], spec: Mapping[str, Any], plan: Mapping[st
         )
         lines.append("   " + " > ".join(entry["steps"]))
         if "unlist" in entry["steps"] and any(other["live"] and other["member"] != entry["member"] for other in live):
-            without = join.join_list([{**other, "live": other["live"] and other["member"] != entry["member"]} for other in live], before, int(hostnet["join_per_cluster"]))
-            lines.append(f"   join list {', '.join(before)} > {', '.join(without)} > the same with the new address where it is among the {hostnet['join_per_cluster']} of {binding['kube_cluster']}")
+            without = join.join_list(
+                [{**other, "live": other["live"] and other["member"] != entry["member"]} for other in live],
+                before,
+                int(hostnet["join_per_cluster"]),
+            )
+            lines.append(
+                f"   join list {', '.join(before)} > {', '.join(without)} > the same with the new address where it is among the "
+                f"{hostnet['join_per_cluster']} of {binding['kube_cluster']}"
+            )
             before = without
         if "certify" in entry["steps"]:
             lines.append(f"   {len([wish for wish in spec['certificates'] if wish.get('hosts')])} certificates for the new address")
+    if plan["left"]:
+        lines.append(f"left for the next run: {', '.join(plan['left'])}")
     lines += [f"! {line}" for line in plan["unmended"]]
     return lines
 
@@ -639,7 +713,7 @@ def vm(record: Mapping[str, Any], action: str) -> Json:
     }
 
 
-def stale_pods(hostnet: Mapping[str, Any], binding: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+def stale_pods(binding: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
     """`pods` of member_stop: every pod of a member, and whether its VM is gone, so that no kubelet will ever confirm its end.
 
     A pod of a node that exists is never forced: its process may run.
