@@ -357,8 +357,18 @@ def rollout_plan(
     if len(healthy) < quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
         return {**_nothing(errors, warnings), "broken": broken}
+    if in_hand and in_hand not in bindings and record.get("old"):
+        # It is leaving for good, and its binding is gone already: what is left to do is still done.
+        bindings[in_hand] = record["old"]
+        entries[in_hand] = {
+            "class": str(record.get("class", "")),
+            "reason": "it is leaving",
+            "healthy": False,
+            "leader": False,
+            "image": "",
+        }
     if work == "repair":
-        chosen, unmended = _to_mend(entries, bindings, nodes, in_hand)
+        chosen, unmended = _to_mend(entries, bindings, nodes, record if in_hand else {})
     else:
         chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, hostnet), []
         # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
@@ -483,12 +493,17 @@ def majority_lost(
 
 
 def _to_mend(
-    entries: Mapping[str, Mapping[str, Any]], bindings: Mapping[str, Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], in_hand: str
+    entries: Mapping[str, Mapping[str, Any]],
+    bindings: Mapping[str, Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    record: Mapping[str, Any],
 ) -> tuple[list[Json], list[str]]:
     """Whom a repair mends, the most broken first, and a line for each member that it cannot mend."""
     chosen: list[Json] = []
     unmended: list[str] = []
-    given: list[Json] = []
+    in_hand = str(record.get("member", ""))
+    # A node that the member in flight has chosen is not free, although its binding may not be recorded yet.
+    given: list[Json] = [dict(record["new"])] if record.get("new") else []
     order = sorted(
         entries,
         key=lambda name: (
