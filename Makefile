@@ -1,5 +1,6 @@
 # make demo   a running system over two Kubernetes clusters, from nothing      (SYSTEM=etcd|nats|cockroachdb, PLACEMENT=node_name|daemonset)
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
+# make soak   rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=30 SYSTEM= PLACEMENT=)
 # make lab    only the two Kubernetes clusters
 # make bench  requests, processes, seconds and memory, beside kubectl in the same run
 # make setup  only the virtual environment (.venv) that the playbooks run in
@@ -9,10 +10,12 @@
 SYSTEM ?= etcd
 PLACEMENT ?= node_name
 GATES ?=
+SEED ?=
+MINUTES ?= 30
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench setup changelog clean
+.PHONY: help demo test soak lab bench setup changelog clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -30,6 +33,10 @@ demo: lab
 test:
 	@tools/setup --test
 	@.venv/bin/python tools/test $(GATES)
+
+soak: lab
+	@tools/setup --test
+	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
 
 changelog: setup
 	@tools/setup --test

@@ -170,7 +170,7 @@ def test_two_vms_swap_their_addresses(stage: Stage) -> None:
 @pytest.mark.parametrize("step", ["stop", "vm", "admit"])
 def test_the_api_of_a_kube_cluster_is_paused_at_a_step(stage: Stage, step: str) -> None:
     member = first_of(stage, "east")
-    settings = {"hostnet_work": "replace", "hostnet_members": [member]}
+    settings: Json = {"hostnet_work": "replace", "hostnet_members": [member]}
     with writing(stage):
         generation = stage.generation()
         run = stage.start("upgrade.yml", **settings)
@@ -195,12 +195,11 @@ def test_a_second_controller_is_refused_while_the_first_one_works(stage: Stage) 
         run, go = held_up(stage, member)
         holder = stage.lease("east").spec.holder_identity
         before = stage.state()
-        for playbook, variables in (("upgrade.yml", {"hostnet_work": "reboot"}), ("repair.yml", {})):
-            second = stage.play(playbook, **variables)
-            assert second.rc != 0
+        for playbook in ("upgrade.yml", "repair.yml"):
+            # A repair says first that there is a rollout to finish; it too changes nothing.
+            words = (re.escape(holder), f"hostnet_take_over={re.escape(holder)}") if playbook == "upgrade.yml" else (re.escape(holder),)
+            second = failed(stage.play(playbook), *words)
             assert not second.changed, second.changed
-            if playbook == "upgrade.yml":
-                failed(second, re.escape(holder), f"hostnet_take_over={re.escape(holder)}")
         assert stage.state() == before
         go.touch()
         ended(run.wait())
@@ -300,7 +299,7 @@ def test_the_hook_brings_a_vm_into_the_wrong_zone(stage: Stage) -> None:
         {"name": "Add", "ansible.builtin.command": {"argv": [str(LAB), "add-node", kube, "--zone", wrong, "--for", "wrong"]}},
         then_do_it=False,
     )
-    settings = {"hostnet_work": "replace", "hostnet_members": [member]}
+    settings: Json = {"hostnet_work": "replace", "hostnet_members": [member]}
     with writing(stage):
         failed(stage.play("upgrade.yml", **settings, hostnet_replace_tasks=bad), wrong, zones[node])
         known = set(zones)
