@@ -43,6 +43,11 @@ def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | N
     return rollout.bindings_in_force(recorded, found if journal.in_flight(found) and found else {})
 
 
+def certified(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
+    """The bindings that certificates are for (rollout.certified)."""
+    return rollout.certified(recorded, found if journal.in_flight(found) and found else {})
+
+
 def identify(record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool) -> Json:
     """The node that the member in hand goes on with (rollout.identify)."""
     return rollout.identify_for(record, nodes, current, patient)
@@ -64,6 +69,9 @@ class FilterModule:
             "rollout_bindings": bindings,
             "rollout_record": rollout.record,
             "rollout_remaining_steps": rollout.remaining_steps,
+            "rollout_begun_steps": rollout.begun_steps,
+            "rollout_undone": rollout.undone,
+            "rollout_certified": certified,
             "rollout_past_return": rollout.past_return,
             "rollout_identify": identify,
             "rollout_new_binding": rollout.new_binding,

@@ -13,7 +13,9 @@ from .client import Json, KubeCluster, KubeError, each_cluster, in_parallel
 from .watch import wait_gone
 
 
-def delete_pods(clusters: dict[str, KubeCluster], namespace: str, pods: Sequence[Json], timeout_seconds: float) -> tuple[list[Json], list[str]]:
+def delete_pods(
+    clusters: dict[str, KubeCluster], namespace: str, pods: Sequence[Json], timeout_seconds: float
+) -> tuple[list[Json], list[str]]:
     """Delete `pods` ({kube_cluster, name, uid, force}) and wait until they are gone, all kube clusters at the same time.
 
     `force` asks not to wait for a kubelet. It is done only where the pod's Node object does not exist: nobody can confirm the end of a

@@ -42,7 +42,8 @@ POINT_OF_NO_RETURN = (
     "leave",
 )
 
-_TAKE_DOWN = ("gate", "lead", "cordon", "drain", "stop", "evict")
+# Evictions take long and may be refused by a budget, so they come while the member still serves; and the gate right before the stop.
+_TAKE_DOWN = ("cordon", "evict", "gate", "lead", "drain", "stop")
 
 
 def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
@@ -60,7 +61,7 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
         # A pod that the scheduler places does not start on a cordoned node.
         return [*_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]
     if work == "replace" and surge:
-        return ["gate", "vm_add", "identify", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
+        return ["vm_add", "identify", "gate", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
     if work == "replace":
         return [*_TAKE_DOWN, "vm", "identify", *arrive, "uncordon", "soak"]
     if work == "scale_down":
@@ -262,8 +263,7 @@ def issued(certificates: Sequence[Mapping[str, Any]], member: str) -> list[Json]
 
 def past_return(journal: Mapping[str, Any]) -> bool:
     """Whether the member in hand has begun a step that cannot be undone, so that it has to be finished."""
-    member = (journal.get("member") or {}).get("member")
-    return any(entry["member"] == member and entry["step"] in POINT_OF_NO_RETURN for entry in journal.get("steps", []))
+    return bool(set(begun_steps(journal)) & set(POINT_OF_NO_RETURN))
 
 
 def rebound(hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mapping[str, Any], node: Mapping[str, Any], token: str) -> Json:
@@ -370,7 +370,7 @@ def rollout_plan(
     if work == "repair":
         chosen, unmended = _to_mend(entries, bindings, nodes, record if in_hand else {})
     else:
-        chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, hostnet), []
+        chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, nodes, hostnet), []
         # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
         leaving = request["members"] if work == "scale_down" else []
         others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]
@@ -548,6 +548,7 @@ def _to_roll(
     entries: Mapping[str, Mapping[str, Any]],
     bindings: Mapping[str, Mapping[str, Any]],
     journal: Mapping[str, Any] | None,
+    nodes: Sequence[Mapping[str, Any]],
     hostnet: Mapping[str, Any],
 ) -> list[Json]:
     done = list((journal or {}).get("done", []))
@@ -555,12 +556,17 @@ def _to_roll(
     chosen: list[Json] = [{"member": in_hand, "why": "in flight"}] if in_hand in bindings else []
     rest = [name for name in bindings if name != in_hand and name not in done]
     if request["work"] == "version":
-        rest = [name for name in rest if entries[name]["image"] != hostnet["image"] or entries[name].get("outdated")]
+        rest = [name for name in rest if entries[name]["image"] != hostnet["image"]]
     if request["work"] == "scale_down":
         rest = [name for name in rest if name in request["members"]]
+    # A node pool's upgrade goes by an order of its own: the node that it has cordoned is the one whose VM it is about to replace.
+    cordoned = {(node["kube_cluster"], node["name"]) for node in nodes if node.get("unschedulable")}
+    draining = {name for name in rest if (bindings[name]["kube_cluster"], bindings[name]["node"]) in cordoned}
     # Whoever leads comes last, so leadership moves once and not with every member.
-    rest.sort(key=lambda name: (bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
-    chosen += [{"member": name, "why": "last: it leads" if entries[name]["leader"] else "follows"} for name in rest]
+    rest.sort(key=lambda name: (name not in draining, bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
+    for name in rest:
+        why = "first: its node is cordoned already" if name in draining else "last: it leads" if entries[name]["leader"] else "follows"
+        chosen.append({"member": name, "why": why})
     return chosen
 
 
@@ -680,9 +686,36 @@ def remaining_steps(journal: Mapping[str, Any]) -> list[str]:
 
 
 def finished_steps(journal: Mapping[str, Any]) -> list[str]:
-    """The steps of the member in hand that are done."""
-    member = (journal.get("member") or {}).get("member")
-    return [str(entry["step"]) for entry in journal.get("steps", []) if entry["member"] == member and entry["state"] == "done"]
+    """The steps of the member in hand that are done, since its beginning or since they were last undone (`since`, a step's number)."""
+    record = journal.get("member") or {}
+    return [
+        str(entry["step"])
+        for entry in journal.get("steps", [])
+        if entry["member"] == record.get("member") and entry["state"] == "done" and int(entry["n"]) > int(record.get("since") or 0)
+    ]
+
+
+def begun_steps(journal: Mapping[str, Any]) -> list[str]:
+    """The steps of the member in hand that were begun, whatever became of them, since they were last undone."""
+    record = journal.get("member") or {}
+    return [
+        str(entry["step"])
+        for entry in journal.get("steps", [])
+        if entry["member"] == record.get("member") and int(entry["n"]) > int(record.get("since") or 0)
+    ]
+
+
+def undone(journal: Mapping[str, Any]) -> Json:
+    """What the journal notes when the steps of the member in hand were undone: the next run begins with the first one again."""
+    return {"since": max((int(entry["n"]) for entry in journal.get("steps", [])), default=0), "new": None}
+
+
+def certified(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any]) -> list[Json]:
+    """The bindings that certificates are for: the new one of the member in hand as soon as it was certified, before it may start."""
+    record = journal.get("member") or {}
+    if record.get("new") and "certify" in finished_steps(journal):
+        return with_member(bindings, record["new"])
+    return [dict(entry) for entry in bindings]
 
 
 def bindings_in_force(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any]) -> list[Json]:
