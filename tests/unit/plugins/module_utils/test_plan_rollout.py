@@ -1,0 +1,882 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom a rollout works on, by which steps, on which node, and what forbids it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, rollout
+from support import plans
+
+Json = dict[str, Any]
+FORGETS = ("before_join", "after_join", "never")
+KINDS = ("ok", *rollout.BROKEN)
+# In five_nodes' order: the first one leads.
+MEMBERS = ["east-0", "east-1", "east-2", "west-0", "west-1"]
+HOSTNET = plans.settings()
+SPEC = plans.spec_of("etcd")
+
+
+class World:
+    """Five members that are well, until a test changes something."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Json] = [
+            {**node, "boot_id": f"boot-{node['name']}", "labels": {"cloud.google.com/gke-nodepool": "db"}} for node in plans.five_nodes()
+        ]
+        self.hostnet: Json = dict(HOSTNET)
+        self.spec: Json = dict(SPEC)
+        self.bindings = plans.admitted(self.hostnet, self.spec, self.nodes)
+        self.observed = plans.running(self.hostnet, self.bindings)
+        self.inspection = plans.inspected(self.bindings)
+        self.journal: Json | None = None
+
+    def binding(self, member: str) -> Json:
+        return next(entry for entry in self.bindings if entry["member"] == member)
+
+    def node(self, member: str) -> Json:
+        binding = self.binding(member)
+        return next(node for node in self.nodes if (node["kube_cluster"], node["name"]) == (binding["kube_cluster"], binding["node"]))
+
+    def gone(self, member: str) -> None:
+        self.nodes.remove(self.node(member))
+        self.quiet(member)
+
+    def quiet(self, member: str) -> None:
+        """It does not answer; nothing else is known."""
+        self.inspection.pop(member)
+
+    def fresh(self, member: str, name: str, address: str, **changes: Any) -> Json:
+        """A VM that could carry the member."""
+        binding = self.binding(member)
+        node = plans.node(binding["kube_cluster"], name, address, zone=binding["zone"], boot_id="boot-new", **changes)
+        self.nodes.append(node)
+        return node
+
+    def status(self) -> Json:
+        return classify.deployment_status(self.hostnet, self.raw(), self.nodes, self.observed, self.inspection)
+
+    def raw(self) -> Json:
+        return deployment.deployment_plan(self.hostnet, self.spec, self.nodes, self.observed)
+
+    def plan(self, work: str = "reboot", **request: Any) -> Json:
+        asked = {"surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False, **request, "work": work}
+        return rollout.rollout_plan(self.hostnet, self.spec, asked, self.raw(), self.nodes, self.status(), self.journal)
+
+    def record(self, member: str, work: str = "reboot", kind: str = "ok", surge: bool = False) -> Json:
+        entry = {
+            "member": member,
+            "class": kind,
+            "work": work,
+            "surge": surge,
+            "steps": rollout.steps(work, kind, surge, self.spec["forget"]),
+        }
+        return rollout.record(entry, self.binding(member), self.nodes, self.inspection)
+
+    def fly(self, member: str | None, work: str = "reboot", *, done: Sequence[str] = (), surge: bool = False, kind: str = "ok") -> Json:
+        """A rollout was cut short with this member in hand."""
+        self.journal = {
+            "state": "in_flight",
+            "run_id": "r-1",
+            "settings": rollout.wanted_settings(work, surge, self.hostnet["image"]),
+            "member": self.record(member, work, kind, surge) if member else None,
+            "done": list(done),
+            "steps": [],
+        }
+        return self.journal
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def names_of(plan: Json) -> list[str]:
+    return [entry["member"] for entry in plan["members"]]
+
+
+def steps_journal(done: Sequence[str], begun: Sequence[str] = (), steps: Sequence[str] = (), member: str = "east-0", **more: Any) -> Json:
+    told = [("done", step) for step in done] + [("begun", step) for step in begun]
+    entries = [{"n": number, "member": member, "step": step, "state": state} for number, (state, step) in enumerate(told, 1)]
+    return {"state": "in_flight", "member": {"member": member, "steps": list(steps), **more}, "steps": entries}
+
+
+class TestSteps:
+    @pytest.mark.parametrize("forget", FORGETS)
+    @pytest.mark.parametrize("surge", [False, True])
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_what_holds_for_all_of_them(self, work: str, kind: str, surge: bool, forget: str) -> None:
+        found = rollout.steps(work, kind, surge, forget)
+        at = found.index
+        assert len(set(found)) == len(found)
+        # No member is touched, and no VM ended, before a gate has let it. A new VM, and pods of others that make room, need none.
+        for changing in {"lead", "drain", "stop", "vm", "restart", "leave", "forget", "admit", "readdress"} & {*found}:
+            assert min(at(gate) for gate in ("gate", "gate_repair") if gate in found) < at(changing)
+        # Each member is well again before the next one is touched.
+        assert "settle" in found
+        assert all(at("settle") > at(step) for step in ("start", "restart", "join", "list", "leave") if step in found)
+        # The address is certified before it is used, and every join list is without the old one before anybody forgets it.
+        if "certify" in found:
+            assert at("certify") < at("start")
+            assert at("identify") < at("certify")
+        for forgetting in {"forget", "forget_after", "readdress"} & {*found}:
+            assert at("unlist") < at(forgetting)
+        if "admit" in found:
+            assert at("stop") < at("identify") or surge
+            assert at("stop") < at("unlist") < at("admit") < at("start") < at("join") < at("list")
+        assert ("forget" in found) == (forget == "before_join" and "admit" in found)
+        assert ("forget_after" in found) == (forget == "after_join" and "admit" in found)
+        if "forget" in found:
+            assert at("forget") < at("admit")
+        if "forget_after" in found:
+            assert at("join") < at("forget_after")
+        for undone, done in (("cordon", "uncordon"), ("vm", "uncordon")):
+            if undone in found and work != "scale_down" and not surge:
+                assert at(undone) < at(done)
+
+    def test_surge_brings_the_new_vm_before_anything_stops_and_ends_the_old_one_last(self) -> None:
+        found = rollout.steps("replace", "ok", True, "before_join")
+        assert found.index("identify") < found.index("stop")
+        assert found.index("settle") < found.index("retire")
+
+    def test_a_repair_never_drains_or_asks_for_a_vm(self) -> None:
+        for kind in KINDS:
+            assert not {"vm", "vm_add", "drain", "cordon", "evict", "retire"} & {*rollout.steps("repair", kind, True, "before_join")}
+        assert rollout.steps("repair", "unknown", False, "before_join") == ["start", "settle"]
+
+
+class TestOrder:
+    def test_the_leader_last_and_the_rest_in_their_order(self, world: World) -> None:
+        plan = world.plan()
+        assert plan["errors"] == []
+        assert names_of(plan) == ["east-1", "east-2", "west-0", "west-1", "east-0"]
+        assert plan["members"][-1]["why"] == "last: it leads"
+        assert any(line.startswith("1. east-1 on node") for line in plan["lines"])
+        assert not plan["resume"]
+
+    def test_the_one_in_flight_comes_first_even_when_it_leads_and_those_that_are_done_do_not_come_again(self, world: World) -> None:
+        world.fly("east-0", done=["east-1", "west-1"])
+        plan = world.plan()
+        assert plan["errors"] == []
+        assert names_of(plan) == ["east-0", "east-2", "west-0"]
+        assert (plan["resume"], plan["in_hand"], plan["members"][0]["why"]) == (True, "east-0", "in flight")
+
+    def test_the_one_in_flight_goes_on_by_the_steps_it_was_begun_with(self, world: World) -> None:
+        world.fly("west-0", "replace")
+        world.gone("west-0")
+        plan = world.plan("replace")
+        assert plan["errors"] == []
+        assert plan["members"][0]["class"] == "ok"
+        assert plan["members"][0]["steps"] == rollout.steps("replace", "ok", False, "before_join")
+
+    @given(st.permutations(range(5)))
+    def test_whatever_the_order_of_reading(self, order: list[int]) -> None:
+        world = World()
+        expected = names_of(world.plan())
+        world.nodes = [world.nodes[index] for index in order]
+        for found in world.observed.values():
+            found["members"].reverse()
+        assert names_of(world.plan()) == expected
+
+    def test_a_version_that_runs_already_is_left_alone(self, world: World) -> None:
+        assert names_of(world.plan("version")) == []
+        world.hostnet["image"] = "example.test/etcd:2"
+        for pod in world.observed["west"]["pods"]:
+            pod["image"] = "example.test/etcd:2"
+        assert names_of(world.plan("version")) == ["east-1", "east-2", "east-0"]
+
+    def test_repairs_the_most_broken_first(self, world: World) -> None:
+        world.spec["minimum_members"] = 1
+        world.gone("west-1")
+        world.fresh("west-1", "west-new", "10.0.1.9")
+        # east-1's VM has another address and its disk: moved.
+        world.node("east-1")["address"] = "10.0.0.99"
+        plan = world.plan("repair")
+        assert plan["errors"] == []
+        assert [(entry["member"], entry["class"]) for entry in plan["members"]] == [("west-1", "missing"), ("east-1", "moved")]
+        assert plan["members"][0]["node"] == "west-new"
+        assert plan["unmended"] == []
+
+    def test_nobody_is_mended_where_everything_is_well(self, world: World) -> None:
+        world.node("east-1")["boot_id"] = "boot-other"  # a reboot that went well
+        plan = world.plan("repair")
+        assert (plan["members"], plan["unmended"], plan["errors"], plan["lines"]) == ([], [], [], ["nothing to do"])
+
+
+class TestNarrowing:
+    def test_by_name(self, world: World) -> None:
+        assert names_of(world.plan(members=["west-1", "east-0"])) == ["west-1", "east-0"]
+
+    def test_a_name_that_is_none(self, world: World) -> None:
+        (error,) = world.plan(members=["west-9"])["errors"]
+        assert "hostnet_members has 'west-9', which is no member of ledger" in error
+        assert "east-0, east-1, east-2, west-0, west-1" in error
+
+    def test_by_host(self, world: World) -> None:
+        assert names_of(world.plan(limit_nodes=["west-worker", "east-worker.east"])) == ["west-0", "east-0"]
+        assert names_of(world.plan(limit_nodes=[])) == []
+
+    def test_by_number(self, world: World) -> None:
+        assert names_of(world.plan(max_members=2)) == ["east-1", "east-2"]
+
+    def test_the_one_in_flight_is_always_finished(self, world: World) -> None:
+        world.fly("west-0")
+        assert names_of(world.plan(members=["east-1"])) == ["west-0", "east-1"]
+        assert names_of(world.plan(limit_nodes=["east-worker"])) == ["west-0", "east-0"]
+        assert names_of(world.plan(max_members=1)) == ["west-0"]
+        assert names_of(world.plan(abort=True)) == ["west-0"]
+
+    def test_members_that_are_done_or_have_left_are_no_unknown_names(self, world: World) -> None:
+        world.spec["minimum_members"] = 1
+        world.fly("west-1", "scale_down", done=["east-9"])
+        world.observed["west"]["members"] = [entry for entry in world.observed["west"]["members"] if entry["member"] != "west-1"]
+        world.observed["west"]["pods"] = [pod for pod in world.observed["west"]["pods"] if pod["member"] != "west-1"]
+        plan = world.plan("scale_down", members=["east-9", "west-1"])
+        assert plan["errors"] == []
+        # Its binding is gone already; the rest of its steps is not.
+        assert [(entry["member"], entry["why"], entry["node"]) for entry in plan["members"]] == [("west-1", "in flight", "west-worker2")]
+
+
+class TestResuming:
+    def test_only_with_the_same_work(self, world: World) -> None:
+        world.fly("west-0", "replace", surge=True)
+        (error,) = world.plan("reboot")["errors"]
+        assert "(run r-1, surge True instead of False, work 'replace' instead of 'reboot')" in error
+        assert "playbooks/upgrade.yml -e hostnet_work=replace -e hostnet_surge=true, or end it with -e hostnet_abort=true" in error
+        assert world.plan("replace", surge=True)["errors"] == []
+        assert world.plan("reboot", abort=True)["errors"] == []
+
+    @pytest.mark.parametrize(("work", "playbook"), [("repair", "repair.yml"), ("scale_down", "scale_down.yml")])
+    def test_the_playbook_of_its_own(self, world: World, work: str, playbook: str) -> None:
+        world.fly("west-0", work)
+        (error,) = world.plan("reboot")["errors"]
+        assert f"finish it with playbooks/{playbook}, or end it" in error
+
+    def test_only_with_the_same_image(self, world: World) -> None:
+        world.hostnet["image"] = "example.test/etcd:2"
+        world.fly("west-0", "version")
+        assert world.plan("version")["errors"] == []
+        world.hostnet["image"] = "example.test/etcd:3"
+        (error,) = world.plan("version")["errors"]
+        assert "finish it with playbooks/upgrade.yml -e hostnet_work=version -e hostnet_image=example.test/etcd:2, or" in error
+
+    def test_a_journal_that_ended_is_none(self, world: World) -> None:
+        world.fly("west-0", "replace")["state"] = "done"
+        plan = world.plan()
+        assert (plan["errors"], plan["resume"], plan["in_hand"]) == ([], False, "")
+
+    def test_the_steps_after_the_last_one_that_is_done(self) -> None:
+        steps = ["gate", "stop", "vm", "identify"]
+        assert rollout.remaining_steps(steps_journal([], steps=steps)) == steps
+        assert rollout.remaining_steps(steps_journal(["gate"], ["stop"], steps=steps)) == ["stop", "vm", "identify"]
+        assert rollout.remaining_steps(steps_journal(["gate", "vm"], steps=steps)) == ["identify"]
+        assert rollout.remaining_steps(steps_journal(steps, steps=steps)) == []
+        # Those of another member say nothing, nor does a step that has no part in this.
+        other = steps_journal(["gate", "stop"], steps=steps)
+        other["member"]["member"] = "east-1"
+        assert rollout.remaining_steps(other) == steps
+        assert rollout.remaining_steps(steps_journal(["undo"], steps=steps)) == steps
+        assert rollout.remaining_steps({"member": None, "steps": []}) == []
+
+    @given(st.integers(0, 20), st.sampled_from(rollout.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS))
+    def test_done_and_remaining_are_all(self, number: int, work: str, kind: str, surge: bool, forget: str) -> None:
+        steps = rollout.steps(work, kind, surge, forget)
+        found = steps_journal(steps[:number], steps[number : number + 1], steps=steps)
+        assert steps[:number] + rollout.remaining_steps(found) == steps
+
+    @pytest.mark.parametrize(
+        ("done", "new"), [([], False), (["certify"], False), (["admit"], True), (["admit", "start"], True), (["readdress"], True)]
+    )
+    def test_bindings_in_force(self, world: World, done: list[str], new: bool) -> None:
+        fresh = {**world.binding("east-0"), "address": "10.0.0.77", "admission": "other"}
+        found = rollout.bindings_in_force(world.bindings, steps_journal(done, ["start"], new=fresh))
+        assert len(found) == 5
+        assert next(entry for entry in found if entry["member"] == "east-0") == (fresh if new else world.binding("east-0"))
+
+    def test_steps_that_were_undone_are_done_anew(self, world: World) -> None:
+        fresh = {**world.binding("east-0"), "address": "10.0.0.77"}
+        found = steps_journal(["gate", "certify", "admit"], ["start"], steps=["gate", "certify", "admit", "start"], new=fresh)
+        assert rollout.begun_steps(found) == ["gate", "certify", "admit", "start"]
+        assert rollout.certified(world.bindings, found) == rollout.with_member(world.bindings, fresh)
+        found["member"].update(rollout.undone(found))
+        assert found["member"]["new"] is None
+        assert rollout.remaining_steps(found) == ["gate", "certify", "admit", "start"]
+        assert rollout.begun_steps(found) == []
+        assert not rollout.past_return(found)
+        assert rollout.certified(world.bindings, found) == rollout.bindings_in_force(world.bindings, found) == world.bindings
+
+    def test_a_new_binding_is_certified_before_it_is_in_force(self, world: World) -> None:
+        fresh = {**world.binding("east-0"), "address": "10.0.0.77"}
+        found = steps_journal(["certify"], ["admit"], new=fresh)
+        assert rollout.certified(world.bindings, found) == rollout.with_member(world.bindings, fresh)
+        assert rollout.bindings_in_force(world.bindings, found) == world.bindings
+        assert rollout.certified(world.bindings, steps_journal([], ["certify"], new=fresh)) == world.bindings
+
+    def test_bindings_without_a_rollout(self, world: World) -> None:
+        assert rollout.bindings_in_force(world.bindings, {}) == world.bindings
+
+    @pytest.mark.parametrize("step", ["gate", "lead", "cordon", "drain", "stop", "evict"])
+    def test_what_can_be_undone(self, step: str) -> None:
+        assert not rollout.past_return(steps_journal(["gate"], [step]))
+
+    @pytest.mark.parametrize("step", ["vm", "vm_add", "forget", "readdress", "admit", "restart", "leave", "start"])
+    def test_what_cannot(self, step: str) -> None:
+        assert rollout.past_return(steps_journal(["gate"], [step]))
+        assert rollout.past_return(steps_journal(["gate", step]))
+
+    def test_what_another_member_did_is_its_own(self) -> None:
+        found = steps_journal(["gate", "vm"])
+        found["member"] = {"member": "east-1", "steps": []}
+        assert not rollout.past_return(found)
+        assert not rollout.past_return({"member": None, "steps": []})
+
+
+class TestRefused:
+    def test_where_nothing_is_deployed(self, world: World) -> None:
+        world.observed = {name: plans.nothing() for name in world.observed}
+        plan = world.plan()
+        assert ["is not deployed, or not finished: run playbooks/deploy.yml first" in error for error in plan["errors"]] == [True]
+        assert plan["members"] == []
+
+    def test_conflicts_of_identity(self, world: World) -> None:
+        world.observed["west"]["identity"]["token"] = "another"
+        assert any("differs between kube clusters east and west" in error for error in world.plan("repair")["errors"])
+
+    @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_where_another_system_answers(self, world: World, work: str) -> None:
+        world.inspection["west-1"]["cluster_id"] = "f00"
+        errors = world.plan(work, members=["west-1"] if work == "scale_down" else [])["errors"]
+        assert len(errors) == 1
+        assert (
+            "member west-1: it reports cluster id f00, the record says c1d. Another system answers there: a human has to look" in errors[0]
+        )
+
+    @pytest.mark.parametrize("work", ["reboot", "replace", "version"])
+    def test_while_a_member_is_down(self, world: World, work: str) -> None:
+        world.quiet("west-1")
+        (error,) = world.plan(work)["errors"]
+        assert error.startswith("member west-1 is unknown (it does not answer): a rollout starts only while every member is well")
+        # Narrowing does not help: members that are down count, wherever they are.
+        assert world.plan(work, members=["east-1"])["errors"] == [error]
+
+    def test_a_member_that_is_not_healthy_counts(self, world: World) -> None:
+        world.inspection["east-2"].update(healthy=False, reason="raft: no leader")
+        (error,) = world.plan()["errors"]
+        assert error.startswith("member east-2 is not healthy (raft: no leader): ")
+
+    def test_the_member_in_flight_may_be_down_and_no_other(self, world: World) -> None:
+        world.fly("west-1")
+        world.quiet("west-1")
+        assert world.plan()["errors"] == []
+        world.quiet("west-0")
+        assert [error.split(":")[0] for error in world.plan()["errors"]] == ["member west-0 is unknown (it does not answer)"]
+
+    def test_an_abort_is_possible_while_another_member_is_down(self, world: World) -> None:
+        world.fly("west-1")
+        world.quiet("west-1")
+        world.quiet("west-0")
+        plan = world.plan(abort=True)
+        assert (plan["errors"], names_of(plan)) == ([], ["west-1"])
+
+    @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_where_the_majority_is_lost(self, world: World, work: str) -> None:
+        world.gone("west-0")
+        world.quiet("west-1")
+        world.node("east-1")["ready"] = False
+        world.quiet("east-1")
+        plan = world.plan(work, members=["west-0"] if work == "scale_down" else [])
+        assert plan["members"] == []
+        assert set(plan["broken"]) == {"west-0", "west-1", "east-1"}
+        text = plan["errors"][-1]
+        assert text.startswith("2 of 5 members of ledger are healthy, 3 are needed: the majority is lost, so nothing is removed, wiped")
+        for name in MEMBERS:
+            assert f"* {name}: " in text
+            assert f"/var/lib/hostnet/ledger/{world.binding(name)['admission']} on node " in text
+        assert "there is no such node any more" in text
+        assert "node not Ready: it may come back with its disk" in text
+        assert "https://etcd.io/docs/" in text
+
+    @given(st.sets(st.sampled_from(MEMBERS)), st.sampled_from(rollout.WORKS), st.booleans())
+    def test_never_anything_without_a_majority(self, down: set[str], work: str, abort: bool) -> None:
+        world = World()
+        world.fly("west-1", work)
+        for name in down:
+            world.quiet(name)
+        plan = world.plan(work, abort=abort, members=["west-1"] if work == "scale_down" else [])
+        if len(down) >= 3:
+            assert plan["members"] == []
+            assert any("the majority is lost" in error for error in plan["errors"])
+        elif work != "repair" and not abort and down - {"west-1"}:
+            assert plan["errors"]
+        assert all(entry["member"] == "west-1" or entry["member"] not in down or plan["errors"] for entry in plan["members"])
+
+
+class TestMending:
+    def test_two_missing_members_get_two_nodes(self, world: World) -> None:
+        for number, name in enumerate(("east-1", "east-2")):
+            binding = world.binding(name)
+            world.gone(name)
+            world.nodes.append(plans.node("east", f"fresh-{number}", f"10.0.0.5{number}", zone=binding["zone"]))
+        plan = world.plan("repair")
+        assert plan["errors"] == []
+        assert {entry["member"]: entry["node"] for entry in plan["members"]} == {"east-1": "fresh-0", "east-2": "fresh-1"}
+
+    def test_two_missing_members_of_one_zone_never_get_one_node(self, world: World) -> None:
+        for name in ("east-1", "east-2"):
+            world.node(name)["zone"] = "east-b"
+        world.bindings = plans.admitted(world.hostnet, world.spec, world.nodes)
+        world.observed, world.inspection = plans.running(world.hostnet, world.bindings), plans.inspected(world.bindings)
+        world.gone("east-1")
+        world.gone("east-2")
+        world.nodes.append(plans.node("east", "fresh-0", "10.0.0.50", zone="east-b"))
+        plan = world.plan("repair")
+        assert [(entry["member"], entry["node"]) for entry in plan["members"]] == [("east-1", "fresh-0")]
+        (line,) = plan["unmended"]
+        assert line.startswith("member east-2 is missing (")
+        assert "has no free node that is Ready in zone east-b: bring one, or take the member out for good" in line
+        world.nodes.append(plans.node("east", "fresh-1", "10.0.0.51", zone="east-b"))
+        assert {entry["member"]: entry["node"] for entry in world.plan("repair")["members"]} == {"east-1": "fresh-0", "east-2": "fresh-1"}
+
+    def test_the_node_that_the_member_in_flight_has_chosen_is_not_free(self, world: World) -> None:
+        for name in ("east-1", "east-2"):
+            world.node(name)["zone"] = "east-b"
+        world.bindings = plans.admitted(world.hostnet, world.spec, world.nodes)
+        world.observed, world.inspection = plans.running(world.hostnet, world.bindings), plans.inspected(world.bindings)
+        world.gone("east-1")
+        world.gone("east-2")
+        fresh = plans.node("east", "fresh-0", "10.0.0.50", zone="east-b")
+        world.nodes.append(fresh)
+        journal = world.fly("east-2", "repair", kind="missing")
+        journal["member"]["new"] = rollout.rebound(world.hostnet, world.spec, world.binding("east-2"), fresh, plans.TOKEN)
+        plan = world.plan("repair")
+        assert names_of(plan) == ["east-2"]
+        assert [line.split(" (")[0] for line in plan["unmended"]] == ["member east-1 is missing"]
+
+    @pytest.mark.parametrize("changes", [{"zone": "east-c"}, {"ready": False}, {"selected": False}])
+    def test_a_node_that_is_not_for_it(self, world: World, changes: Json) -> None:
+        world.gone("east-1")
+        world.nodes.append(plans.node("east", "fresh", "10.0.0.50", **{"zone": "east-b", **changes}))
+        plan = world.plan("repair")
+        assert (plan["members"], len(plan["unmended"])) == ([], 1)
+
+    def test_a_node_of_another_kube_cluster_is_not_for_it(self, world: World) -> None:
+        world.gone("east-1")
+        world.nodes.append(plans.node("west", "fresh", "10.0.1.50", zone="east-b"))
+        assert names_of(world.plan("repair")) == []
+
+    def test_what_is_unknown_is_left_alone(self, world: World) -> None:
+        world.node("east-1")["ready"] = False
+        world.quiet("east-1")
+        world.fresh("east-1", "fresh", "10.0.0.50")
+        plan = world.plan("repair")
+        assert plan["members"] == []
+        (line,) = plan["unmended"]
+        assert line.endswith("unreachable is not dead, so it is left alone")
+        assert f"! {line}" in plan["lines"]
+
+    def test_what_a_rollout_stopped_is_started(self, world: World) -> None:
+        for found in world.observed.values():
+            found["members"] = rollout.stopped(found["members"], "east-1", True)
+            found["pods"] = [pod for pod in found["pods"] if pod["member"] != "east-1"]
+        world.quiet("east-1")
+        plan = world.plan("repair")
+        assert [(entry["member"], entry["steps"]) for entry in plan["members"]] == [("east-1", ["start", "settle"])]
+
+    def test_swapped_and_moved(self, world: World) -> None:
+        first, second = world.node("east-1"), world.node("east-2")
+        first["address"], second["address"] = second["address"], "10.0.0.99"
+        world.quiet("east-1")
+        plan = world.plan("repair")
+        assert [(entry["member"], entry["class"]) for entry in plan["members"]] == [("east-1", "swapped"), ("east-2", "moved")]
+        for entry in plan["members"]:
+            assert {"readdress", "certify", "unlist"} < {*entry["steps"]}
+            assert not {"admit", "forget"} & {*entry["steps"]}
+
+    @given(st.dictionaries(st.sampled_from(MEMBERS), st.sampled_from(["gone", "quiet", "not ready"]), max_size=2), st.integers(0, 3))
+    def test_everybody_who_is_not_well_is_mended_or_named(self, trouble: dict[str, str], spare: int) -> None:
+        world = World()
+        for number, (name, what) in enumerate(trouble.items()):
+            if number < spare:
+                world.fresh(name, f"fresh-{number}", f"10.0.9.{number}")
+            if what == "gone":
+                world.gone(name)
+            else:
+                world.node(name)["ready"] = what != "not ready"
+                world.quiet(name)
+        plan = world.plan("repair")
+        assert plan["errors"] == []
+        chosen = names_of(plan)
+        assert set(chosen) | {line.split()[1] for line in plan["unmended"]} == set(trouble)
+        assert all(trouble[name] == "gone" for name in chosen)
+        given_nodes = [(entry["member"][:4], entry["node"]) for entry in plan["members"]]
+        assert len(set(given_nodes)) == len(given_nodes)
+        taken = {binding["node"] for binding in world.bindings}
+        assert not taken & {node for _cluster, node in given_nodes}
+
+
+class TestScalingDown:
+    def test_by_name_alone(self, world: World) -> None:
+        assert any("hostnet_members is empty" in error for error in world.plan("scale_down")["errors"])
+        plan = world.plan("scale_down", members=["west-1"])
+        assert (plan["errors"], names_of(plan)) == ([], ["west-1"])
+
+    def test_where_the_system_cannot_forget(self, world: World) -> None:
+        world.spec["forget"] = "never"
+        (error,) = world.plan("scale_down", members=["west-1"])["errors"]
+        assert "its peers would count it for ever" in error
+
+    def test_too_few_that_are_left(self, world: World) -> None:
+        world.spec["minimum_members"] = 4
+        (error,) = world.plan("scale_down", members=["west-0", "west-1"])["errors"]
+        assert error == "3 members would be left, etcd needs at least 4 to survive the loss of one"
+
+    def test_a_dead_member_may_leave_and_nobody_else_meanwhile(self, world: World) -> None:
+        world.gone("west-1")
+        assert world.plan("scale_down", members=["west-1"])["errors"] == []
+        assert [error.split(" is ")[0] for error in world.plan("scale_down", members=["east-1"])["errors"]] == ["member west-1"]
+
+    def test_an_abort_names_nobody(self, world: World) -> None:
+        world.fly("west-1", "scale_down")
+        plan = world.plan("scale_down", abort=True)
+        assert (plan["errors"], names_of(plan)) == ([], ["west-1"])
+
+
+class TestIdentifying:
+    @pytest.fixture
+    def replaced(self, world: World) -> tuple[World, Json]:
+        """east-1's VM is being replaced, and is gone."""
+        record = world.record("east-1", "replace")
+        world.gone("east-1")
+        return world, record
+
+    def find(self, world: World, record: Mapping[str, Any], patient: bool = False) -> Json:
+        return rollout.identify_for(record, world.nodes, world.bindings, patient)
+
+    def test_not_yet(self, replaced: tuple[World, Json]) -> None:
+        found = self.find(*replaced)
+        assert (found["node"], found["error"]) == (None, "")
+        assert found["waiting"] == "kube cluster east: no new node that matches the selector, in zone east-b"
+
+    def test_the_new_one(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        node = world.fresh("east-1", "other-name", "10.0.0.50", ready=False)
+        assert "node other-name is not Ready" in self.find(world, record)["waiting"]
+        node["ready"] = True
+        assert self.find(world, record)["node"] == node
+        node["address"] = ""
+        assert "or has no address" in self.find(world, record)["waiting"]
+
+    def test_of_the_same_name_is_preferred(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        world.fresh("east-1", "aaa", "10.0.0.51")
+        again = world.fresh("east-1", "east-worker2", "10.0.0.12", uid="another", provider_id="kind://another")
+        assert self.find(world, record)["node"] == again
+
+    @pytest.mark.parametrize("what", ["uid", "provider_id"])
+    def test_a_vm_that_was_there_before_is_not_new(self, world: World, what: str) -> None:
+        spare = world.fresh("east-1", "spare", "10.0.0.60")
+        record = world.record("east-1", "replace")
+        world.gone("east-1")
+        # Its Node object was made anew, or it was given another provider id by somebody: it is the same VM.
+        spare["provider_id" if what == "uid" else "uid"] = "changed"
+        assert self.find(world, record)["node"] is None
+
+    def test_a_repair_takes_what_is_there(self, world: World) -> None:
+        spare = world.fresh("east-1", "spare", "10.0.0.60")
+        record = world.record("east-1", "repair", "missing")
+        world.gone("east-1")
+        assert self.find(world, record)["node"] == spare
+
+    def test_another_members_node_is_never_taken(self, world: World) -> None:
+        record = world.record("east-1", "repair", "missing")
+        world.gone("east-1")
+        for node in world.nodes:
+            node["zone"] = "east-b"
+        assert self.find(world, record)["node"] is None
+
+    def test_the_wrong_zone(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        world.fresh("east-1", "elsewhere", "10.0.0.70")["zone"] = "east-z"
+        found = self.find(world, record)
+        assert found["node"] is None
+        assert "is node elsewhere in zone east-z, its place is in zone east-b. Remove that VM" in found["error"]
+        # Somebody else's pool may bring nodes for anybody.
+        assert (self.find(world, record, patient=True)["node"], self.find(world, record, patient=True)["error"]) == (None, "")
+
+    def test_an_address_that_belongs_to_another_member(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        world.fresh("east-1", "new", "10.0.0.3")
+        for patient in (True, False):
+            found = self.find(world, record, patient)
+            assert found["node"] is None
+            assert "the new node new has address 10.0.0.3, which belongs to member east-2" in found["error"]
+
+    def test_an_address_is_compared_whole(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        node = world.fresh("east-1", "new", "10.0.0.33")
+        assert self.find(world, record)["node"] == node
+        assert rollout._same_address("10.0.0.1:26257", "10.0.0.1")
+        assert rollout._same_address("[fd00::1]:26257", "fd00:0::1")
+        assert not rollout._same_address("10.0.0.1", "10.0.0.12")
+        assert not rollout._same_address("", "")
+
+    def test_what_was_chosen_stays_chosen(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        chosen = world.fresh("east-1", "zzz", "10.0.0.50")
+        record["new"] = rollout.new_binding(world.hostnet, world.spec, record, chosen, plans.TOKEN)
+        world.fresh("east-1", "aaa", "10.0.0.51")
+        assert self.find(world, record)["node"] == chosen
+        world.nodes.remove(chosen)
+        assert self.find(world, record)["node"]["name"] == "aaa"
+
+    @pytest.mark.parametrize("kind", ["moved", "swapped"])
+    def test_a_vm_that_moved_is_itself(self, world: World, kind: str) -> None:
+        record = world.record("east-1", "repair", kind)
+        node = world.node("east-1")
+        node["address"] = "10.0.0.99"
+        world.fresh("east-1", "aaa", "10.0.0.51")
+        assert self.find(world, record)["node"] == node
+        node["ready"] = False
+        found = self.find(world, record)
+        assert (found["node"], found["waiting"]) == (None, "node east-worker2 is not Ready, or has no address")
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["east-a", "east-b"]),
+                st.booleans(),
+                st.booleans(),
+                st.sampled_from(["", "10.0.0.1", "10.0.0.50", "10.0.0.51"]),
+            ),
+            max_size=4,
+        ),
+        st.booleans(),
+    )
+    def test_never_anything_but_a_new_ready_vm_in_the_right_zone(self, made: list[tuple[str, bool, bool, str]], patient: bool) -> None:
+        world = World()
+        record = world.record("east-1", "replace")
+        world.gone("east-1")
+        for number, (zone, ready, selected, address) in enumerate(made):
+            world.fresh("east-1", f"n{number}", address, ready=ready, selected=selected)["zone"] = zone
+        found = self.find(world, record, patient)
+        assert bool(found["node"]) + bool(found["waiting"]) + bool(found["error"]) == 1
+        if found["node"]:
+            node = found["node"]
+            assert (node["zone"], node["ready"], node["selected"], node["uid"] in record["seen"]) == ("east-b", True, True, False)
+            assert node["address"] not in {entry["address"] for entry in world.bindings} | {""}
+
+
+class TestBindings:
+    def test_a_new_vm_is_a_new_admission(self, world: World) -> None:
+        old = {**world.binding("east-1"), "stopped": True}
+        node = plans.node("east", "east-worker2", "10.0.0.12", uid="another", zone="east-b", boot_id="b2")
+        fresh = rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN)
+        assert fresh["admission"] not in ("", old["admission"])
+        assert fresh["admission"] == rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN)["admission"]
+        assert (fresh["member"], fresh["ordinal"], fresh["node_uid"], fresh["boot_id"]) == ("east-1", 1, "another", "b2")
+        assert "stopped" not in fresh
+
+    def test_a_vm_that_kept_its_disk_keeps_its_admission(self, world: World) -> None:
+        record = world.record("east-1", "repair", "moved")
+        found = rollout.new_binding(world.hostnet, world.spec, record, {**world.node("east-1"), "address": "10.0.0.99"}, plans.TOKEN)
+        assert found == {**world.binding("east-1"), "address": "10.0.0.99"}
+
+    @pytest.mark.parametrize(
+        ("placement", "process", "expected"), [("node_name", "", "east-1"), ("daemonset", "", "n9"), ("daemonset", "member", "east-1")]
+    )
+    def test_its_process(self, world: World, placement: str, process: str, expected: str) -> None:
+        hostnet, spec = {**world.hostnet, "placement": placement}, {**world.spec, "process": process}
+        found = rollout.rebound(hostnet, spec, world.binding("east-1"), plans.node("east", "n9", "10.0.0.50"), plans.TOKEN)
+        assert found["process"] == expected
+        assert found["admission"] == (plans.TOKEN if placement == "daemonset" else found["admission"])
+
+    def test_with_member(self, world: World) -> None:
+        fresh = {**world.binding("east-1"), "address": "10.0.0.99"}
+        found = rollout.with_member(world.bindings, fresh)
+        assert [entry["member"] for entry in found] == MEMBERS
+        assert [entry["address"] for entry in found if entry["member"] == "east-1"] == ["10.0.0.99"]
+
+    def test_stopped_and_started(self, world: World) -> None:
+        once = rollout.stopped(world.bindings, "east-1", True)
+        assert [entry["member"] for entry in once if entry.get("stopped")] == ["east-1"]
+        assert rollout.stopped(once, "east-2", False) == once
+        assert rollout.stopped(once, "east-1", False) == world.bindings
+
+    def test_booted(self, world: World) -> None:
+        world.node("east-1")["boot_id"] = world.node("east-2")["boot_id"] = "again"
+        found = {entry["member"]: entry["boot_id"] for entry in rollout.booted(world.bindings, "east-1", world.nodes)}
+        assert (found["east-1"], found["east-2"]) == ("again", "boot-east-worker3")
+
+    def test_nodes_that_are_labelled_and_drained_are_the_members_own(self, world: World) -> None:
+        world.bindings = rollout.stopped(world.bindings, "east-2", True)
+        world.node("east-1")["uid"] = "another"
+        world.nodes.remove(world.node("west-0"))
+        labels = rollout.all_node_labels(world.hostnet, world.bindings, world.nodes)
+        assert [entry["name"] for entry in labels] == ["east-worker", "west-worker2"]
+        assert labels[0]["labels"] == {"hostnet.multicluster/ledger": "east-0"}
+        drained = rollout.drain_nodes(world.bindings, world.nodes)
+        assert [entry["name"] for entry in drained] == ["east-worker", "east-worker3", "west-worker2"]
+        assert all(entry["uid"] == f"uid-{entry['kube_cluster']}-{entry['name']}" for entry in drained)
+
+
+class TestRecord:
+    def test_what_is_kept(self, world: World) -> None:
+        found = world.record("east-1", "replace")
+        assert found["old"] == world.binding("east-1")
+        assert (found["old_id"], found["new"], found["boot_id"], found["pool"]) == ("id-east-1", None, "boot-east-worker2", "db")
+        assert found["seen"] == ["uid-east-east-worker", "uid-east-east-worker2", "uid-east-east-worker3"]
+        assert found["providers"] == ["kind://east-worker", "kind://east-worker2", "kind://east-worker3"]
+        assert (world.record("east-1", "repair")["seen"], world.record("east-1", "repair")["providers"]) == ([], [])
+
+    def test_of_a_vm_that_is_gone(self, world: World) -> None:
+        binding = world.binding("east-1")
+        world.gone("east-1")
+        found = world.record("east-1", "repair", "missing")
+        assert (found["old"], found["boot_id"], found["pool"], found["old_id"]) == (binding, "", "", "")
+
+    def test_the_old_id_as_others_tell_it(self, world: World) -> None:
+        binding = world.binding("east-1")
+        world.quiet("east-1")
+        others = world.inspection
+        others["east-0"].update(healthy=False, peers=[{"name": "east-1", "id": "wrong"}])
+        others["east-2"]["peers"] = [
+            {"name": "", "id": "7", "address": "10.0.0.1", "live": False},
+            {"name": "", "id": "8", "address": "10.0.0.12:1"},
+        ]
+        assert rollout.old_id(others, binding) == "8"
+        others["east-2"]["peers"].append({"name": "east-1", "id": "9"})
+        assert rollout.old_id(others, binding) == "9"
+        # Somebody alive at that address is somebody else.
+        others["east-2"]["peers"] = [{"name": "", "id": "8", "address": "10.0.0.12", "live": True}]
+        assert rollout.old_id(others, binding) == ""
+
+    def test_what_the_hook_is_told(self, world: World) -> None:
+        assert rollout.vm(world.record("east-1", "replace"), "replace") == {
+            "action": "replace",
+            "kube_cluster": "east",
+            "node": "east-worker2",
+            "node_uid": "uid-east-east-worker2",
+            "provider_id": "kind://east-worker2",
+            "pool": "db",
+            "region": "east",
+            "zone": "east-b",
+            "address": "10.0.0.12",
+        }
+
+
+class TestWhatIsDone:
+    def test_reboot(self, world: World) -> None:
+        record = world.record("east-1")
+        node = world.node("east-1")
+        assert not rollout.vm_done(record, "reboot", world.nodes)
+        node["boot_id"] = "again"
+        assert rollout.vm_done(record, "reboot", world.nodes)
+        node["ready"] = False
+        assert not rollout.vm_done(record, "reboot", world.nodes)
+        assert not rollout.vm_done({**record, "boot_id": ""}, "reboot", world.nodes)
+        world.nodes.remove(node)
+        assert not rollout.vm_done(record, "reboot", world.nodes)
+
+    def test_replace(self, world: World) -> None:
+        record = world.record("east-1", "replace")
+        assert not rollout.vm_done(record, "replace", world.nodes)
+        world.gone("east-1")
+        # The hook was killed between the end of the old VM and the start of the new one.
+        assert not rollout.vm_done(record, "replace", world.nodes)
+        node = world.fresh("east-1", "east-worker2", "10.0.0.12", uid="another")
+        assert rollout.vm_done(record, "replace", world.nodes)
+        node["zone"] = "east-z"
+        assert not rollout.vm_done(record, "replace", world.nodes)
+
+    def test_add_and_remove(self, world: World) -> None:
+        record = world.record("east-1", "replace", surge=True)
+        assert not rollout.vm_done(record, "add", world.nodes)
+        world.fresh("east-1", "new", "10.0.0.50")
+        assert rollout.vm_done(record, "add", world.nodes)
+        # The old VM is still there: nothing is replaced yet, nor removed.
+        assert not rollout.vm_done(record, "replace", world.nodes)
+        assert not rollout.vm_done(record, "remove", world.nodes)
+        world.gone("east-1")
+        assert rollout.vm_done(record, "remove", world.nodes)
+
+    def test_a_new_vm_of_another_kube_cluster_is_not_meant(self, world: World) -> None:
+        record = world.record("east-1", "replace", surge=True)
+        world.nodes.append(plans.node("west", "new", "10.0.1.50", zone="east-b"))
+        assert not rollout.vm_done(record, "add", world.nodes)
+
+
+class TestPods:
+    def test_only_pods_of_nodes_that_do_not_exist_are_forced(self, world: World) -> None:
+        binding = world.binding("east-1")
+        assert rollout.stale_pods(binding, world.observed, world.nodes) == [
+            {"kube_cluster": "east", "name": "ledger-east-1-0", "uid": "pod-east-1", "force": False}
+        ]
+        world.node("east-1")["ready"] = False
+        assert [pod["force"] for pod in rollout.stale_pods(binding, world.observed, world.nodes)] == [False]
+        world.nodes.remove(world.node("east-1"))
+        assert [pod["force"] for pod in rollout.stale_pods(binding, world.observed, world.nodes)] == [True]
+        world.observed["east"]["pods"][1]["node"] = ""
+        assert [pod["force"] for pod in rollout.stale_pods(binding, world.observed, world.nodes)] == [False]
+
+    def test_of_a_daemonset_by_node(self, world: World) -> None:
+        observed = plans.running({**world.hostnet, "placement": "daemonset"}, world.bindings)
+        found = rollout.stale_pods(world.binding("east-1"), observed, world.nodes)
+        assert [pod["name"] for pod in found] == ["ledger-east-worker2"]
+
+    def test_outdated(self, world: World) -> None:
+        pods = rollout.stale_pods(world.binding("east-1"), world.observed, world.nodes)
+        assert rollout.outdated(pods, world.observed, "example.test/etcd:1") == []
+        assert rollout.outdated(pods, world.observed, "example.test/etcd:2") == pods
+
+    def test_what_is_noted_of_certificates(self) -> None:
+        certificate = {
+            "name": "east-1",
+            "file": "server",
+            "private_key": "/pki/x.key",
+            "serial": "1f",
+            "not_after": "2027-01-01T00:00:00Z",
+            "sans": ["IP:10.0.0.12", "IP:127.0.0.1", "DNS:localhost"],
+            "reissued": True,
+            "reason": "new",
+        }
+        assert rollout.issued([certificate, {**certificate, "name": "east-2"}], "east-1") == [
+            {
+                "file": "server",
+                "serial": "1f",
+                "not_after": "2027-01-01T00:00:00Z",
+                "addresses": ["10.0.0.12", "127.0.0.1"],
+                "reason": "new",
+            }
+        ]
+
+
+class TestJoinLists:
+    def problems(self, world: World) -> list[str]:
+        return rollout.join_problems(deployment.live_members(world.bindings, world.observed, world.nodes), world.observed)
+
+    def test_well(self, world: World) -> None:
+        assert self.problems(world) == []
+
+    def test_unequal(self, world: World) -> None:
+        world.observed["west"]["join"]["seeds"] = "10.0.1.1,10.0.0.1"
+        assert self.problems(world) == ["the join list of kube cluster west differs from that of east"]
+        world.observed["west"]["join"] = None
+        assert "the join list of kube cluster west differs from that of east" in self.problems(world)
+
+    def test_somebody_who_does_not_live(self, world: World) -> None:
+        world.observed["east"]["pods"] = [pod for pod in world.observed["east"]["pods"] if pod["member"] != "east-1"]
+        assert self.problems(world) == [f"kube cluster {name}: 10.0.0.12 is the address of no live member" for name in ("east", "west")]
+
+    def test_the_plan_shows_the_lists(self, world: World) -> None:
+        lines = world.plan("replace", members=["east-1"])["lines"]
+        (line,) = [line for line in lines if "join list" in line]
+        assert "10.0.0.1, 10.0.0.12, 10.0.0.3, 10.0.1.1, 10.0.1.2 > 10.0.0.1, 10.0.0.3, 10.0.1.1, 10.0.1.2 > " in line
+        assert any("certificates for the new address" in line for line in lines)
