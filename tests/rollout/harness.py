@@ -144,7 +144,7 @@ class Load:
                     *(sys.executable, str(CHECKOUT / "tests" / "checker"), "--system", stage.choice.system, "--name", stage.choice.name),
                     *("--pki", str(stage.pki), *clusters, "--folder", str(self.folder), "--max-down", str(most_down)),
                     # More than the 50 that a valid result needs: the playbook takes its share of a small machine.
-                    *("--rate", "80", "--ready-seconds", "300", "--read-seconds", "300", "--timeout", "5"),
+                    *("--rate", "65", "--ready-seconds", "300", "--read-seconds", "300", "--timeout", "5"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
