@@ -10,9 +10,13 @@ then there for every task.
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import json
+import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from typing import Any, ClassVar
@@ -25,6 +29,9 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 
 Json = dict[str, Any]
+
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
 
 
 class InProcess(ActionBase):
@@ -62,7 +69,7 @@ class InProcess(ActionBase):
             return {"failed": True, "msg": remove_values(msg, secrets), "requests": 0}
         params: Json = validation.validated_parameters
         # As for a module: in the playbook's folder, with the task's environment.
-        with chdir(self._loader.get_basedir()), _exported(self._environment()):
+        with chdir(self._loader.get_basedir()), _exported(self._environment()), _ends_with_the_playbook():
             result = _call.perform(
                 self.arguments, type(self).perform_run, params, bool(self._task.check_mode), bool(getattr(self._task, "diff", False))
             )
@@ -78,6 +85,28 @@ class InProcess(ActionBase):
         given: Json = {}
         self._compute_environment_string(given)
         return {str(name): str(value) for name, value in _as_json(given).items()}
+
+
+@contextmanager
+def _ends_with_the_playbook() -> Iterator[None]:
+    """On Linux, a worker whose ansible-playbook is killed (SIGKILL, which nobody can catch) dies at once with it.
+
+    Otherwise it would finish its change after somebody else has taken the lock over from a holder that is provably dead. Only a worker
+    that Ansible forked is meant: a parent that is not Ansible, such as a shell, may end when it likes.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or sys.platform != "linux":
+        yield
+        return
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    asked = prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)) == 0
+    if asked and os.getppid() != parent.pid:  # it died before it was asked for
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        yield
+    finally:
+        if asked:
+            prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0))
 
 
 @contextmanager

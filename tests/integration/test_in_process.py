@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +22,7 @@ import yaml
 
 from support.in_process import call_module
 from support.kube_api import KubeApi
-from support.run import PlayRun
+from support.run import PlayRun, ansible_environment
 
 Json = dict[str, Any]
 RunTasks = Callable[..., PlayRun]
@@ -106,3 +112,48 @@ def test_secrets_and_errors_with_vvv(run_tasks: RunTasks, kube_api: KubeApi) -> 
     assert "Both option kube_clusters[0].validate_certs and its alias kube_clusters[0].verify_ssl are set" in run.output
     assert token not in run.output
     assert token not in str(run.tasks)
+
+
+def _state(pid: int) -> str:
+    """The state of a process as Linux writes it; gone, or a zombie, is "Z"."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_a_worker_does_not_outlive_a_playbook_that_was_killed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(120)
+        # This API server takes connections and says nothing: the module waits, as in the middle of a change.
+        entry = {"name": "east", "host": f"https://127.0.0.1:{server.getsockname()[1]}", "api_key": "x", "validate_certs": False}
+        playbook = tmp_path / "playbook.yml"
+        tasks = [{MODULE: {"kube_clusters": [entry]}}]
+        playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        process = subprocess.Popen(
+            [sys.executable, str(Path(sys.executable).parent / "ansible-playbook"), str(playbook)],
+            env=ansible_environment(tmp_path / "results.jsonl"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        workers: list[int] = []
+        try:
+            connection, _address = server.accept()
+            with connection:
+                workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+                assert workers
+                process.kill()
+                process.wait()
+                deadline = time.monotonic() + 10
+                while any(_state(pid) != "Z" for pid in workers) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                assert {pid: _state(pid) for pid in workers} == dict.fromkeys(workers, "Z")
+        finally:
+            process.kill()
+            process.wait()
+            for pid in workers:
+                if _state(pid) != "Z":
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)

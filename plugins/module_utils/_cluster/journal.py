@@ -25,7 +25,7 @@ _ATTEMPTS = 3
 def read(clusters: dict[str, KubeCluster], name: str, namespace: str) -> dict[str, Json | None]:
     """The journals by kube cluster; None where there is none. Raises KubeError for one that this version cannot read."""
     found = each_cluster(clusters, lambda cluster: cluster.get(kinds.CONFIG_MAP, names.rollout(name), namespace))
-    return {cluster: _document(cluster, config_map) for cluster, config_map in found.items()}
+    return {cluster: document(cluster, config_map) for cluster, config_map in found.items()}
 
 
 def begin_generation(clusters: dict[str, KubeCluster], lock: Json) -> tuple[dict[str, Json | None], dict[str, Json | None]]:
@@ -35,7 +35,7 @@ def begin_generation(clusters: dict[str, KubeCluster], lock: Json) -> tuple[dict
     """
     name, namespace = lock["name"], lock["namespace"]
     found = each_cluster(clusters, lambda cluster: cluster.get(kinds.CONFIG_MAP, names.rollout(name), namespace))
-    journals = {cluster: _document(cluster, config_map) for cluster, config_map in found.items()}
+    journals = {cluster: document(cluster, config_map) for cluster, config_map in found.items()}
     renew(clusters, lock)
     return found, journals
 
@@ -106,7 +106,8 @@ def _generation(config_map: Json | None) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def _document(cluster: str, config_map: Json | None) -> Json | None:
+def document(cluster: str, config_map: Json | None) -> Json | None:
+    """The journal in a ConfigMap; None where there is none. Raises KubeError for one that this version cannot read."""
     text = str(((config_map or {}).get("data") or {}).get("journal") or "")
     if not text:
         return None

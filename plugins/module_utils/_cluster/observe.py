@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .._plan import names
 from .._plan.classify import pod_of
-from . import kinds
+from . import journal, kinds
 from .client import Json, KubeCluster, each_cluster, in_parallel
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
@@ -53,7 +53,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
         "cluster_record": _data(by_name.get(names.cluster_record(name))),
         "members": [json.loads(text) for _key, text in sorted((_data(by_name.get(names.members(name))) or {}).items())],
         "join": _data(join),
-        "rollout": _journal(by_name.get(names.rollout(name))),
+        "rollout": journal.document(cluster.name, by_name.get(names.rollout(name))),
         "workloads": [_workload(item) for item in stateful_sets + daemon_sets],
         "pods": _pods(cluster, pods, namespace),
         "secrets": _secrets(cluster, namespace, selector),
@@ -62,11 +62,6 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
 
 def _data(config_map: Json | None) -> Json | None:
     return None if config_map is None else dict(config_map.get("data") or {})
-
-
-def _journal(config_map: Json | None) -> Json | None:
-    text = (_data(config_map) or {}).get("journal")
-    return dict(json.loads(text)) if text else None
 
 
 def _workload(item: Json) -> Json:
