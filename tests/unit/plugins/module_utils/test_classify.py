@@ -42,6 +42,38 @@ def test_ok() -> None:
     assert judged() == ("ok", "")
 
 
+def of_binding(binding: Json, node: Json, pod: Json | None, said: Json | None = WELL) -> tuple[str, str]:
+    return classify.classify(HOSTNET, {**BINDINGS[0], **binding}, BINDINGS, {**NODES[0], **node}, pod, said, "c1d")
+
+
+def test_rebooted_is_well_and_told() -> None:
+    pod = plans.pod(BINDINGS[0])
+    assert of_binding({"boot_id": "b1"}, {"boot_id": "b2"}, pod) == ("rebooted", "")
+    assert of_binding({"boot_id": "b1"}, {"boot_id": "b1"}, pod) == ("ok", "")
+    # Bindings of before have none, and not every node tells one.
+    assert of_binding({"boot_id": ""}, {"boot_id": "b2"}, pod) == ("ok", "")
+    assert of_binding({"boot_id": "b1"}, {"boot_id": ""}, pod) == ("ok", "")
+    assert of_binding({"boot_id": "b1"}, {"boot_id": "b2"}, pod, {**WELL, "healthy": False, "reason": "slow"}) == ("rebooted", "slow")
+
+
+def test_stopped_by_a_rollout_that_was_not_finished() -> None:
+    assert of_binding({"stopped": True}, {}, None, None) == ("unknown", "it was stopped by a rollout that was not finished")
+    # Its node tells more than that.
+    assert of_binding({"stopped": True}, {"ready": False}, None, None)[1].endswith("unreachable is not dead")
+    assert of_binding({"stopped": True}, {"address": "10.0.0.99"}, None, None)[0] == "moved"
+
+
+def test_a_status_with_a_rebooted_member_is_healthy() -> None:
+    nodes = [{**node, "boot_id": "b2"} for node in NODES]
+    bindings = [{**binding, "boot_id": "b1"} for binding in BINDINGS]
+    observed = plans.running(HOSTNET, bindings)
+    plan = deployment.deployment_plan(HOSTNET, SPEC, nodes, observed)
+    status = classify.deployment_status(HOSTNET, plan, nodes, observed, plans.inspected(bindings))
+    assert {entry["class"] for entry in status["members"]} == {"rebooted"}
+    assert (status["healthy"], status["problems"]) == (True, [])
+    assert "unhealthy" not in "".join(classify.status_table(status))
+
+
 def test_ok_but_unhealthy_has_its_reason() -> None:
     assert judged(said={**WELL, "healthy": False, "reason": "no leader"}) == ("ok", "no leader")
     assert judged(said={**WELL, "healthy": False})[1] == "it says that it is not healthy"

@@ -607,3 +607,44 @@ def test_invariant_8_another_vm_never_gets_the_folder_of_the_one_before() -> Non
     before = {entry["admission"] for entry in deployment.admitted(new, plans.TOKEN, "node_name")}
     after = {entry["admission"] for entry in deployment.admitted(again, plans.TOKEN, "node_name")}
     assert len(before | after) == 2 * len(new)
+
+
+# -- rollouts ------------------------------------------------------------------------------------------------------
+
+
+def journal(**changes: Any) -> Json:
+    found = {"schema": 1, "generation": 2, "sequence": 5, "run_id": "r-1", "what": "replace", "state": "in_flight", "member": None}
+    return {**found, **changes}
+
+
+def test_a_rollout_in_flight_refuses_a_deploy_and_is_no_conflict_of_identity() -> None:
+    hostnet, nodes, _bindings, observed = finished()
+    observed["west"]["rollout"] = journal(member={"member": "east-1"})
+    plan = plan_of(nodes, observed, hostnet)
+    only(plan["errors"], "a rollout of ledger (replace, run r-1, at member east-1) was begun and not finished", "-e hostnet_abort=true")
+    assert plan["conflicts"] == []
+
+
+def test_the_newest_journal_counts() -> None:
+    hostnet, nodes, _bindings, observed = finished()
+    observed["east"]["rollout"] = journal()
+    observed["west"]["rollout"] = journal(sequence=6, state="done")
+    assert plan_of(nodes, observed, hostnet)["errors"] == []
+    observed["east"]["rollout"] = journal(generation=3, sequence=1)
+    assert len(plan_of(nodes, observed, hostnet)["errors"]) == 1
+
+
+def test_conflicts_are_those_of_identity_alone() -> None:
+    hostnet, nodes, _bindings, observed = finished()
+    observed["west"]["identity"]["token"] = "another"
+    observed["west"]["rollout"] = journal()
+    nodes.append(plans.node("east", "new", "10.0.0.9", ready=False))
+    plan = plan_of(nodes, observed, hostnet)
+    only(plan["conflicts"], "identity record of deployment ledger differs between kube clusters east and west")
+    assert len(plan["errors"]) == 3
+
+
+def test_bindings_keep_the_boot_id_of_their_node() -> None:
+    nodes = [{**node, "boot_id": f"boot-{node['name']}"} for node in plans.five_nodes()]
+    assert [entry["boot_id"] for entry in plan_of(nodes)["new"]] == [f"boot-{node['name']}" for node in plans.five_nodes()]
+    assert {entry["boot_id"] for entry in plan_of()["new"]} == {""}

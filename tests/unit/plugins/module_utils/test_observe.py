@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -108,6 +109,24 @@ def test_invariant_14_secrets_are_asked_for_without_their_data() -> None:
     assert [accept for kind, accept in cluster.asked if kind == "Secret"] == [
         "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
     ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99, "generation": 1, "sequence": 1}'])
+def test_a_journal_that_cannot_be_read_is_an_error_that_says_what_to_do(text: str) -> None:
+    metadata = {"name": "ledger-rollout", "namespace": "bank"}
+    cluster = FakeCluster(configmaps=[{"metadata": metadata, "data": {"journal": text}}])
+    with pytest.raises(KubeError) as raised:
+        observe.observe(as_clusters(cluster), "ledger", "bank")
+    assert str(raised.value).startswith("kube cluster east: ConfigMap bank/ledger-rollout: its journal cannot be read by this version")
+    assert "delete the ConfigMap there" in str(raised.value)
+
+
+def test_the_journal() -> None:
+    document = {"schema": 1, "generation": 3, "sequence": 4, "state": "in_flight"}
+    metadata = {"name": "ledger-rollout", "namespace": "bank"}
+    for data, expected in (({"journal": json.dumps(document)}, document), ({}, None)):
+        cluster = FakeCluster(configmaps=[{"metadata": metadata, "data": data}])
+        assert observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["rollout"] == expected
 
 
 def test_records_bindings_and_workloads() -> None:
