@@ -45,6 +45,7 @@ changelog: setup
 bench: lab
 	@tools/setup --test
 	.venv/bin/python tests/benchmarks/deploy.py
+	.venv/bin/python tests/benchmarks/rollout.py
 	.venv/bin/python tests/benchmarks/nodes.py
 
 clean:

@@ -49,7 +49,8 @@ def _delete_in(cluster: KubeCluster, namespace: str, pods: Sequence[Json], deadl
 
     done = [pod for pod, gone in zip(pods, in_parallel(delete, pods), strict=True) if gone]
     left = wait_gone(cluster, kinds.POD, namespace, {pod["name"]: pod["uid"] for pod in pods}, deadline)
+    where = {name: (item or {}).get("spec", {}).get("nodeName") or "(none)" for name, item in left.items()}
     return done, [
-        f"kube cluster {cluster.name}: pod {namespace}/{name} on node {(item or {}).get('spec', {}).get('nodeName') or '(none)'} is still there; is its kubelet alive?"
-        for name, item in left.items()
+        f"kube cluster {cluster.name}: pod {namespace}/{name} on node {node} is still there; is its kubelet alive?"
+        for name, node in where.items()
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import join
+from . import join, journal
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -147,11 +147,21 @@ def deployment_status(
         "placement": hostnet["placement"],
         "cluster_id": plan["cluster_id"],
         "identity": plan["identity"],
+        "rollout": _rollout(observed),
         "healthy": bool(members) and not problems,
         "problems": problems,
         "members": members,
         "join_lists": lists,
     }
+
+
+def _rollout(observed: Mapping[str, Any]) -> Json | None:
+    """The rollout that was begun and has not ended: {run_id, work, member, done, started_at}, or None."""
+    found = journal.newest({name: observed[name].get("rollout") for name in observed})
+    if found is None or not journal.in_flight(found):
+        return None
+    member = (found.get("member") or {}).get("member", "")
+    return {**{key: found.get(key) for key in ("run_id", "work", "started_at")}, "member": member, "done": list(found.get("done", []))}
 
 
 def pod_of(pods: Sequence[Mapping[str, Any]], member: str, node: str) -> Mapping[str, Any] | None:
@@ -219,4 +229,10 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
     lines += ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for name, entries in sorted(status["join_lists"].items()):
         lines.append(f"join list in {name}: {', '.join(entries) or '-'}")
+    rollout = status.get("rollout")
+    if rollout:
+        at = f", at member {rollout['member']}" if rollout["member"] else ""
+        lines.append(
+            f"a rollout ({rollout['work']}, run {rollout['run_id']}{at}) was begun and has not ended: its playbook goes on with it"
+        )
     return lines + [f"! {problem}" for problem in status["problems"]]
