@@ -80,8 +80,9 @@ def deployment_plan(
 
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, never finished; `existing`; `lost_record`: members
     exist but no record), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `warnings`, `identity`
-    (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new` (bindings to admit, their admission still empty), `batches` (lists of names of
-    members that are started together, one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
+    (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings
+    that exist), `new` (bindings to admit, their admission still empty), `batches` (lists of names of members that are started
+    together, one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
     `nodes` may hold nodes that do not match the selector (`selected` false): they tell what became of members, and never get one.
     """
@@ -264,7 +265,8 @@ def _rollout_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> 
     return [
         (
             f"a rollout of {hostnet['name']} ({found.get('what') or found.get('work')}, run {found.get('run_id')}"
-            f"{', at member ' + member if member else ''}) was begun and not finished: run its playbook again, which goes on with it, or end it with -e hostnet_abort=true"
+            f"{', at member ' + member if member else ''}) was begun and not finished: run its playbook again, which goes on with it, "
+            f"or end it with -e hostnet_abort=true"
         )
     ]
 
