@@ -223,6 +223,8 @@ def test_expectations_labels_and_removals_name_their_nodes(hostnet: Json, bindin
     assert [entry["name"] for entry in labelled] == [nodes[index]["name"] for index in (0, 3, 4)], (
         "only what lacks its label, never another VM"
     )
+    stopped = [{**binding, "stopped": True} for binding in bindings]
+    assert deployment.node_labels(hostnet, stopped, nodes) == [], "a label would start the member of a DaemonSet"
     assert deployment.remove_nodes(nodes[:1], "ledger") == [
         {"kube_cluster": "east", "name": "east-worker", "env": {"DEPLOYMENT": "ledger"}}
     ]

@@ -232,7 +232,9 @@ def test_invariant_14_no_key_is_in_an_object_and_the_ca_key_never_enters_a_clust
         assert f"{hostnet['pki_dir']}/ca.crt" in paths
         assert not any(path.endswith("ca.key") for path in paths)
         # Contents are read by the module from the files; here are the paths alone, and texts that are no secret.
-        assert set(entry["definition"].get("data", {})) <= {key for key in entry["definition"].get("data", {}) if key.endswith(("locality", "server.conf"))}
+        assert set(entry["definition"].get("data", {})) <= {
+            key for key in entry["definition"].get("data", {}) if key.endswith(("locality", "server.conf"))
+        }
         assert "stringData" not in entry["definition"]
         if placed == "node_name":
             # No node can read another node's key.
@@ -280,6 +282,17 @@ def test_bindings_are_written_where_their_members_are() -> None:
         ]
         local = {one["member"]: one for one in bindings if one["kube_cluster"] == kube_cluster}
         assert {name: json.loads(text) for name, text in found.items()} == local
+
+
+def test_a_member_that_a_rollout_stopped_keeps_its_workload_and_has_no_pod() -> None:
+    hostnet, spec, bindings, before = rendered()
+    stopped = [{**one, "stopped": True} if one["member"] == "east-1" else one for one in bindings]
+    seeds = [one["address"] for one in bindings]
+    after = placement.render_objects(hostnet, spec, IDENTITY, stopped, seeds, "new", issued(hostnet, spec, bindings))
+    replicas = {one["metadata"]["name"]: one["spec"]["replicas"] for one in workloads(after)}
+    assert replicas == {one["metadata"]["name"]: int(one["metadata"]["name"] != "ledger-east-1") for one in workloads(before)}
+    # Nothing else differs but its binding, so that whoever starts it again starts the same.
+    assert [one["spec"]["template"] for one in workloads(after)] == [one["spec"]["template"] for one in workloads(before)]
 
 
 def test_workloads_carry_what_restores_a_lost_record() -> None:
