@@ -75,6 +75,7 @@ class FilterModule:
             "rollout_past_return": rollout.past_return,
             "rollout_identify": identify,
             "rollout_new_binding": rollout.new_binding,
+            "rollout_displaced": rollout.displaced,
             "rollout_with_member": rollout.with_member,
             "rollout_stopped": rollout.stopped,
             "rollout_booted": rollout.booted,

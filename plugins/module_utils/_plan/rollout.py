@@ -63,10 +63,11 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
     if work == "replace" and surge:
         return ["vm_add", "identify", "gate", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
     if work == "replace":
-        return [*_TAKE_DOWN, "vm", "identify", *arrive, "uncordon", "soak"]
+        # A VM that was re-imaged under its Node object is still cordoned, and a pod that the scheduler places does not start there.
+        return [*_TAKE_DOWN, "vm", "identify", "uncordon", *arrive, "soak"]
     if work == "scale_down":
         return ["gate", "lead", "drain", "leave", "stop", "unlist", "remove", "settle"]
-    if kind in ("moved", "swapped"):
+    if kind in ("moved", "swapped", "stopped"):
         return ["gate_repair", "stop", "identify", "unlist", "readdress", "certify", "start", "list", "settle", "soak"]
     if kind in ("replaced", "reimaged", "missing"):
         return ["gate_repair", "stop", "identify", *arrive, "soak"]
@@ -166,11 +167,16 @@ def identify(
                 "error": f"{where}: the new node {node['name']} has address {node['address']}, which belongs to member {owner}: it is used again only after "
                 f"every member has forgotten the old one. Give the VM another address, or repair {owner} first",
             }
-    ready = [node for node in right if node["ready"] and node["address"]]
+    # What this rollout has cordoned under a Node object that stays, it uncordons before the member starts.
+    ready = [
+        node
+        for node in right
+        if node["ready"] and node["address"] and not (node.get("unschedulable") and node["uid"] != binding["node_uid"])
+    ]
     if ready:
         return {"node": ready[0], "waiting": "", "error": ""}
     if right:
-        return {"node": None, "waiting": f"{where}: node {right[0]['name']} is not Ready, or has no address", "error": ""}
+        return {"node": None, "waiting": f"{where}: node {right[0]['name']} is not Ready, is cordoned, or has no address", "error": ""}
     if wrong and not patient:
         return {
             "node": None,
@@ -186,11 +192,27 @@ def identify_for(
 ) -> Json:
     """`identify` for the member in hand, as the journal knows it."""
     old = record["old"]
-    if record.get("class") in ("moved", "swapped"):
+    if record.get("class") in ("moved", "swapped", "stopped"):
         # The VM is the one it was; only its address is another.
         same = [node for node in nodes if node["kube_cluster"] == old["kube_cluster"] and node["name"] == old["node"]]
         ready = [node for node in same if node["ready"] and node["address"]]
-        return {"node": ready[0] if ready else None, "waiting": f"node {old['node']} is not Ready, or has no address", "error": ""}
+        if not ready:
+            return {"node": None, "waiting": f"node {old['node']} is not Ready, or has no address", "error": ""}
+        holders = [
+            entry
+            for entry in bindings
+            if entry["member"] != old["member"] and _same_address(str(entry["address"]), str(ready[0]["address"]))
+        ]
+        away = {entry["member"] for entry in displaced(bindings, {**old, "address": ready[0]["address"]}, nodes)}
+        for holder in holders:
+            if holder["member"] not in away:
+                return {
+                    "node": None,
+                    "waiting": "",
+                    "error": f"node {old['node']} has address {ready[0]['address']}, which belongs to member {holder['member']}: it is used again only "
+                    f"after every member has forgotten the old one. Repair {holder['member']} first, or give the VM another address",
+                }
+        return {"node": ready[0], "waiting": "", "error": ""}
     chosen = record.get("new")
     if chosen:
         same = [
@@ -205,7 +227,7 @@ def new_binding(
     hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str
 ) -> Json:
     """The binding of the member in hand on the node that `identify_for` found."""
-    if record.get("class") in ("moved", "swapped"):
+    if record.get("class") in ("moved", "swapped", "stopped"):
         return readdressed(record["old"], node)
     return rebound(hostnet, spec, record["old"], node, token)
 
@@ -292,10 +314,31 @@ def readdressed(binding: Mapping[str, Any], node: Mapping[str, Any]) -> Json:
     }
 
 
-def with_member(bindings: Sequence[Mapping[str, Any]], binding: Mapping[str, Any]) -> list[Json]:
-    """The bindings with this one in the place of the member's old one."""
-    rest = [dict(entry) for entry in bindings if entry["member"] != binding["member"]]
-    return sorted([*rest, dict(binding)], key=join.canonical_key)
+def with_member(
+    bindings: Sequence[Mapping[str, Any]], binding: Mapping[str, Any], displaced: Sequence[Mapping[str, Any]] = ()
+) -> list[Json]:
+    """The bindings with this one in the place of the member's old one, and with those that it displaced."""
+    changed = {entry["member"]: dict(entry) for entry in [*displaced, binding]}
+    rest = [dict(entry) for entry in bindings if entry["member"] not in changed]
+    return sorted([*rest, *changed.values()], key=join.canonical_key)
+
+
+def displaced(bindings: Sequence[Mapping[str, Any]], new: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The bindings of other members that still have the address of `new`, although their own VMs have another one by now.
+
+    Two VMs that exchanged addresses are an example. Such a member cannot run under its old address; it is recorded under the address of its
+    VM and as stopped, until its own turn comes, so no address ever belongs to two members. A member whose VM still has the
+    address is no such one: `identify` refuses then.
+    """
+    current = {(node["kube_cluster"], node["name"], node["uid"]): node for node in nodes}
+    found = []
+    for entry in bindings:
+        if entry["member"] == new["member"] or not _same_address(str(entry["address"]), str(new["address"])):
+            continue
+        node = current.get((entry["kube_cluster"], entry["node"], entry["node_uid"]))
+        if node and node["address"] and not _same_address(str(node["address"]), str(entry["address"])):
+            found.append({**entry, "address": node["address"], "stopped": True})
+    return found
 
 
 def stopped(bindings: Sequence[Mapping[str, Any]], member: str, stop: bool) -> list[Json]:
@@ -387,7 +430,13 @@ def rollout_plan(
     planned = []
     for entry in chosen[:limit]:
         name = entry["member"]
-        kind = str(record.get("class") or entries[name]["class"]) if name == in_hand else str(entries[name]["class"])
+        # A member that an earlier repair stopped, because its VM has another address, goes the way of those that moved.
+        now = (
+            "stopped"
+            if work == "repair" and bindings[name].get("stopped") and entries[name]["class"] == "unknown"
+            else entries[name]["class"]
+        )
+        kind = str(record.get("class") or now) if name == in_hand else str(now)
         in_work = str(record.get("work") or work) if name == in_hand else work
         in_surge = bool(record.get("surge", request["surge"])) if name == in_hand else bool(request["surge"])
         planned.append(
@@ -519,7 +568,7 @@ def _to_mend(
             chosen.append({"member": name, "why": "in flight"})
         elif kind in ("missing", "replaced", "reimaged"):
             others = [*(other for other in bindings.values() if other["member"] != name), *given]
-            free = [node for node in candidates(binding, nodes, others, []) if node["ready"] and node["zone"] == binding["zone"]]
+            free = [node for node in candidates(binding, nodes, others, []) if _usable(node, binding)]
             if kind != "missing":
                 free = [node for node in free if node["name"] == binding["node"]] or free
             if free:
@@ -541,6 +590,10 @@ def _to_mend(
             else:
                 unmended.append(f"member {name} is {_state(entry)}: unreachable is not dead, so it is left alone")
     return chosen, unmended
+
+
+def _usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
+    return bool(node["ready"] and node["zone"] == binding["zone"] and not node.get("unschedulable"))
 
 
 def _to_roll(
@@ -714,7 +767,7 @@ def certified(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any])
     """The bindings that certificates are for: the new one of the member in hand as soon as it was certified, before it may start."""
     record = journal.get("member") or {}
     if record.get("new") and "certify" in finished_steps(journal):
-        return with_member(bindings, record["new"])
+        return with_member(bindings, record["new"], record.get("displaced") or ())
     return [dict(entry) for entry in bindings]
 
 
@@ -722,7 +775,7 @@ def bindings_in_force(bindings: Sequence[Mapping[str, Any]], journal: Mapping[st
     """The bindings that a step works with: those that are recorded, with the new one of the member in hand once it may start."""
     record = journal.get("member") or {}
     if record.get("new") and set(finished_steps(journal)) & {"admit", "readdress"}:
-        return with_member(bindings, record["new"])
+        return with_member(bindings, record["new"], record.get("displaced") or ())
     return [dict(entry) for entry in bindings]
 
 
