@@ -488,7 +488,8 @@ class TestMending:
             found["pods"] = [pod for pod in found["pods"] if pod["member"] != "east-1"]
         world.quiet("east-1")
         plan = world.plan("repair")
-        assert [(entry["member"], entry["steps"]) for entry in plan["members"]] == [("east-1", rollout.steps("repair", "stopped", False, world.spec.get("forget", "never")))]
+        wanted = rollout.steps("repair", "stopped", False, world.spec["forget"])
+        assert [(entry["member"], entry["steps"]) for entry in plan["members"]] == [("east-1", wanted)]
 
     def test_swapped_and_moved(self, world: World) -> None:
         first, second = world.node("east-1"), world.node("east-2")
