@@ -7,13 +7,16 @@ What is tested is the system role and the rendering: a wrong flag, a wrong path 
 does not cover the address shows here in seconds, without a kube cluster. There is no kubelet: probes and hooks do not run.
 
 Bindings have addresses of 192.0.2.0/24, because the plan refuses loopback; on the wire 192.0.2.N is 127.77.0.N, and the
-loopback address of the member's host, which all members share here, is 127.78.0.N.
+loopback address of the member's host, which all members share here, is 127.78.0.N. Addresses of IPV6_NETWORK are used as they
+are, because loopback has one IPv6 address only: `ipv6_addresses` gives them to the interface. There 127.79.0.N is the host's
+loopback address, N being the last byte.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import ipaddress
 import os
 import re
 import shutil
@@ -37,6 +40,8 @@ from .kube_api import _die_with_parent
 
 Json = dict[str, Any]
 
+# A unique local network (RFC 4193) of these tests' own: nothing routes it, and no host has it by chance.
+IPV6_NETWORK = ipaddress.ip_network("fd4b:7d1e:a52c:7001::/64")
 _HOST = re.compile(r"\b192\.0\.2\.(\d+)\b")
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -84,7 +89,36 @@ def on_wire(text: str, loopback_of: str = "") -> str:
 
 
 def loopback(address: str) -> str:
+    if ":" in address:
+        return f"127.79.0.{ipaddress.ip_address(address).packed[-1]}"
     return _HOST.sub(r"127.78.0.\1", address)
+
+
+@contextlib.contextmanager
+def ipv6_addresses(addresses: Sequence[str]) -> Iterator[None]:
+    """Gives the loopback interface the `addresses` of IPV6_NETWORK; takes them away at the end.
+
+    Raises PermissionError where that is not allowed, OSError where the system has no IPv6 or no `ip`.
+    """
+
+    def ip(verb: str, address: str) -> None:
+        command = ["ip", "-6", "address", verb, f"{address}/128", "dev", "lo"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise OSError("`ip` is missing, which gives the loopback interface IPv6 addresses: install iproute2") from None
+        if done.returncode:
+            kind, remedy = (PermissionError, "run the test as root") if "not permitted" in done.stderr else (OSError, "is IPv6 enabled?")
+            raise kind(f"`{' '.join(command)}` failed ({done.stderr.strip()}): {remedy}")
+
+    with contextlib.ExitStack() as added:
+        for address in addresses:
+            if ipaddress.ip_address(address) not in IPV6_NETWORK:
+                raise ValueError(f"{address} is not in {IPV6_NETWORK}: an address of somebody else's may not be taken away at the end")
+            # Not `add`: a run that was killed has left its addresses.
+            ip("replace", address)
+            added.callback(ip, "delete", address)
+        yield
 
 
 class Deployment:
