@@ -65,13 +65,16 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
     if work == "replace":
         # A VM that was re-imaged under its Node object is still cordoned, and a pod that the scheduler places does not start there.
         return [*_TAKE_DOWN, "vm", "identify", "uncordon", *arrive, "soak"]
+    if work == "scale_down" and forget == "before_join":
+        return ["gate", "lead", "drain", "stop", "unlist", "forget", "remove", "settle"]
     if work == "scale_down":
+        # Its data moves away while it still serves.
         return ["gate", "lead", "drain", "leave", "stop", "unlist", "remove", "settle"]
     if kind in ("moved", "swapped", "stopped"):
         return ["gate_repair", "stop", "identify", "unlist", "readdress", "certify", "start", "list", "settle", "soak"]
     if kind in ("replaced", "reimaged", "missing"):
         return ["gate_repair", "stop", "identify", *arrive, "soak"]
-    return ["start", "settle"]
+    return ["note"]
 
 
 def wanted_settings(work: str, surge: bool, image: str) -> Json:
@@ -119,10 +122,26 @@ def _same_address(left: str, right: str) -> bool:
     return parsed(left) is not None and parsed(left) == parsed(right)
 
 
+def is_new(node: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the node is a VM that was not there before: `known` has the `seen` UIDs of Node objects, `providers` ids and `machines` ids.
+
+    A UID and a provider id that nobody had make a new VM. So does a machine id that nobody had: a VM that is made anew under its old name has
+    the old provider id on some clouds, and one that is re-imaged in place may keep its Node object. A VM that only starts again keeps
+    its machine id, and a Node object that is only made again keeps provider id and machine id.
+    """
+    machine = str(node.get("machine_id") or "")
+    if machine and known.get("machines") and machine not in known["machines"]:
+        return True
+    return node["uid"] not in known.get("seen", ()) and not (node["provider_id"] and node["provider_id"] in known.get("providers", ()))
+
+
 def candidates(
-    binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], seen: Sequence[str]
+    binding: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    bindings: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Json]:
-    """Nodes that the member may get: of its kube cluster, matching the selector, carrying nobody else, with a UID that was not `seen`.
+    """Nodes that the member may get: of its kube cluster, matching the selector, carrying nobody else, and no VM that was `known` before.
 
     The node of its own name comes first (a re-imaged VM, or a pool that gives old names to new VMs), then by name.
     """
@@ -133,7 +152,7 @@ def candidates(
         if node["kube_cluster"] == binding["kube_cluster"]
         and node.get("selected", True)
         and (node["kube_cluster"], node["name"]) not in taken
-        and node["uid"] not in seen
+        and is_new(node, known or {})
     ]
     return sorted(
         found, key=lambda node: (node["name"] != binding["node"], node["zone"] != binding["zone"], join.natural_key(str(node["name"])))
@@ -144,17 +163,16 @@ def identify(
     binding: Mapping[str, Any],
     nodes: Sequence[Mapping[str, Any]],
     bindings: Sequence[Mapping[str, Any]],
-    seen: Sequence[str],
-    providers: Sequence[str],
+    known: Mapping[str, Sequence[str]],
     patient: bool,
 ) -> Json:
     """The node that a member goes on with after its VM was replaced: {node: the node or null, waiting: why not yet, error: why never}.
 
-    `seen` are the UIDs of Node objects and `providers` the provider ids that existed before. `patient`: somebody else replaces the
+    `known` are the VMs that existed before (is_new). `patient`: somebody else replaces the
     VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong.
     """
     where = f"kube cluster {binding['kube_cluster']}"
-    found = [node for node in candidates(binding, nodes, bindings, seen) if not node["provider_id"] or node["provider_id"] not in providers]
+    found = candidates(binding, nodes, bindings, known)
     right = [node for node in found if node["zone"] == binding["zone"]]
     wrong = [node for node in found if node["zone"] != binding["zone"]]
     owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
@@ -220,7 +238,7 @@ def identify_for(
         ]
         if same:
             return {"node": same[0], "waiting": "", "error": ""}
-    return identify(old, nodes, bindings, record["seen"], record["providers"], patient)
+    return identify(old, nodes, bindings, record, patient)
 
 
 def new_binding(
@@ -568,7 +586,7 @@ def _to_mend(
             chosen.append({"member": name, "why": "in flight"})
         elif kind in ("missing", "replaced", "reimaged"):
             others = [*(other for other in bindings.values() if other["member"] != name), *given]
-            free = [node for node in candidates(binding, nodes, others, []) if _usable(node, binding)]
+            free = [node for node in candidates(binding, nodes, others) if _usable(node, binding)]
             if kind != "missing":
                 free = [node for node in free if node["name"] == binding["node"]] or free
             if free:
@@ -582,7 +600,7 @@ def _to_mend(
         elif kind in ("moved", "swapped"):
             chosen.append({"member": name, "why": f"{kind}: {entry['reason']}"})
         elif kind == "rebooted" and entry["healthy"]:
-            continue
+            chosen.append({"member": name, "why": "its VM has started again; that is noted"})
         elif kind != "ok" or not entry["healthy"]:
             # The process may just be starting: a repair may wait for it, and start what somebody stopped, and no more.
             if binding.get("stopped"):
@@ -715,6 +733,7 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         # A repair takes what is there; a replacement must be a VM that was not.
         "seen": [] if entry["work"] == "repair" else sorted(node["uid"] for node in mine),
         "providers": [] if entry["work"] == "repair" else sorted({node["provider_id"] for node in mine} - {""}),
+        "machines": [] if entry["work"] == "repair" else sorted({str(node.get("machine_id") or "") for node in mine} - {""}),
     }
 
 
@@ -784,18 +803,16 @@ def vm_done(record: Mapping[str, Any], action: str, nodes: Sequence[Mapping[str,
     old = record["old"]
     node = next((node for node in nodes if node["kube_cluster"] == old["kube_cluster"] and node["name"] == old["node"]), None)
     fresh = [
-        entry
-        for entry in nodes
-        if entry["kube_cluster"] == old["kube_cluster"] and entry["zone"] == old["zone"] and entry["uid"] not in record["seen"]
+        entry for entry in nodes if entry["kube_cluster"] == old["kube_cluster"] and entry["zone"] == old["zone"] and is_new(entry, record)
     ]
     if action == "reboot":
         return node is not None and node["ready"] and bool(record["boot_id"]) and node["boot_id"] != record["boot_id"]
     if action == "add":
         return bool(fresh)
     if action == "remove":
-        return node is None or node["uid"] != old["node_uid"]
+        return node is None or is_new(node, record)
     # A hook that was killed between the end of the old VM and the start of the new one is called again.
-    return bool(fresh) and (node is None or node["uid"] != old["node_uid"])
+    return bool(fresh) and (node is None or is_new(node, record))
 
 
 def vm(record: Mapping[str, Any], action: str) -> Json:

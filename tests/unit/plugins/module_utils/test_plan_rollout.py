@@ -120,6 +120,8 @@ class TestSteps:
         # No member is touched, and no VM ended, before a gate has let it. A new VM, and pods of others that make room, need none.
         for changing in {"lead", "drain", "stop", "vm", "restart", "leave", "forget", "admit", "readdress"} & {*found}:
             assert min(at(gate) for gate in ("gate", "gate_repair") if gate in found) < at(changing)
+        if found == ["note"]:  # nothing is the matter with the member
+            return
         # Each member is well again before the next one is touched.
         assert "settle" in found
         assert all(at("settle") > at(step) for step in ("start", "restart", "join", "list", "leave") if step in found)
@@ -132,10 +134,10 @@ class TestSteps:
         if "admit" in found:
             assert at("stop") < at("identify") or surge
             assert at("stop") < at("unlist") < at("admit") < at("start") < at("join") < at("list")
-        assert ("forget" in found) == (forget == "before_join" and "admit" in found)
+        assert ("forget" in found) == (forget == "before_join" and ("admit" in found or work == "scale_down"))
         assert ("forget_after" in found) == (forget == "after_join" and "admit" in found)
         if "forget" in found:
-            assert at("forget") < at("admit")
+            assert at("stop") < at("forget") < at("admit" if "admit" in found else "remove")
         if "forget_after" in found:
             assert at("join") < at("forget_after")
         for undone, done in (("cordon", "uncordon"), ("vm", "uncordon")):
@@ -150,7 +152,7 @@ class TestSteps:
     def test_a_repair_never_drains_or_asks_for_a_vm(self) -> None:
         for kind in KINDS:
             assert not {"vm", "vm_add", "drain", "cordon", "evict", "retire"} & {*rollout.steps("repair", kind, True, "before_join")}
-        assert rollout.steps("repair", "unknown", False, "before_join") == ["start", "settle"]
+        assert rollout.steps("repair", "rebooted", False, "before_join") == ["note"]
 
 
 class TestOrder:
@@ -205,8 +207,12 @@ class TestOrder:
         assert plan["members"][0]["node"] == "west-new"
         assert plan["unmended"] == []
 
+    def test_a_reboot_that_went_well_is_noted(self, world: World) -> None:
+        world.node("east-1")["boot_id"] = "boot-other"
+        plan = world.plan("repair")
+        assert [(entry["member"], entry["steps"]) for entry in plan["members"]] == [("east-1", ["note"])]
+
     def test_nobody_is_mended_where_everything_is_well(self, world: World) -> None:
-        world.node("east-1")["boot_id"] = "boot-other"  # a reboot that went well
         plan = world.plan("repair")
         assert (plan["members"], plan["unmended"], plan["errors"], plan["lines"]) == ([], [], [], ["nothing to do"])
 
@@ -792,7 +798,12 @@ class TestWhatIsDone:
         world.gone("east-1")
         # The hook was killed between the end of the old VM and the start of the new one.
         assert not rollout.vm_done(record, "replace", world.nodes)
-        node = world.fresh("east-1", "east-worker2", "10.0.0.12", uid="another")
+        node = world.fresh("east-1", "east-worker2", "10.0.0.12", uid="another", machine_id="")
+        # The Node object was made again, and provider id and machine id say that it is the old VM.
+        assert not rollout.vm_done(record, "replace", world.nodes)
+        node["machine_id"] = "machine-another"
+        assert rollout.vm_done(record, "replace", world.nodes) == bool(record["machines"])
+        node["provider_id"] = "kind://another"
         assert rollout.vm_done(record, "replace", world.nodes)
         node["zone"] = "east-z"
         assert not rollout.vm_done(record, "replace", world.nodes)
