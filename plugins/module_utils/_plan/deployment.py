@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import join, journal, names
-from .nodes import Node, ip_family, node_errors
+from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
 
 Json = dict[str, Any]
@@ -374,6 +374,7 @@ def _new_bindings(
                 "node_uid": node["uid"],
                 "provider_id": node["provider_id"],
                 "address": node["address"],
+                "other_addresses": other_addresses(node),
                 "process": node["name"] if hostnet["placement"] == "daemonset" and spec.get("process") != "member" else name,
                 "admission": "",
                 "zone": node["zone"],
@@ -484,13 +485,30 @@ def wanted_certificates(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bin
             if wish.get("hosts"):
                 loopback = ["127.0.0.1", "::1"] if ipaddress.ip_address(str(binding["address"])).version == 6 else ["127.0.0.1"]
                 extra_ips, extra_names = _split_hosts(hostnet.get("certificate_hosts", []))
-                entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *extra_ips])
+                entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *binding.get("other_addresses", []), *extra_ips])
                 entry["dns_names"] = _unique(["localhost", str(binding["node"]), str(binding["member"]), *extra_names])
             wanted.append(entry)
     for client in hostnet.get("clients", []):
         if client not in shared:
             wanted.append({"name": "clients", "file": client, "common_name": client.removeprefix("client."), "usages": ["client"]})
     return wanted
+
+
+def other_addresses(node: Mapping[str, Any]) -> list[str]:
+    """The node's IP addresses beside the one that its member uses.
+
+    A host with several addresses may dial others from any of them, and etcd compares where a peer's connection comes from with the
+    peer's certificate.
+    """
+    found = []
+    for entry in node.get("addresses") or []:
+        try:
+            address = str(parse_address(str(entry["address"])))
+        except ValueError:
+            continue  # host names are addresses of a Node too
+        if address != node["address"] and address not in found:
+            found.append(address)
+    return found
 
 
 def _split_hosts(hosts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import join, names
-from .deployment import admitted
+from .deployment import admitted, other_addresses
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -314,6 +314,7 @@ def rebound(hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mappin
         "node_uid": node["uid"],
         "provider_id": node["provider_id"],
         "address": node["address"],
+        "other_addresses": other_addresses(node),
         "boot_id": node.get("boot_id", ""),
         "zone": node["zone"],
         "region": node["region"],
@@ -328,6 +329,7 @@ def readdressed(binding: Mapping[str, Any], node: Mapping[str, Any]) -> Json:
     return {
         **{key: value for key, value in binding.items() if key != "stopped"},
         "address": node["address"],
+        "other_addresses": other_addresses(node),
         "boot_id": node.get("boot_id", ""),
     }
 

@@ -57,6 +57,7 @@ _STEPS = {
     "forget": "takes the old process out of the system's membership",
     "forget_after": "takes the old process out of the system's membership",
     "readdress": "tells the system the member's new address",
+    "note": "notes that the member's VM has started again",
     "certify": "issues a certificate for the present address",
     "admit": "lets the member start on this node",
     "start": "starts the member's process",
