@@ -32,10 +32,12 @@ def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
 
 
 def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
-    """The gates `stop`, `admit` or `settled`: those of every system, then the system's own."""
-    if name not in gate.GENERIC:
-        raise ValueError(f"there is no gate {name!r}; known are {', '.join(gate.GENERIC)}")
-    return [dict(entry) for entry in [*gate.GENERIC[name], *(spec.get("gates") or {}).get(name, [])]]
+    """The gates `stop`, `replace` (stop, and the disk goes), `admit` or `settled`: those of every system, then the system's own."""
+    more = gate.ONLY_COPY if name == "replace" else []
+    kind = "stop" if name == "replace" else name
+    if kind not in gate.GENERIC:
+        raise ValueError(f"there is no gate {name!r}; known are replace, {', '.join(gate.GENERIC)}")
+    return [dict(entry) for entry in [*gate.GENERIC[kind], *more, *(spec.get("gates") or {}).get(kind, [])]]
 
 
 def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:

@@ -46,7 +46,7 @@ def inspect(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
 
 
 def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str], expected: Sequence[str] = ()) -> list[str]:
-    gates = [*gate.GENERIC[kind], *deployment.spec["gates"][kind]]
+    gates = [*gate.GENERIC[kind], *deployment.spec["gates"].get(kind, [])]
     return gate.evaluate(gates, gate.document(inspect(deployment, members), member, expected or members))
 
 

@@ -74,7 +74,7 @@ def inspect(members: Sequence[str]) -> dict[str, Json]:
 
 
 def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str]) -> list[str]:
-    gates = [*gate.GENERIC[kind], *deployment.spec["gates"][kind]]
+    gates = [*gate.GENERIC[kind], *deployment.spec["gates"].get(kind, [])]
     return gate.evaluate(gates, gate.document(inspect(members), member, list(ADDRESSES)))
 
 

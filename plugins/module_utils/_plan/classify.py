@@ -122,6 +122,7 @@ def deployment_status(
                 "cluster_id": said.get("cluster_id", ""),
                 "role": said.get("role", ""),
                 "leader": bool(said.get("leader")),
+                "alone": [str(entry) for entry in said.get("alone") or []],
                 "version": said.get("version", ""),
                 "image": pod["image"] if pod else "",
                 "pod": pod["name"] if pod else "",

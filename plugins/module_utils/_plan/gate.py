@@ -37,6 +37,9 @@ _QUORUM: list[Gate] = [
     {"say": "healthy members missing for a majority without this one", "find": "quorum_short"},
 ]
 
+# On top of `stop`, where the member's disk goes with its VM, or the member for good.
+ONLY_COPY: list[Gate] = [{"say": "data whose only copy is with it", "find": "itself.alone"}]
+
 # What holds for every system; its own gates (spec.gates) come on top.
 GENERIC: dict[str, list[Gate]] = {
     "stop": [

@@ -447,6 +447,13 @@ def rollout_plan(
     chosen = _narrowed(chosen, request, bindings, in_hand)
     limit = int(request.get("max_members") or 0) or len(chosen)
     left = [str(entry["member"]) for entry in chosen[limit:]]
+    if work in ("replace", "scale_down") and not request.get("abort"):
+        errors += [
+            f"member {entry['member']} has the only copy of {', '.join(entries[entry['member']]['alone'])}: it would be lost with the VM. Give it more "
+            f"replicas first, or leave this member out with hostnet_members"
+            for entry in chosen[:limit]
+            if entries.get(entry["member"], {}).get("alone")
+        ]
     planned = []
     for entry in chosen[:limit]:
         name = entry["member"]

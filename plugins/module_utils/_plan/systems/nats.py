@@ -114,11 +114,13 @@ def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
         if not leader:
             lagging.append(_lagging(asset, server, "leaderless", 0))
         elif leader == server and not replicas:
-            alone.append(asset)
+            # A consumer is made anew by its client; what a stream has stored is nowhere else.
+            if asset.startswith("stream "):
+                alone.append(asset)
         elif leader == server:
             leads += 1
             lagging += [found for found in (_replica(asset, peer) for peer in replicas) if found]
-    return {"lagging": lagging, "leads": leads, "alone": [asset for asset in alone if asset != "meta group"]}
+    return {"lagging": lagging, "leads": leads, "alone": alone}
 
 
 def _replica(asset: str, peer: Mapping[str, Any]) -> Json | None:

@@ -273,6 +273,7 @@ def test_status_of_a_system_that_is_well(placement: str) -> None:
         "cluster_id": "c1d",
         "role": "voter",
         "leader": False,
+        "alone": [],
         "version": "3.6.16",
         "image": "example.test/etcd:1",
         "pod": "ledger-east-worker2" if placement == "daemonset" else "ledger-east-1",

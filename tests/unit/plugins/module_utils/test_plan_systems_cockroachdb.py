@@ -671,7 +671,7 @@ def views(**changes: dict[str, Any]) -> dict[str, Any]:
 
 def closed(kind: str, member: str, seen: dict[str, Any]) -> list[str]:
     operations = yaml.safe_load((CHECKOUT / "roles/system_cockroachdb/vars/main.yml").read_text())["system_cockroachdb_operations"]
-    gates = [*gate.GENERIC[kind], *operations["gates"][kind]]
+    gates = [*gate.GENERIC[kind], *operations["gates"].get(kind, [])]
     return gate.evaluate(gates, gate.document(seen, member, [str(one["member"]) for one in TARGETS]))
 
 

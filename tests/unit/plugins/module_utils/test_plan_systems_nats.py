@@ -218,7 +218,7 @@ def seen_with(**leader: Any) -> dict[str, Json]:
 
 
 def closed(kind: str, member: str, seen: dict[str, Json]) -> list[str]:
-    gates = [*gate.GENERIC[kind], *system_spec("nats")["gates"][kind]]
+    gates = [*gate.GENERIC[kind], *system_spec("nats")["gates"].get(kind, [])]
     return gate.evaluate(gates, gate.document(seen, member, list(ADDRESSES)))
 
 
