@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-_REQUIREMENTS = r"""
-requirements:
-  - python >= 3.11
-  - kubernetes (Python package) >= 30.0.0, in the Python of ansible-playbook itself where the connection is local
-"""
 
-_KUBE_CLUSTERS = r"""
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
 options:
   kube_clusters:
     description:
@@ -86,9 +82,14 @@ options:
           - Group to act as, at most one.
         type: list
         elements: str
+requirements:
+  - python >= 3.11
+  - kubernetes (Python package) >= 30.0.0, in the Python of ansible-playbook itself where the connection is local
 """
 
-_LOCK = r"""
+    # For modules: the inventory plugin changes nothing and has no deployment.
+    LOCK = r"""
+options:
   lock:
     description:
       - The deployment's lock, as RV(hostnet.multicluster.rollout_lock#module:lock) has it.
@@ -116,11 +117,3 @@ _LOCK = r"""
         type: int
         required: true
 """
-
-
-class ModuleDocFragment:
-    # Every module.
-    DOCUMENTATION = _KUBE_CLUSTERS + _LOCK + _REQUIREMENTS
-
-    # The inventory plugin, which changes nothing and has no deployment.
-    KUBE_CLUSTERS = _KUBE_CLUSTERS + _REQUIREMENTS

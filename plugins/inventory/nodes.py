@@ -22,7 +22,7 @@ description:
 extends_documentation_fragment:
   - constructed
   - inventory_cache
-  - hostnet.multicluster.kube_clusters.kube_clusters
+  - hostnet.multicluster.kube_clusters
 options:
   plugin:
     description:

@@ -18,6 +18,7 @@ description:
   - Keys and certificates are not read.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
 attributes:
   check_mode:

@@ -18,6 +18,7 @@ description:
   - Nothing in this module starts or initialises a system.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
 attributes:
   check_mode:

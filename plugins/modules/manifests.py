@@ -21,6 +21,7 @@ description:
   - A field with the value C(null) is taken as not given.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.wait
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.diff

@@ -17,6 +17,7 @@ description:
   - A member that does not answer gives a text in C(error) and does not stop the others.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:

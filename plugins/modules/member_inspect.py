@@ -19,6 +19,7 @@ requirements:
   - jmespath (on the controller, with O(gates))
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:

@@ -18,6 +18,7 @@ description:
   - A workload that is to keep its pod makes a new one, from the newest template. To keep a member down, its workload must say so first.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:

@@ -25,6 +25,7 @@ description:
   - Nothing is changed where a kube cluster does not answer, a node does not exist or is another VM, or a pod may not be evicted.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 options:

@@ -16,6 +16,7 @@ description:
   - Nothing is changed where a kube cluster does not answer or a listed node does not exist.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 options:

@@ -20,6 +20,7 @@ description:
     C(/host).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:

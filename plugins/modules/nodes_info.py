@@ -16,6 +16,7 @@ description:
   - Tells in RV(errors) what would make the nodes unusable for members on the host network.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:

@@ -30,6 +30,7 @@ description:
     C(@N) behind it, it is the Nth time that the play comes there.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
 attributes:
   check_mode:

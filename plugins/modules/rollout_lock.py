@@ -25,6 +25,7 @@ description:
   - In check mode it reads, and refuses as it would, and writes nothing. RV(lock) is then null, unless the lock is held already.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
   - hostnet.multicluster.attributes
 attributes:
   check_mode:

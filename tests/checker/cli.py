@@ -116,7 +116,7 @@ def main(words: list[str]) -> int:
         chosen = system(arguments, run)
         clusters = []
         for entry in arguments.kube_cluster:
-            name, _, kubeconfig = entry.partition("=")
+            name, _equals, kubeconfig = entry.partition("=")
             namespace = arguments.namespace or f"hostnet-{arguments.name}"
             clusters.append(KubeCluster(name, kubeconfig or arguments.kubeconfig, arguments.name, namespace, arguments.address_type))
         arguments.folder.mkdir(parents=True, exist_ok=True)

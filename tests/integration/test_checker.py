@@ -108,7 +108,7 @@ class Check:
 
     def end(self) -> tuple[int, Json]:
         self.process.send_signal(signal.SIGTERM)
-        printed, _ = self.process.communicate(timeout=240)
+        printed, _errors = self.process.communicate(timeout=240)
         print(printed)
         document: Json = json.loads((self.folder / "verdict.json").read_text())
         if document["reasons"] or self.process.returncode:

@@ -61,7 +61,8 @@ def create_pod(
     name: str,
     node: str,
     *,
-    owner: Json | None = CONTROLLER,
+    owner: Json | None = None,
+    managed: bool = True,
     labels: Json | None = None,
     annotations: Json | None = None,
     phase: str = "Running",
@@ -69,8 +70,8 @@ def create_pod(
     finalizer: bool = False,
 ) -> Json:
     metadata: Json = {"name": name, "labels": labels or {"app": "web"}, "annotations": annotations or {}}
-    if owner:
-        metadata["ownerReferences"] = [owner]
+    if owner or managed:
+        metadata["ownerReferences"] = [owner or CONTROLLER]
     if finalizer:
         metadata["finalizers"] = ["example.com/kept"]
     spec: Json = {"nodeName": node, "containers": [{"name": "x", "image": "example.test/x:1"}]}
@@ -340,9 +341,9 @@ def test_thirty_pods_on_three_nodes_of_two_kube_clusters_with_few_requests(
 def test_what_is_left_alone(drain: Run, kube_api: KubeApi, create_node: Run, namespace: str, sent: Counter[str]) -> None:
     create_node(kube_api, "east-1")
     create_pod(kube_api, namespace, "a-daemon", "east-1", owner={**CONTROLLER, "kind": "DaemonSet"})
-    create_pod(kube_api, namespace, "b-mirror", "east-1", owner=None, annotations={"kubernetes.io/config.mirror": "hash"})
-    create_pod(kube_api, namespace, "c-finished", "east-1", owner=None, phase="Succeeded")
-    create_pod(kube_api, namespace, "d-member", "east-1", owner=None, labels={"hostnet.multicluster/deployment": "ledger"})
+    create_pod(kube_api, namespace, "b-mirror", "east-1", managed=False, annotations={"kubernetes.io/config.mirror": "hash"})
+    create_pod(kube_api, namespace, "c-finished", "east-1", managed=False, phase="Succeeded")
+    create_pod(kube_api, namespace, "d-member", "east-1", managed=False, labels={"hostnet.multicluster/deployment": "ledger"})
     create_pod(kube_api, namespace, "e-web", "east-1", empty_dir=True)
     result = drain("east-1", exclude="hostnet.multicluster/deployment=ledger")
     assert [(pod["name"], pod["action"], pod["reason"]) for pod in result["nodes"][0]["pods"]] == [
@@ -358,7 +359,7 @@ def test_what_is_left_alone(drain: Run, kube_api: KubeApi, create_node: Run, nam
 
 def test_pods_that_may_not_go_are_named_before_anything_changes(drain: Run, kube_api: KubeApi, create_node: Run, namespace: str) -> None:
     create_node(kube_api, "east-1")
-    create_pod(kube_api, namespace, "bare", "east-1", owner=None)
+    create_pod(kube_api, namespace, "bare", "east-1", managed=False)
     create_pod(kube_api, namespace, "scratch", "east-1", empty_dir=True)
     create_pod(kube_api, namespace, "web", "east-1")
     for check in (True, False):
@@ -514,10 +515,11 @@ def test_a_watch_that_ends_early_is_begun_anew_from_a_list(
     create_node(kube_api, "east-1", unschedulable=True)
     create_pod(kube_api, namespace, "slow", "east-1", finalizer=True)
     watch = client.KubeCluster.watch
-    calls = iter(range(100))
+    calls: list[int] = []
 
     def too_old(self: Any, *args: Any, **options: Any) -> Iterator[tuple[str, Json]]:
-        if next(calls):
+        calls.append(1)
+        if len(calls) > 1:
             yield from watch(self, *args, **options)
         elif status == 410:
             raise client.KubeError("east", "watch of pods", "too old resource version", 410, "Expired")
@@ -614,7 +616,7 @@ def documented(entry: Json) -> set[str]:
 def test_return_is_documented(drain: Run, kube_api: KubeApi, create_node: Run, namespace: str) -> None:
     known = yaml.safe_load(node_drain.RETURN)
     create_node(kube_api, "east-1")
-    create_pod(kube_api, namespace, "bare", "east-1", owner=None)
+    create_pod(kube_api, namespace, "bare", "east-1", managed=False)
     failed = drain("east-1")
     assert set(known) <= set(failed)
     result = drain("east-1", force_unmanaged=True)

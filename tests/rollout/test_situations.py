@@ -42,7 +42,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, 
     stage.remove()
     try:
         stage.deploy()
-        yield stage, next(iter(stage.cluster_ids().values()))
+        yield stage, list(stage.cluster_ids().values())[0]  # noqa: RUF015 - next() in a generator could end it
     finally:
         stage.remove()
 
@@ -51,7 +51,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, 
 def stage(deployed: tuple[Stage, str]) -> Iterator[Stage]:
     """The deployment, well before and after. A test that left it otherwise fails, and the next one gets a new deployment."""
     found, _first = deployed
-    cluster_id = next(iter(found.cluster_ids().values()))
+    cluster_id = list(found.cluster_ids().values())[0]  # noqa: RUF015 - next() in a generator could end it
     yield found
     # That its members are well was seen by the checker, which has read from all of them.
     problems = found.problems(cluster_id)

@@ -53,7 +53,9 @@ def holder_of(fields: Any, run_id: str) -> Holder:
     texts = {
         name: fields[name] for name in ("host", "user", "boot_id", "pid_namespace", "since", "what") if isinstance(fields.get(name), str)
     }
-    numbers = {name: fields[name] for name in ("pid", "started") if type(fields.get(name)) is int}
+    numbers = {
+        name: fields[name] for name in ("pid", "started") if isinstance(fields.get(name), int) and not isinstance(fields.get(name), bool)
+    }
     known: dict[str, Any] = {**texts, **numbers}
     return Holder(run_id, **known)
 

@@ -27,18 +27,18 @@ def text(value: object) -> str:
     return "" if value is None else _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", str(value))
 
 
-def tag(name: str, /, *children: object, **attributes: object) -> Markup:
+def tag(element: str, /, *children: object, **attributes: object) -> Markup:
     """An element. Children and values of attributes are escaped, except children that are Markup.
 
     Attributes that are None or False are left out, True has no value; `class_` is `class`, and `aria_label` is `aria-label`.
     """
-    words = [name]
+    words = [element]
     for key, value in attributes.items():
         if value is not None and value is not False:
             attribute = key.rstrip("_").replace("_", "-")
             words.append(attribute if value is True else f'{attribute}="{html.escape(text(value))}"')
     inner = join(*children)
-    return Markup(f"<{' '.join(words)}>{inner}</{name}>")
+    return Markup(f"<{' '.join(words)}>{inner}</{element}>")
 
 
 def join(*children: object) -> Markup:
@@ -46,9 +46,9 @@ def join(*children: object) -> Markup:
     return Markup("".join(child if isinstance(child, Markup) else html.escape(text(child)) for child in children))
 
 
-def void(name: str, /, **attributes: object) -> Markup:
+def void(element: str, /, **attributes: object) -> Markup:
     """An element that has no end: input, meta, br."""
-    return Markup(tag(name, **attributes).removesuffix(f"</{name}>"))
+    return Markup(tag(element, **attributes).removesuffix(f"</{element}>"))
 
 
 def table(caption: str, heads: list[str], rows: list[list[Any]], numbers: frozenset[int] = frozenset()) -> Markup:

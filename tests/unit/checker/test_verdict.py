@@ -190,12 +190,12 @@ def test_join_lists() -> None:
 def test_the_pacer_keeps_its_rate_and_does_not_catch_up_with_a_burst() -> None:
     pacer, stop = Pacer(200), threading.Event()
     began = time.monotonic()
-    numbers = [pacer.take(stop) for _ in range(40)]
+    numbers = [pacer.take(stop) for _turn in range(40)]
     assert numbers == list(range(1, 41))
     assert time.monotonic() - began >= 39 / 200 - 0.01
     time.sleep(0.3)
     began = time.monotonic()
-    for _ in range(40):
+    for _turn in range(40):
         pacer.take(stop)
     assert time.monotonic() - began >= (40 - 12) / 200
     stop.set()

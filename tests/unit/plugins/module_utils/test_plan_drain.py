@@ -215,7 +215,7 @@ def test_stuck_texts_name_the_pod_the_cause_and_the_remedy() -> None:
 def test_summary_counts_what_it_does_not_name(failures: list[str]) -> None:
     text = plan.summary(failures)
     more = len(failures) - 5
-    assert text.split("; and ")[0].split("; ") == failures[:5]
+    assert text.split("; and ", maxsplit=1)[0].split("; ") == failures[:5]
     assert (f"and {more} more: see failures" in text) == (more > 0)
 
 

@@ -114,7 +114,7 @@ def test_the_refusal_says_who_where_and_how_to_go_on() -> None:
 def test_any_annotation_gives_a_holder(fields: Any) -> None:
     holder = plan.holder_of(fields, "r1")
     assert holder.run_id == "r1"
-    assert type(holder.pid) is int
+    assert isinstance(holder.pid, int)
     assert isinstance(holder.host, str)
     assert plan.holder_of(ME.as_dict(), "r1") == ME
     assert plan.holder_of(ME.as_dict(), "edited") == Holder("edited")

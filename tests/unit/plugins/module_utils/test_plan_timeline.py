@@ -256,7 +256,7 @@ def test_what_a_tired_reader_needs_is_there() -> None:
         assert words in found.text, words
     assert "east-2 settle, failed: 1 min 00 s, 03:08:19 to 03:09:19 UTC" in found.titles
     assert set(found.links) <= set(found.ids)
-    assert sum(bar.startswith("bar bad") for bar in found.bars) == 2  # one in the legend
+    assert sum(drawn.startswith("bar bad") for drawn in found.bars) == 2  # one in the legend
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_how_to_go_on(changes: Json, words: str) -> None:
 def test_any_number_of_members(count: int) -> None:
     journal = journals.replaced(count)
     found = Shape(timeline.html(journal, journals.gaps(count)))
-    assert len([bar for bar in found.bars if not bar.startswith(("bar gap", "bar between"))]) == count * len(journals.STEPS) + 5
+    assert len([drawn for drawn in found.bars if not drawn.startswith(("bar gap", "bar between"))]) == count * len(journals.STEPS) + 5
     assert [member["member"] for member in timeline.summary(journal)["members"]] == journals.names(count)
     assert f"✓ Done. {count} of {count} member{'s' if count > 1 else ''} done" in found.text
 
