@@ -30,12 +30,21 @@ def contents_problems(artifact: Path) -> list[str]:
     return problems
 
 
-def import_check(artifact: Path, folder: Path) -> None:
-    """galaxy-importer's own verdict: it logs an error, or a warning that we do not want either."""
+def import_check(artifact: Path, folder: Path, installed: Path) -> None:
+    """galaxy-importer's own verdict: it logs an error, or a warning that we do not want either.
+
+    Its linter looks for roles among installed collections: among those in `installed`, and not in a home where an older version may be.
+    """
     config = folder / "galaxy-importer.cfg"
     config.write_text("[galaxy-importer]\nRUN_ANSIBLE_TEST = False\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n")
     command = [sys.executable, "-m", "galaxy_importer.main", str(artifact)]
-    environment = {**os.environ, "GALAXY_IMPORTER_CONFIG": str(config), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(installed),
+        "ANSIBLE_HOME": str(folder / "home"),
+        "GALAXY_IMPORTER_CONFIG": str(config),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     print(done.stdout)
     bad = [line for line in done.stdout.splitlines() if line.startswith(("ERROR", "WARNING"))]
@@ -55,10 +64,10 @@ def main() -> None:
         problems = contents_problems(artifact)
         if problems:
             sys.exit("\n".join(problems))
-        import_check(artifact, folder)
         installed = folder / "installed"
         environment = {"ANSIBLE_COLLECTIONS_PATH": str(installed), "ANSIBLE_HOME": str(folder / "home"), "ANSIBLE_LOCALHOST_WARNING": "0"}
         run([*galaxy, "install", "--offline", "--collections-path", installed, artifact], cwd=folder, **environment)
+        import_check(artifact, folder, installed)
         run([*galaxy, "verify", "--offline", _NAMESPACE], cwd=folder, **environment)
         home = installed / "ansible_collections" / "hostnet" / "multicluster"
         playbooks = sorted(home.glob("playbooks/*.yml"))
