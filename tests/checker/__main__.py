@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,4 +14,8 @@ if not __package__:
 
 from checker.cli import main
 
-sys.exit(main(sys.argv[1:]))
+code = main(sys.argv[1:])
+sys.stdout.flush()
+sys.stderr.flush()
+# Threads that still wait for a connection must not turn the end of the interpreter into another exit code: everything is written by now.
+os._exit(code)
