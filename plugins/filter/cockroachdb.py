@@ -5,26 +5,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb
-
-
-def _errors_of_input(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that a user's input can cause end as one line, not as a traceback."""
-
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except ValueError as error:
-            raise AnsibleFilterError(f"{name}: {error}") from error
-
-    return called
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 
 class FilterModule:
@@ -37,4 +22,4 @@ class FilterModule:
             "cockroachdb_init_member": cockroachdb.init_member,
             "cockroachdb_init_outcome": cockroachdb.init_outcome,
         }
-        return {name: _errors_of_input(name, function) for name, function in functions.items()}
+        return {name: errors_of_input(function, name) for name, function in functions.items()}

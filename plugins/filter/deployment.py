@@ -8,24 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, join, placement
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
-
-
-def _errors_of_input(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Errors that a user's input can cause end as one line, not as a traceback."""
-
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except ValueError as error:
-            raise AnsibleFilterError(str(error)) from error
-
-    called.__doc__ = function.__doc__
-    return called
 
 
 def objects(
@@ -77,4 +63,4 @@ class FilterModule:
             "deployment_status": classify.deployment_status,
             "deployment_table": classify.status_table,
         }
-        return {name: _errors_of_input(function) for name, function in functions.items()}
+        return {name: errors_of_input(function) for name, function in functions.items()}

@@ -8,22 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, gate, journal, rollout
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
-
-
-def _errors_of_input(function: Callable[..., Any]) -> Callable[..., Any]:
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except ValueError as error:
-            raise AnsibleFilterError(str(error)) from error
-
-    called.__doc__ = function.__doc__
-    return called
 
 
 def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
@@ -55,11 +43,6 @@ def identify(record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], no
     return rollout.identify_for(record, nodes, current, patient)
 
 
-def node_labels(hostnet: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_labels, with `owned` for the label: the nodes of all members that may run, labelled or not."""
-    return rollout.all_node_labels(hostnet, current, nodes)
-
-
 class FilterModule:
     """Filters of the role rollout; docs/design.md, section 7, tells how they are used."""
 
@@ -81,7 +64,7 @@ class FilterModule:
             "rollout_with_member": rollout.with_member,
             "rollout_stopped": rollout.stopped,
             "rollout_booted": rollout.booted,
-            "rollout_node_labels": node_labels,
+            "rollout_node_labels": deployment.member_labels,
             "rollout_drain_nodes": rollout.drain_nodes,
             "rollout_pods": rollout.stale_pods,
             "rollout_outdated": rollout.outdated,
@@ -91,4 +74,4 @@ class FilterModule:
             "rollout_seeds": deployment.seeds,
             "rollout_issued": rollout.issued,
         }
-        return {name: _errors_of_input(function) for name, function in functions.items()}
+        return {name: errors_of_input(function) for name, function in functions.items()}

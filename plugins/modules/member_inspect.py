@@ -203,24 +203,13 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import Json, Shape, Wait, ask, wait_for_gates
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
     "lock": client.lock_argument(),
-    "members": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "member": {"type": "str", "required": True},
-            "kube_cluster": {"type": "str", "required": True},
-            "namespace": {"type": "str", "required": True},
-            "pod": {"type": "str", "required": True},
-            "container": {"type": "str", "default": ""},
-            "variables": {"type": "dict", "default": {}},
-        },
-    },
+    "members": members_argument(),
     "inspect": {
         "type": "dict",
         "required": True,

@@ -74,7 +74,7 @@ def with_written_answers(collection: Path) -> None:
     """Makes the collection in this folder: this checkout's roles and filters, with a member_exec and a member_inspect that ask nobody."""
     (collection / "plugins" / "modules").mkdir(parents=True)
     (collection / "plugins" / "action").mkdir()
-    for part in ("filter", "module_utils"):
+    for part in ("filter", "module_utils", "plugin_utils"):
         (collection / "plugins" / part).symlink_to(CHECKOUT / "plugins" / part)
     for part in ("roles", "meta", "galaxy.yml"):
         (collection / part).symlink_to(CHECKOUT / part)

@@ -34,6 +34,23 @@ _DATA_CHANNEL, _FORWARD_ERROR_CHANNEL = 0, 1
 OUTPUT_LIMIT_BYTES = 8 << 20
 
 
+def members_argument() -> Json:
+    """Argument spec of the option `members`, the same in every module that asks members."""
+    return {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "member": {"type": "str", "required": True},
+            "kube_cluster": {"type": "str", "required": True},
+            "namespace": {"type": "str", "required": True},
+            "pod": {"type": "str", "required": True},
+            "container": {"type": "str", "default": ""},
+            "variables": {"type": "dict", "default": {}},
+        },
+    }
+
+
 @dataclass(frozen=True)
 class Member:
     """A member and the pod it runs in; `pod` `` says that it has none."""

@@ -688,18 +688,25 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
     return {"errors": errors, "cluster_id": next(iter(reported)) if len(reported) == 1 and not errors else ""}
 
 
-def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_labels: every node that carries a member and does not have its label.
+def member_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`nodes` of node_labels: every node that carries a member which may run, labelled or not.
 
     Another VM under the node's name is left alone: nobody was admitted to it.
     """
     current = {(node["kube_cluster"], node["name"]): node for node in nodes}
     label = names.node_label(str(hostnet["name"]))
-    missing = []
-    for binding in bindings:
-        node = current.get((binding["kube_cluster"], binding["node"]))
-        if binding.get("stopped"):
-            continue
-        if node and node["uid"] == binding["node_uid"] and node["labels"].get(label) != binding["member"]:
-            missing.append({"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}})
-    return missing
+    return [
+        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}}
+        for binding in bindings
+        if not binding.get("stopped") and current.get((binding["kube_cluster"], binding["node"]), {}).get("uid") == binding["node_uid"]
+    ]
+
+
+def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Those of `member_labels` that the nodes do not have."""
+    current = {(node["kube_cluster"], node["name"]): node["labels"] for node in nodes}
+    return [
+        entry
+        for entry in member_labels(hostnet, bindings, nodes)
+        if any(current[entry["kube_cluster"], entry["name"]].get(label) != value for label, value in entry["labels"].items())
+    ]

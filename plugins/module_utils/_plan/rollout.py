@@ -14,8 +14,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import join, names
+from . import join
 from .deployment import admitted, other_addresses
+from .journal import in_flight
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -24,6 +25,8 @@ Json = dict[str, Any]
 WORKS = ("reboot", "replace", "version", "repair", "scale_down")
 # Classes (docs/design.md, section 7) that a repair mends, the most broken first.
 BROKEN = ("reimaged", "replaced", "missing", "swapped", "moved", "rebooted")
+# Classes of members whose VM kept its disk and has another address.
+KEPT_DISK = ("moved", "swapped", "stopped")
 # Steps after whose beginning a VM may be gone: an abort does not undo them, it finishes the member.
 POINT_OF_NO_RETURN = (
     "vm",
@@ -70,7 +73,7 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
     if work == "scale_down":
         # Its data moves away while it still serves.
         return ["gate", "lead", "drain", "leave", "stop", "unlist", "remove", "settle"]
-    if kind in ("moved", "swapped", "stopped"):
+    if kind in KEPT_DISK:
         return ["gate_repair", "stop", "identify", "unlist", "readdress", "certify", "start", "list", "settle", "soak"]
     if kind in ("replaced", "reimaged", "missing"):
         return ["gate_repair", "stop", "identify", *arrive, "soak"]
@@ -210,7 +213,7 @@ def identify_for(
 ) -> Json:
     """`identify` for the member in hand, as the journal knows it."""
     old = record["old"]
-    if record.get("class") in ("moved", "swapped", "stopped"):
+    if record.get("class") in KEPT_DISK:
         # The VM is the one it was; only its address is another.
         same = [node for node in nodes if node["kube_cluster"] == old["kube_cluster"] and node["name"] == old["node"]]
         ready = [node for node in same if node["ready"] and node["address"]]
@@ -245,7 +248,7 @@ def new_binding(
     hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str
 ) -> Json:
     """The binding of the member in hand on the node that `identify_for` found."""
-    if record.get("class") in ("moved", "swapped", "stopped"):
+    if record.get("class") in KEPT_DISK:
         return readdressed(record["old"], node)
     return rebound(hostnet, spec, record["old"], node, token)
 
@@ -257,17 +260,6 @@ def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[M
         node = next((node for node in nodes if node["uid"] == entry["node_uid"]), None)
         result.append({**entry, "boot_id": node["boot_id"]} if node and entry["member"] == member else dict(entry))
     return result
-
-
-def all_node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """Every node that carries a member which may run, with its label. Another VM under the node's name is left alone."""
-    current = {(node["kube_cluster"], node["name"]): node for node in nodes}
-    label = names.node_label(str(hostnet["name"]))
-    return [
-        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}}
-        for binding in bindings
-        if not binding.get("stopped") and current.get((binding["kube_cluster"], binding["node"]), {}).get("uid") == binding["node_uid"]
-    ]
 
 
 def drain_nodes(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
@@ -383,7 +375,7 @@ def rollout_plan(
 ) -> Json:
     """What a rollout would do now.
 
-    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, patient}. `plan` is
+    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort}. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null).
 
     Returns {errors, warnings, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
@@ -395,7 +387,7 @@ def rollout_plan(
     warnings: list[str] = []
     entries = {str(entry["member"]): entry for entry in status["members"]}
     bindings = {str(entry["member"]): entry for entry in plan["members"]}
-    flying = journal is not None and journal.get("state") == "in_flight"
+    flying = in_flight(journal)
     record: Mapping[str, Any] = (journal or {}).get("member") or {}
     in_hand = str(record.get("member", "")) if flying else ""
     if plan["mode"] != "existing":
@@ -766,24 +758,24 @@ def remaining_steps(journal: Mapping[str, Any]) -> list[str]:
     return names[last + 1 :]
 
 
-def finished_steps(journal: Mapping[str, Any]) -> list[str]:
-    """The steps of the member in hand that are done, since its beginning or since they were last undone (`since`, a step's number)."""
+def _entries(journal: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The journal's entries about the member in hand, since its beginning or since its steps were last undone (`since`, a step's number)."""
     record = journal.get("member") or {}
     return [
-        str(entry["step"])
-        for entry in journal.get("steps", [])
-        if entry["member"] == record.get("member") and entry["state"] == "done" and int(entry["n"]) > int(record.get("since") or 0)
-    ]
-
-
-def begun_steps(journal: Mapping[str, Any]) -> list[str]:
-    """The steps of the member in hand that were begun, whatever became of them, since they were last undone."""
-    record = journal.get("member") or {}
-    return [
-        str(entry["step"])
+        entry
         for entry in journal.get("steps", [])
         if entry["member"] == record.get("member") and int(entry["n"]) > int(record.get("since") or 0)
     ]
+
+
+def finished_steps(journal: Mapping[str, Any]) -> list[str]:
+    """The steps of the member in hand that are done."""
+    return [str(entry["step"]) for entry in _entries(journal) if entry["state"] == "done"]
+
+
+def begun_steps(journal: Mapping[str, Any]) -> list[str]:
+    """The steps of the member in hand that were begun, whatever became of them."""
+    return [str(entry["step"]) for entry in _entries(journal)]
 
 
 def undone(journal: Mapping[str, Any]) -> Json:
@@ -793,16 +785,18 @@ def undone(journal: Mapping[str, Any]) -> Json:
 
 def certified(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any]) -> list[Json]:
     """The bindings that certificates are for: the new one of the member in hand as soon as it was certified, before it may start."""
-    record = journal.get("member") or {}
-    if record.get("new") and "certify" in finished_steps(journal):
-        return with_member(bindings, record["new"], record.get("displaced") or ())
-    return [dict(entry) for entry in bindings]
+    return _new_after(bindings, journal, {"certify"})
 
 
 def bindings_in_force(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any]) -> list[Json]:
     """The bindings that a step works with: those that are recorded, with the new one of the member in hand once it may start."""
+    return _new_after(bindings, journal, {"admit", "readdress"})
+
+
+def _new_after(bindings: Sequence[Mapping[str, Any]], journal: Mapping[str, Any], done: set[str]) -> list[Json]:
+    """The bindings, with the new one of the member in hand where one of these steps is done."""
     record = journal.get("member") or {}
-    if record.get("new") and set(finished_steps(journal)) & {"admit", "readdress"}:
+    if record.get("new") and done & set(finished_steps(journal)):
         return with_member(bindings, record["new"], record.get("displaced") or ())
     return [dict(entry) for entry in bindings]
 

@@ -728,7 +728,7 @@ class TestBindings:
         world.bindings = rollout.stopped(world.bindings, "east-2", True)
         world.node("east-1")["uid"] = "another"
         world.nodes.remove(world.node("west-0"))
-        labels = rollout.all_node_labels(world.hostnet, world.bindings, world.nodes)
+        labels = deployment.member_labels(world.hostnet, world.bindings, world.nodes)
         assert [entry["name"] for entry in labels] == ["east-worker", "west-worker2"]
         assert labels[0]["labels"] == {"hostnet.multicluster/ledger": "east-0"}
         drained = rollout.drain_nodes(world.bindings, world.nodes)
