@@ -25,9 +25,9 @@ description:
   - Steps of members that are done are forgotten, the oldest first, as the document grows. It never exceeds what a ConfigMap takes.
   - In check mode no request is sent and the lock is not needed.
   - For tests, the environment variable E(HOSTNET_FAILPOINT) kills C(ansible-playbook) at a place of this module. V(STEP:before-begin) is before
-    an intent is written, V(STEP:after-begin) before the change, V(STEP:before-done) after the change and V(STEP:after-done) after its
-    end is written; V(journal:OP:before) and V(journal:OP:after) are the same for the operations V(start), V(member) and V(finish). With
-    C(@N) behind it, it is the Nth time that the play comes there.
+    the intent of a step is written (O(op=next)), and V(STEP:after-begin) before its change. V(journal:WRITE:before) and V(journal:WRITE:after) are
+    around the other writes, C(start), C(note) (a member begins), C(bind) (something about the member in flight is written down), C(end) (a
+    member is done) and C(finish).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -58,20 +58,21 @@ options:
     description:
       - V(start) begins a rollout, or goes on with the one in O(journal) that has not ended. O(detail) may hold C(work), C(what),
         C(controller), C(settings), C(order) and C(saved).
-      - V(begin) writes down the intent of O(step), and V(done) or V(fail) its end, for the member in flight or without one. V(next) does both in
-        one write - the step under way is done, O(step) begins.
-      - V(member) merges O(member) into the member in flight. Without O(member), the member in flight is done, with its last step.
+      - V(next) writes down the intent of O(step), for the member in flight or without one. The step under way, if any, is done with it, with
+        O(detail). Where that is the same step, its run died in it, and it is closed as failed.
+      - V(member) merges O(member) into the member in flight. Without O(member), the member in flight is done, and so is its last
+        step, with O(detail).
       - V(read) writes nothing and returns the newest journal of all kube clusters, or an empty one. It needs no lock.
       - V(finish) ends the rollout.
     type: str
-    choices: [start, begin, next, done, fail, member, finish, read]
+    choices: [start, next, member, finish, read]
     required: true
   step:
-    description: Name of the step, with O(op=begin), O(op=done) and O(op=fail).
+    description: Name of the step that begins, with O(op=next).
     type: str
     default: ""
   detail:
-    description: What belongs to the operation; at the end of a step it is merged into what its begin had.
+    description: What belongs to the operation - with O(op=start) the rollout, otherwise what is noted of the step that ends.
     type: dict
     default: {}
   member:
@@ -113,6 +114,19 @@ EXAMPLES = r"""
       order: [east-0]
   register: journal
 
+- name: Write down that it is the turn of east-0
+  hostnet.multicluster.rollout_journal:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    lock: "{{ lock.lock }}"
+    journal: "{{ journal.journal }}"
+    op: member
+    member:
+      member: east-0
+      steps: [stop]
+  register: journal
+
 - name: Write down that east-0 is about to stop
   hostnet.multicluster.rollout_journal:
     kube_clusters: "{{ hostnet_kube_clusters }}"
@@ -120,19 +134,18 @@ EXAMPLES = r"""
     namespace: ledger
     lock: "{{ lock.lock }}"
     journal: "{{ journal.journal }}"
-    op: begin
+    op: next
     step: stop
   register: journal
 
-- name: Write down that it has stopped
+- name: Write down that it has stopped, and that nothing else is to be done with it
   hostnet.multicluster.rollout_journal:
     kube_clusters: "{{ hostnet_kube_clusters }}"
     name: ledger
     namespace: ledger
     lock: "{{ lock.lock }}"
     journal: "{{ journal.journal }}"
-    op: done
-    step: stop
+    op: member
     detail:
       seconds: 4
   register: journal
@@ -156,7 +169,7 @@ journal:
     schema: 1
     run_id: 20260101T000000-5f0c
     generation: 4
-    sequence: 2
+    sequence: 3
     work: upgrade
     what: reboot
     state: in_flight
@@ -166,11 +179,11 @@ journal:
     settings: {}
     order: [east-0]
     done: []
-    member: null
+    member: {member: east-0, class: "", steps: [stop], old: null, new: null}
     saved: {}
     steps:
       - n: 1
-        member: ""
+        member: east-0
         step: stop
         state: begun
         began_at: "2026-01-01T00:00:00.250Z"
@@ -278,7 +291,7 @@ def run(call: Call) -> client.Json:
         raise Failure(f"journal of deployment {params['name']}: {error}") from error
     if not call.check_mode:
         clusters = call.clusters
-        _failpoint.reach(_failpoint.place(op, step, "before"))
+        _failpoint.reach(_failpoint.place(op, step, params["member"], "before"))
         found = None
         if given.get("generation") == lock["generation"]:
             locks.renew(clusters, lock)
@@ -286,7 +299,7 @@ def run(call: Call) -> client.Json:
             found, documents = journals.begin_generation(clusters, lock)
             _refuse_to_forget(given, documents)
         journals.write(clusters, lock, after, found)
-        _failpoint.reach(_failpoint.place(op, step, "after"))
+        _failpoint.reach(_failpoint.place(op, step, params["member"], "after"))
     result: client.Json = {"changed": True, "journal": after, "ansible_facts": {"hostnet_journal": after}}
     if call.diff:
         result["diff"] = {"before": "", "after": f"journal {after['sequence']}: {plan.describe(op, step, after)}\n"}

@@ -90,7 +90,7 @@ def test_written_everywhere_with_two_requests_a_kube_cluster(base: Json, kubes: 
     assert found["metadata"]["labels"]["hostnet.multicluster/deployment"] == "ledger"
     assert stored(kubes, namespace) == dict.fromkeys(kubes, first["journal"])
     renewed = {name: renew_time(kube, namespace) for name, kube in kubes.items()}
-    second = call({**base, "journal": first["journal"], "op": "begin", "step": "stop", "detail": {"a": 1}})
+    second = call({**base, "journal": first["journal"], "op": "next", "step": "stop"})
     assert second["requests"] == 4, "renewal and write"
     assert second["journal"]["steps"][0]["state"] == "begun"
     assert stored(kubes, namespace) == dict.fromkeys(kubes, second["journal"])
@@ -105,7 +105,7 @@ def renew_time(kube: KubeApi, namespace: str) -> str:
 def test_check_mode_needs_no_lock_and_no_request(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
     result = call({**base, "lock": None, "op": "start"}, check=True)
     assert (result["changed"], result["requests"], result["journal"]["state"]) == (True, 0, "in_flight")
-    result = call({**base, "lock": None, "journal": result["journal"], "op": "begin", "step": "stop"}, check=True)
+    result = call({**base, "lock": None, "journal": result["journal"], "op": "next", "step": "stop"}, check=True)
     assert (result["requests"], result["journal"]["sequence"]) == (0, 2)
     assert stored(kubes, namespace) == dict.fromkeys(kubes)
     assert "lock is missing" in call({**base, "lock": None, "op": "start"})["msg"]
@@ -118,7 +118,7 @@ def test_a_holder_that_lost_the_lock_writes_nothing(
     first = call({**base, "op": "start"})["journal"]
     # In one kube cluster only: that is enough.
     lock = take({"west": clusters["west"]}, namespace, "r2", force=True)
-    result = call({**base, "journal": first, "op": "begin", "step": "stop"})
+    result = call({**base, "journal": first, "op": "next", "step": "stop"})
     assert "was taken over by r2 in kube cluster west" in result["msg"]
     assert "this run changes nothing more" in result["msg"]
     assert stored(kubes, namespace) == dict.fromkeys(kubes, first)
@@ -146,7 +146,7 @@ def test_a_takeover_between_renewal_and_write(
     else:
         found = None
         locks.renew(clusters, old_lock)
-        late = plan.advance(document, "begin", now="late", run_id="r1", generation=old_lock["generation"], step="stop")
+        late = plan.advance(document, "next", now="late", run_id="r1", generation=old_lock["generation"], step="stop")
     new_lock = take(clusters, namespace, "r3", force=True)
     after = None
     if written:
@@ -170,7 +170,7 @@ def test_different_sequences_and_a_lost_config_map(
     base: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
 ) -> None:
     first = call({**base, "op": "start"})["journal"]
-    second = call({**base, "journal": first, "op": "begin", "step": "stop"})["journal"]
+    second = call({**base, "journal": first, "op": "next", "step": "stop"})["journal"]
     # A run that was killed while it wrote: east has the newer one.
     journals.write({"west": clusters["west"]}, base["lock"], first)
     found = journals.read(clusters, "ledger", namespace)
@@ -184,7 +184,7 @@ def test_different_sequences_and_a_lost_config_map(
     third = call({**base, "lock": lock, "journal": second, "op": "start"})["journal"]
     assert stored(kubes, namespace) == dict.fromkeys(kubes, third)
     kubes["east"].request_json("DELETE", f"/api/v1/namespaces/{namespace}/configmaps/ledger-rollout")
-    fourth = call({**base, "lock": lock, "journal": third, "op": "done", "step": "stop"})
+    fourth = call({**base, "lock": lock, "journal": third, "op": "next", "step": "vm"})
     assert fourth["requests"] == 4 + 3, "where it is gone it is read, the lock renewed, and made again"
     assert stored(kubes, namespace) == dict.fromkeys(kubes, fourth["journal"])
 
@@ -193,7 +193,7 @@ def test_a_kube_cluster_that_does_not_answer_fails_the_call_before_anything_is_w
     base: Json, kubes: dict[str, KubeApi], namespace: str
 ) -> None:
     first = call({**base, "op": "start"})["journal"]
-    result = call({**base, "kube_clusters": [*base["kube_clusters"], GONE], "journal": first, "op": "begin", "step": "stop"})
+    result = call({**base, "kube_clusters": [*base["kube_clusters"], GONE], "journal": first, "op": "next", "step": "stop"})
     assert "kube cluster north" in result["msg"]
     assert stored(kubes, namespace) == dict.fromkeys(kubes, first)
 
@@ -202,7 +202,7 @@ def test_a_write_that_fails_in_one_kube_cluster_is_repeated(
     base: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
 ) -> None:
     first = call({**base, "op": "start"})["journal"]
-    second = plan.advance(first, "begin", now="t", run_id="r1", generation=1, step="stop")
+    second = plan.advance(first, "next", now="t", run_id="r1", generation=1, step="stop")
     send = clusters["east"].request
 
     def request(*_arguments: Any, **_options: Any) -> Any:
@@ -227,7 +227,7 @@ def test_a_journal_that_cannot_be_read_stops_the_start(base: Json, kubes: dict[s
 
 
 def test_refusals_are_the_plans(base: Json, kubes: dict[str, KubeApi], namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = call({**base, "op": "begin", "step": "stop"})
+    result = call({**base, "op": "next", "step": "stop"})
     assert (result["msg"], result["requests"]) == (
         "journal of deployment ledger: the journal is of no rollout in flight; begin with op start",
         0,
@@ -286,19 +286,19 @@ MEMBER = """
   hostnet.multicluster.rollout_journal:
     lock: "{{ lock.lock }}"
     journal: "{{ ansible_facts.hostnet_journal }}"
-    op: begin
+    op: next
     step: stop
 - name: Change
   ansible.builtin.copy:
     content: changed
     dest: "{{ folder }}/{{ item }}"
     mode: "0600"
-- name: Done
+- name: Bind
   hostnet.multicluster.rollout_journal:
     lock: "{{ lock.lock }}"
     journal: "{{ ansible_facts.hostnet_journal }}"
-    op: done
-    step: stop
+    op: member
+    member: {new: {node: other}}
 - name: Member done
   hostnet.multicluster.rollout_journal:
     lock: "{{ lock.lock }}"
@@ -347,11 +347,15 @@ def play(kube_clusters: list[Json], namespace: str, tmp_path: Path) -> Callable[
     ("failpoint", "sequence", "state", "changed"),
     [
         ("journal:start:before", None, None, []),
+        ("journal:note:before", 1, None, []),
+        ("journal:note:after", 2, None, []),
         ("stop:before-begin", 2, None, []),
         ("stop:after-begin", 3, "begun", []),
-        ("stop:before-done", 3, "begun", ["east-0"]),
-        ("stop:after-done", 4, "done", ["east-0"]),
-        ("stop:before-done@2", 7, "begun", ["east-0", "east-1"]),
+        ("journal:bind:before", 3, "begun", ["east-0"]),
+        ("journal:bind:after", 4, "begun", ["east-0"]),
+        ("journal:end:before", 4, "begun", ["east-0"]),
+        ("journal:end:after", 5, "done", ["east-0"]),
+        ("journal:finish:before", 9, "done", ["east-0", "east-1"]),
         ("journal:finish:after", 10, "done", ["east-0", "east-1"]),
     ],
 )
@@ -377,7 +381,7 @@ def test_a_failpoint_kills_ansible_playbook_at_its_place_and_the_next_run_goes_o
         assert journal["sequence"] == sequence
         assert (journal["steps"][-1]["state"] if journal["steps"] else None) == state
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("east-")) == changed
-    if failpoint == "stop:before-done":
+    if failpoint == "journal:bind:before":
         # The dead run's lock needs no order: its process is gone. The member in flight is gone on with.
         code, output = play("r2", "", journal)
         assert code == 0, output

@@ -445,7 +445,7 @@ def test_the_rights_of_the_namespace_suffice(held: Json, kubes: dict[str, KubeAp
     found, _documents = journals.begin_generation(mine, lock)
     journals.write(mine, lock, document, found)
     locks.renew(mine, lock)
-    journals.write(mine, lock, plan_journal.advance(document, "begin", now="t", run_id="r1", generation=1, step="stop"))
+    journals.write(mine, lock, plan_journal.advance(document, "next", now="t", run_id="r1", generation=1, step="stop"))
     assert call({**held, "kube_clusters": entries, "state": "free"})["changed"]
     refused = call({**held, "kube_clusters": entries, "namespace": "default"})
     assert "grant it as docs/rbac.yaml does" in refused["msg"]

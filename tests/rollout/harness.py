@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from support.lab import Lab
 from support.member import system_spec
 from support.run import TaskResult, ansible_environment
 
-from .failpoints import Case, Task
+from .failpoints import Kill, Task
 
 Json = dict[str, Any]
 
@@ -39,10 +39,8 @@ LAB = CHECKOUT / "molecule" / "lab" / "lab"
 HOOK = CHECKOUT / "molecule" / "lab" / "hooks" / "vm.yml"
 KUBE_CLUSTERS = ("east", "west")
 # No verdict depends on these: they end what hangs, on a machine that is busy with other things as well.
-RUN_SECONDS = 1200.0
+RUN_SECONDS = 2400.0
 VERB_SECONDS = 600.0
-# Runs of a playbook until a case is given up.
-MOST_RUNS = 4
 
 
 class Stuck(Exception):
@@ -175,54 +173,6 @@ class Load:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-@dataclass
-class Outcome:
-    """What became of a case."""
-
-    case: str
-    where: str
-    member: str
-    runs: int = 0
-    seconds: float = 0.0
-    verdict: Json = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        return not self.problems
-
-    def row(self) -> list[str]:
-        writes, found = self.verdict.get("writes", {}), self.verdict.get("gaps", {})
-        return [
-            self.case,
-            self.where,
-            self.member,
-            str(self.runs),
-            f"{self.seconds:.0f}",
-            str(writes.get("acknowledged", "-")),
-            str(self.verdict.get("lost", "-")),
-            str(found.get("longest_ms", "-")),
-            str(self.verdict.get("down", {}).get("most_at_once", "-")),
-            str(self.verdict.get("result", "-")),
-            "PASSED" if self.passed else "FAILED",
-        ]
-
-    def document(self) -> Json:
-        kept = {key: self.verdict.get(key) for key in ("result", "reasons", "writes", "lost", "gaps", "down", "cluster_ids")}
-        return {**self.__dict__, "verdict": kept if self.verdict else {}, "passed": self.passed}
-
-
-HEADINGS = ["work", "killed at", "member", "runs", "seconds", "acknowledged", "lost", "gap ms", "down", "checker", "result"]
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    rows = [HEADINGS, *(outcome.row() for outcome in outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 class Stage:
@@ -418,60 +368,35 @@ class Stage:
             found.append(f"the recorded cluster id was {cluster_id}, now it is {self.cluster_ids()}")
         return found
 
-    # -- cases ------------------------------------------------------------------------------------------------------
+    # -- chains -----------------------------------------------------------------------------------------------------
 
-    def settings(self, task: Task, member: str) -> Json:
-        """The variables of a run that does `task` to one member."""
-        if task.work == "repair":
-            return {}
-        return {"hostnet_work": task.work, "hostnet_surge": task.surge, "hostnet_members": [member]}
-
-    def broken(self, attempt: Attempt) -> str:
-        return f"{attempt.failure[:1500]} ({attempt.log})"
-
-    def run(self, case: Case, member: str) -> Outcome:
-        """One case: work on one member, killed, run again until it is done, judged. Never raises for what went wrong in it."""
-        outcome = Outcome(case.task.name, case.where, member)
-        began = time.monotonic()
-        try:
-            ids = set(self.cluster_ids().values())
-            if len(ids) != 1:
-                raise Stuck(f"the kube clusters record other cluster ids before the case: {ids}")
-            with self.load() as load:
-                self._attempts(case, member, outcome)
-                outcome.problems += self.problems(next(iter(ids)))
-                outcome.verdict = load.end()
-            if outcome.verdict["result"] != "holds":
-                outcome.problems.append(f"the checker says {outcome.verdict['result']}: {'; '.join(outcome.verdict['reasons'])}")
-        except (Stuck, ApiException, subprocess.SubprocessError) as error:
-            outcome.problems.append(f"{type(error).__name__}: {error}")
-        outcome.seconds = time.monotonic() - began
-        return outcome
-
-    def _attempts(self, case: Case, member: str, outcome: Outcome) -> None:
-        task, generation = case.task, self.generation()
+    def prepare(self, task: Task, member: str) -> None:
+        """What goes before the first run of a rollout: the VM that is to be repaired, or the new image."""
         if task.verb:
             self.verb(task.verb, self.members()[member][1])
         if task.work == "version":
             self.next_image()
-        playbook = self.start(task.playbook, failpoint=case.failpoint, **self.settings(task, member))
-        if not case.failpoint:
+
+    def run(self, task: Task, kill: Kill | None, members: Sequence[str]) -> Attempt:
+        """One run of the task's playbook for these members, killed there. A repair finds by itself what is to be repaired."""
+        settings: Json = {}
+        if task.work != "repair":
+            settings = {"hostnet_work": task.work, "hostnet_surge": task.surge, "hostnet_members": list(members)}
+        playbook = self.start(task.playbook, failpoint=kill.failpoint if kill else "", **settings)
+        if kill and not kill.failpoint:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                playbook.process.wait(case.seconds)
-            playbook.kill(case.group)
-        attempt = playbook.wait()
-        outcome.runs = 1
-        if case.failpoint and not attempt.killed:
-            outcome.problems.append(
-                f"it was not killed at {case.failpoint}: {self.broken(attempt) if attempt.rc else 'it came to its end'}"
-            )
-        while attempt.rc != 0 and outcome.runs < MOST_RUNS:
-            journals = [self.journal(kube) for kube in KUBE_CLUSTERS]
-            if all(int(entry.get("generation", 0)) > generation and entry.get("state") == "done" for entry in journals):
-                return  # it was killed behind its last write
-            attempt = self.play(task.playbook, **self.settings(task, member))
-            outcome.runs += 1
-            if attempt.rc:
-                outcome.problems.append(f"run {outcome.runs} failed: {self.broken(attempt)}")
-        if attempt.rc:
-            outcome.problems.append(f"not finished after {outcome.runs} runs")
+                playbook.process.wait(kill.seconds)
+            playbook.kill(kill.group)
+        return playbook.wait()
+
+    def ended(self, generation: int) -> bool:
+        """Whether a rollout after this generation was finished."""
+        journals = [self.journal(kube) for kube in KUBE_CLUSTERS]
+        return all(int(entry.get("generation", 0)) > generation and entry.get("state") == "done" for entry in journals)
+
+    def done(self) -> list[str]:
+        """The members that the newest journal calls done."""
+        newest = max(
+            (self.journal(kube) for kube in KUBE_CLUSTERS), key=lambda entry: (entry.get("generation", 0), entry.get("sequence", 0))
+        )
+        return list(newest.get("done", []))

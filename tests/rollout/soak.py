@@ -3,38 +3,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kills rollouts of one deployment in the running lab, at every failpoint and at random times, until the time is over.
 
-Each case is one member's reboot, replacement, new version or repair: it is killed, run again until it is done, and judged by the checker and by
-what is left in the kube clusters. Prints the seed, a line for each case and a table; with the same seed the cases are the same again.
-Exit code: 0 when every case passed, 1 when one failed, 2 when none was tried.
+A chain is one task on all members, under load: a run is killed at its first place, the next one goes on and is killed at its own, and the last
+one comes to the end. Each place is tried once in its chain. The checker, what is left in the kube clusters, and runs that fail by themselves judge.
+Prints the seed, a line for each kill and each chain, and a table; with the same seed the kills are the same again.
+Exit code: 0 when every chain passed, 1 when one failed, 2 when none was tried.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import secrets
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from support.collection import CHECKOUT
 
-from .failpoints import TASKS, Case, soak
-from .harness import Choice, Outcome, Stage, Stuck, table
+from .chains import Outcome, go, table
+from .failpoints import KINDS, TASKS, Chain, soak
+from .harness import Choice, Stage, Stuck
 
 OUTPUT = CHECKOUT / "tests" / "output" / "soak"
 
 
 def commit() -> str:
     return subprocess.run(["git", "rev-parse", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def line(outcome: Outcome, number: int, total: int) -> str:
-    result = "PASSED" if outcome.passed else "FAILED"
-    head = f"{number}/{total} {outcome.case} {outcome.member} killed at {outcome.where}: {result} after {outcome.runs} runs, {outcome.seconds:.0f} s"
-    return "\n".join([head, *(f"    ! {problem}" for problem in outcome.problems)])
 
 
 def mend(stage: Stage) -> None:
@@ -55,21 +49,26 @@ def mend(stage: Stage) -> None:
     stage.deploy()
 
 
-def work(stage: Stage, cases: Sequence[Case], seed: str, seconds: float) -> list[Outcome]:
-    """As many cases as begin within the time. Members are chosen by the seed too."""
-    order = random.Random(f"members {seed}")
+def work(stage: Stage, chains: Sequence[Chain], members: Sequence[str], seconds: float) -> Iterator[Outcome]:
+    """As many chains as begin within the time."""
     started = time.monotonic()
-    outcomes: list[Outcome] = []
-    for number, case in enumerate(cases, 1):
+    for number, chain in enumerate(chains, 1):
         if time.monotonic() - started > seconds:
-            break
-        members = sorted(stage.members())
-        outcome = stage.run(case, members[order.randrange(1 << 30) % len(members)])
-        outcomes.append(outcome)
-        stage.say(line(outcome, number, len(cases)))
+            return
+        stage.say(f"{number}/{len(chains)} {chain}, {len(chain.kills)} kills")
+        outcome = go(stage, chain, members)
+        stage.say(outcome.line())
+        yield outcome
         if not outcome.passed:
             mend(stage)
-    return outcomes
+
+
+def left(chains: Sequence[Chain], outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each failpoint that failed, and one for each chain with some that were not tried."""
+    lines = [f"failed: {outcome.chain} {link.where}" for outcome in outcomes for link in outcome.failed]
+    lines += [f"not tried: {outcome.chain} {', '.join(outcome.not_tried)}" for outcome in outcomes if outcome.not_tried]
+    lines += [f"not tried: {chain}, all {len(chain.kills)} kills" for chain in chains[len(outcomes) :]]
+    return lines
 
 
 def main(words: Sequence[str]) -> int:
@@ -80,9 +79,12 @@ def main(words: Sequence[str]) -> int:
         "--name", default="soak", help="of the deployment, which is made anew and removed at the end (default: %(default)s)"
     )
     parser.add_argument("--seed", default="", help="default: a new one")
-    parser.add_argument("--minutes", type=float, default=30, help="no case begins later (default: %(default)s)")
-    parser.add_argument("--task", action="append", default=[], choices=sorted(TASKS), help="only these")
-    parser.add_argument("--at", action="append", default=[], metavar="FAILPOINT", help="only these")
+    parser.add_argument("--minutes", type=float, default=60, help="no chain begins later (default: %(default)s)")
+    parser.add_argument("--task", action="append", default=[], choices=sorted(TASKS), help="only these, in this order")
+    parser.add_argument(
+        "--kind", action="append", default=[], choices=KINDS, help="of chains; clean: no kill (default: failpoints and random)"
+    )
+    parser.add_argument("--at", action="append", default=[], metavar="FAILPOINT", help="only these, in chains of kind failpoints")
     parser.add_argument("--keep", action="store_true", help="leave the deployment at the end")
     options = parser.parse_args(words)
     seed = options.seed or secrets.token_hex(4)
@@ -90,30 +92,33 @@ def main(words: Sequence[str]) -> int:
     folder = OUTPUT / f"{choice.system}-{choice.placement}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     stage = Stage(choice, folder)
-    cases = [case for case in soak(stage.forget, seed, options.task) if not options.at or case.failpoint in options.at]
-    print(
-        f"SEED={seed} SYSTEM={choice.system} PLACEMENT={choice.placement} commit {commit()}: {len(cases)} cases, logs in {folder}",
-        flush=True,
-    )
+    stage.say(f"SEED={seed} SYSTEM={choice.system} PLACEMENT={choice.placement} commit {commit()}, logs in {folder}")
+    chains: list[Chain] = []
     outcomes: list[Outcome] = []
     try:
         stage.remove()
         stage.deploy()
-        outcomes = work(stage, cases, seed, options.minutes * 60)
+        members = sorted(stage.members())
+        # Failpoints that were asked for are meant alone.
+        kinds = options.kind or (["failpoints"] if options.at else [])
+        chains = soak(stage.forget, len(members), seed, options.task, kinds, options.at)
+        for outcome in work(stage, chains, members, options.minutes * 60):
+            outcomes.append(outcome)
         if not options.keep:
             stage.remove()
     except Stuck as error:
-        print(f"the soak ends: {error}", flush=True)
+        stage.say(f"the soak ends: {error}")
     finally:
-        document = {"seed": seed, "commit": commit(), **choice.__dict__, "cases": [outcome.document() for outcome in outcomes]}
+        document = {
+            "seed": seed,
+            "commit": commit(),
+            **choice.__dict__,
+            "chains": [outcome.document() for outcome in outcomes],
+            "left": left(chains, outcomes),
+        }
         (folder / "soak.json").write_text(json.dumps(document, indent=1, default=str) + "\n")
     failed = sum(not outcome.passed for outcome in outcomes)
-    print(
-        f"\n{table(outcomes)}\n\nSEED={seed}: {len(outcomes)} of {len(cases)} cases tried, {len(outcomes) - failed} passed, {failed} failed"
-    )
-    print(f"{folder / 'soak.json'}")
+    print("\n".join(["", table(outcomes), "", *left(chains, outcomes)]))
+    print(f"SEED={seed}: {len(outcomes)} of {len(chains)} chains tried, {len(outcomes) - failed} passed, {failed} failed")
+    print(folder / "soak.json")
     return 2 if not outcomes else 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from .chains import go, table
 from .failpoints import rotating
-from .harness import Choice, Stage, table
-from .soak import commit, line
+from .harness import Choice, Stage
+from .soak import commit
 
 pytestmark = pytest.mark.lab
 
-CASES = 2
+KILLS, MEMBERS = 6, 2
 CHOICES = [Choice(system, placement, "rotating") for system in ("etcd", "nats") for placement in ("node_name", "daemonset")]
 
 
@@ -26,11 +27,9 @@ def test_rollouts_that_are_killed_at_failpoints_of_this_commit_are_finished_by_t
     stage.remove()
     stage.deploy()
     try:
-        outcomes = []
-        for number, case in enumerate(rotating(stage.forget, commit(), CASES), 1):
-            outcomes.append(stage.run(case, order.choice(sorted(stage.members()))))
-            print(line(outcomes[-1], number, CASES))
-        print(f"{stage.choice} at commit {commit()}\n{table(outcomes)}")
-        assert all(outcome.passed for outcome in outcomes), [outcome.problems for outcome in outcomes]
+        chain = rotating(stage.forget, MEMBERS, commit(), KILLS)
+        outcome = go(stage, chain, order.sample(sorted(stage.members()), MEMBERS))
+        print(f"{stage.choice} at commit {commit()}\n{outcome.line()}\n{table([outcome])}")
+        assert outcome.passed
     finally:
         stage.remove()

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 SCHEMA = 1
 IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
 BEGUN, FAILED = "begun", "failed"
-OPS = ("start", "begin", "next", "done", "fail", "member", "finish")
+OPS = ("start", "next", "member", "finish")
 
 # A ConfigMap holds 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/). Steps of members that are done are of
 # interest to people alone, so the oldest of them go first; their numbers go on, which shows that some are gone.
@@ -58,9 +58,8 @@ def advance(
 
     * `start`: `detail` may hold work, what, controller, settings, order and saved. A journal in flight is resumed: what it has is
       kept unless given. Any other one (`{}` too) is replaced by a new one.
-    * `begin`, `done`, `fail`: a step of the member in flight (of none where there is none), with `detail`. A step that was begun
-      before and never ended is closed as failed when it begins again: its run died in it.
-    * `next`: the step that is under way, if any, is done with `detail`, and `step` begins. One write, where two would tell the same.
+    * `next`: a step of the member in flight (of none where there is none) begins. The step that is under way, if any, is done with `detail`;
+      where it is the very step that begins, its run died in it, and it is closed as failed. One write, where two would tell the same.
     * `member`: merges into the member in flight; with no member given the one in flight is done, and so is its last step, with `detail`.
     * `finish`: `state` is done or aborted.
 
@@ -72,14 +71,11 @@ def advance(
         after = _start(journal, now, dict(detail or {}))
     else:
         after = _ours(journal, run_id, generation)
-        if op == "begin":
-            _begin(after, now, step, dict(detail or {}))
-        elif op == "next":
-            _need_step(step, "next")
+        if op == "next":
+            if not step:
+                raise JournalError("op next needs the name of the step (option step)")
             _close(after, now, step, dict(detail or {}))
-            _begin(after, now, step, {})
-        elif op in ("done", "fail"):
-            _end(after, now, step, dict(detail or {}), DONE if op == "done" else FAILED)
+            _begin(after, now, step)
         elif op == "member":
             if member is None:
                 _close(after, now, "", dict(detail or {}))
@@ -143,54 +139,20 @@ def _name(journal: Mapping[str, Any]) -> str:
     return str((journal.get("member") or {}).get("member") or "")
 
 
-def _open(journal: Mapping[str, Any], step: str) -> Json | None:
-    """The latest begun entry of this step of the member in flight."""
-    for entry in reversed(journal["steps"]):
-        if entry["step"] == step and entry["member"] == _name(journal) and entry["state"] == BEGUN:
-            return dict(entry) if not isinstance(entry, dict) else entry
-    return None
-
-
-def _need_step(step: str, op: str) -> None:
-    if not step:
-        raise JournalError(f"op {op} needs the name of the step (option step)")
-
-
-def _begin(journal: Json, now: str, step: str, detail: Json) -> None:
-    _need_step(step, "begin")
-    interrupted = _open(journal, step)
-    if interrupted is not None:
-        interrupted.update(state=FAILED, ended_at=now, detail={**interrupted["detail"], "interrupted": True})
+def _begin(journal: Json, now: str, step: str) -> None:
     number = max((entry["n"] for entry in journal["steps"]), default=0) + 1
     journal["steps"].append(
-        {
-            "n": number,
-            "member": _name(journal),
-            "step": step,
-            "state": BEGUN,
-            "began_at": now,
-            "ended_at": None,
-            "detail": deepcopy(detail),
-        }
+        {"n": number, "member": _name(journal), "step": step, "state": BEGUN, "began_at": now, "ended_at": None, "detail": {}}
     )
-
-
-def _end(journal: Json, now: str, step: str, detail: Json, state: str) -> None:
-    _need_step(step, "done or fail")
-    entry = _open(journal, step)
-    if entry is None:
-        raise JournalError(
-            f"step {step} of {'member ' + _name(journal) if _name(journal) else 'the rollout'} was not begun; begin it first"
-        )
-    entry.update(state=state, ended_at=now, detail={**entry["detail"], **deepcopy(detail)})
 
 
 def _close(journal: Json, now: str, following: str, detail: Json) -> None:
     """Ends the step that is under way as done. The very step that begins now was cut short, and is no step that is done."""
     for entry in reversed(journal["steps"]):
         if entry["state"] == BEGUN and entry["member"] == _name(journal):
-            if entry["step"] != following:
-                entry.update(state=DONE, ended_at=now, detail={**entry["detail"], **deepcopy(detail)})
+            cut = entry["step"] == following
+            told = {"interrupted": True} if cut else deepcopy(detail)
+            entry.update(state=FAILED if cut else DONE, ended_at=now, detail={**entry["detail"], **told})
             return
 
 
@@ -307,8 +269,8 @@ def _secrets(value: Any, path: str) -> Iterator[str]:
 def describe(op: str, step: str, journal: Mapping[str, Any]) -> str:
     """One line about an operation, for people that read --diff."""
     subject = _name(journal)
-    if op in ("begin", "next", "done", "fail"):
-        return f"{subject + ': ' if subject else ''}{step} {op}"
+    if op == "next":
+        return f"{subject + ': ' if subject else ''}{step} begins"
     if op == "member":
         return f"member in flight: {subject or 'none'} ({len(journal['done'])} done)"
     return f"rollout {journal['state']} (run {journal['run_id']}, generation {journal['generation']})"

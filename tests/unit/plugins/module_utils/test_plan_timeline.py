@@ -207,17 +207,15 @@ def test_the_real_journal_is_understood() -> None:
 
     do("start", detail={"work": "replace", "what": "upgrade replace", "order": ["east-0"], "settings": {"work": "replace"}})
     do("member", member={"member": "east-0", "class": "ok", "old": {"node": "a"}})
-    do("begin", step="gate")
-    do("done", step="gate", detail={"join_before": ["10.0.0.1"]})
-    do("begin", step="vm")
+    do("next", step="gate")
+    do("next", step="vm", detail={"join_before": ["10.0.0.1"]})
     common = {"run_id": "r2", "generation": 2}
     do("start", detail={"work": "replace"})
-    do("begin", step="vm")
-    do("done", step="vm", detail={"issued": [{"serial": "5f", "not_after": "2027-01-01T00:00:00Z", "addresses": ["10.0.0.9"]}]})
-    do("member", member=None)
+    do("next", step="vm")
+    do("member", member=None, detail={"issued": [{"serial": "5f", "not_after": "2027-01-01T00:00:00Z", "addresses": ["10.0.0.9"]}]})
     do("finish", state="done")
     member = member_of(made, "east-0")
-    assert (member["state"], member["interrupted"], member["vm"], member["own"]) == ("done", 4, 2, 4)
+    assert (member["state"], member["interrupted"], member["vm"], member["own"]) == ("done", 4, 2, 2)
     text = Shape(timeline.html(made, name="ledger")).text
     assert "ledger: upgrade replace" in text
     assert "✓ Done. 1 of 1 member done" in text
