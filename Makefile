@@ -1,6 +1,6 @@
 # make demo   a running system over two Kubernetes clusters, from nothing      (SYSTEM=etcd|nats|cockroachdb, PLACEMENT=node_name|daemonset)
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
-# make soak   rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=30 SYSTEM= PLACEMENT=)
+# make soak   rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=60 SYSTEM= PLACEMENT=)
 # make lab    only the two Kubernetes clusters
 # make bench  requests, processes, seconds and memory, beside kubectl in the same run
 # make setup  only the virtual environment (.venv) that the playbooks run in
@@ -11,7 +11,7 @@ SYSTEM ?= etcd
 PLACEMENT ?= node_name
 GATES ?=
 SEED ?=
-MINUTES ?= 30
+MINUTES ?= 60
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help

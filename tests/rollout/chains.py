@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from .failpoints import Chain, Kill, Task
 from .harness import Attempt, Load, Stuck
@@ -155,7 +156,7 @@ def go(stage: Deployment, chain: Chain, members: Sequence[str]) -> Outcome:
             outcome.verdict = load.end()
         if outcome.verdict["result"] != "holds":
             outcome.problems.append(f"the checker says {outcome.verdict['result']}: {'; '.join(outcome.verdict['reasons'])}")
-    except (Stuck, ApiException, subprocess.SubprocessError) as error:
+    except (Stuck, ApiException, HTTPError, subprocess.SubprocessError) as error:
         outcome.problems.append(f"{type(error).__name__}: {error}")
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -202,9 +203,9 @@ class _Rollout:
                 self._say(link, "killed")
                 self.before = link
                 return True
-            if attempt.rc == 0:
+            if attempt.rc == 0 or self.stage.ended(self.generation):
                 if link.named:
-                    link.problems.append(f"not reached: the run came to its end ({attempt.log})")
+                    link.problems.append(f"not reached: the rollout came to its end ({attempt.log})")
                 link.seconds, link.done = round(attempt.seconds, 1), self.stage.done()
                 self._say(link, "not reached")
                 return False

@@ -150,7 +150,11 @@ class Load:
                 env={**os.environ, "PYTHONWARNINGS": "ignore"},
                 start_new_session=True,
             )
-        stage.until("READY of the checker", lambda: self.process.poll() is not None or "READY" in self.log.read_text(), 330)
+        try:
+            stage.until("READY of the checker", lambda: self.process.poll() is not None or "READY" in self.log.read_text(), 330)
+        except Stuck:
+            self.drop()
+            raise
         if self.process.poll() is not None:
             raise Stuck(f"the checker ended with {self.process.returncode}: {self.log.read_text()[-1500:]}")
 
@@ -373,7 +377,10 @@ class Stage:
     def prepare(self, task: Task, member: str) -> None:
         """What goes before the first run of a rollout: the VM that is to be repaired, or the new image."""
         if task.verb:
-            self.verb(task.verb, self.members()[member][1])
+            found = self.members()
+            if member not in found:
+                raise Stuck(f"no node is labelled with member {member}, but those of {', '.join(found)} are")
+            self.verb(task.verb, found[member][1])
         if task.work == "version":
             self.next_image()
 

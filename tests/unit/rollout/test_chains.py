@@ -175,7 +175,7 @@ def test_a_name_that_is_not_reached_is_its_problem_and_those_behind_it_are_not_t
         ("stop:after-begin", True, False),
         ("restart:after-begin", False, True),
     ]
-    assert "not reached: the run came to its end (output.log)" in outcome.line()
+    assert "not reached: the rollout came to its end (output.log)" in outcome.line()
     assert outcome.not_tried == ["settle:after-begin"]
     assert outcome.runs == 2
     assert soak.left([outcome.chain, clean(TASKS["version"], 1)], [outcome]) == [
@@ -206,6 +206,17 @@ def test_a_first_run_that_fails_is_the_problem_of_where_it_was_going() -> None:
     assert [bool(link.problems) for link in outcome.links] == [True]
     outcome = go(FakeStage(fails=[True]), clean(TASKS["reboot"], 1), ["east-0"])
     assert "the run to the end failed" in outcome.problems[0]
+
+
+def test_a_run_that_fails_behind_the_end_is_not_repeated_as_another_rollout() -> None:
+    class FailsInTheReport(FakeStage):
+        def run(self, task: Task, kill: Kill | None, members: Sequence[str]) -> Attempt:
+            done = super().run(task, kill, members)
+            return Attempt(2, 1.0, Path("/dev/null"), []) if done.rc == 0 else done
+
+    outcome = go(FailsInTheReport(), chain("stop:after-begin", "restart:after-begin"), ["east-0"])
+    assert (outcome.passed, outcome.runs) == (False, 2)
+    assert go(FailsInTheReport(), clean(TASKS["reboot"], 1), ["east-0"]).runs == 1
 
 
 def test_a_chain_is_given_up_after_runs_that_fail_in_a_row() -> None:
