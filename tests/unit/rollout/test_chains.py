@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -255,3 +256,59 @@ def test_what_is_said() -> None:
     document = outcome.document()
     assert document["passed"] is True
     assert [link["where"] for link in document["links"]] == ["journal:note:after", "journal:end:after"]
+
+
+class FakeDeployment(FakeStage):
+    """What the soak itself needs, too."""
+
+    def __init__(self, choice: Any, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def remove(self) -> None:
+        pass
+
+    def deploy(self) -> None:
+        pass
+
+    def members(self) -> Json:
+        return dict.fromkeys(members(5))
+
+
+def soaked(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> tuple[int, Json]:
+    monkeypatch.setattr(soak, "Stage", FakeDeployment)
+    monkeypatch.setattr(soak, "OUTPUT", folder)
+    monkeypatch.setattr(soak, "commit", lambda: "abc")
+    monkeypatch.setattr(soak, "mend", lambda stage: stage.said.append("mended"))
+    code = soak.main(["--seed", "1", *words])
+    return code, json.loads((folder / "etcd-node_name-1" / "soak.json").read_text())
+
+
+def test_a_soak_goes_through_all_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = soaked(monkeypatch, tmp_path)
+    assert (code, document["left"]) == (0, [])
+    assert sorted((chain["task"], chain["kind"]) for chain in document["chains"]) == sorted(
+        (task, kind) for task in TASKS for kind in ("failpoints", "random")
+    )
+    assert "14 of 14 chains tried, 14 passed, 0 failed" in capsys.readouterr().out
+
+
+def test_a_soak_of_a_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, document = soaked(
+        monkeypatch, tmp_path, "--task", "version", "--task", "reboot", "--at", "stop:after-begin", "--at", "settle:after-begin"
+    )
+    assert code == 0
+    assert [(chain["task"], sorted(link["where"] for link in chain["links"])) for chain in document["chains"]] == [
+        ("version", ["settle:after-begin"]),
+        ("reboot", ["settle:after-begin", "stop:after-begin"]),
+    ]
+    _code, document = soaked(monkeypatch, tmp_path, "--task", "version", "--kind", "clean")
+    assert [(chain["kind"], chain["runs"]) for chain in document["chains"]] == [("clean", 1)]
+
+
+def test_a_soak_that_failed_or_had_no_time_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, document = soaked(monkeypatch, tmp_path, "--minutes", "-1", "--task", "version", "--kind", "failpoints")
+    assert (code, document["left"]) == (2, [f"not tried: version failpoints, all {len(names(TASKS['version'], 'before_join'))} kills"])
+    monkeypatch.setattr(FakeDeployment, "problems", lambda _stage, _identity: ["a cordon is left"])
+    code, document = soaked(monkeypatch, tmp_path, "--task", "version", "--kind", "clean")
+    assert (code, document["chains"][0]["problems"]) == (1, ["a cordon is left"])
