@@ -55,6 +55,7 @@ class FilterModule:
             "rollout_record": rollout.record,
             "rollout_remaining_steps": rollout.remaining_steps,
             "rollout_begun_steps": rollout.begun_steps,
+            "rollout_last_step": rollout.last_step,
             "rollout_undone": rollout.undone,
             "rollout_certified": certified,
             "rollout_past_return": rollout.past_return,

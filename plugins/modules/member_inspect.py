@@ -131,7 +131,7 @@ options:
     default: 1
   interval:
     description:
-      - Seconds between two inspections. It is never less than O(inspect.interval).
+      - Seconds from the beginning of one inspection to that of the next. It is never less than O(inspect.interval).
     type: float
     default: 2
   for_seconds:

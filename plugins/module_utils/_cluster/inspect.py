@@ -21,7 +21,10 @@ Shape = Callable[[Json, list[Json], Json], Json]
 
 @dataclass(frozen=True)
 class Wait:
-    """When the gates count as open: `samples` in a row, `interval` seconds apart, over at least `for_seconds`, before `timeout` seconds."""
+    """When the gates count as open: `samples` in a row, over at least `for_seconds`, before `timeout` seconds.
+
+    `interval`: seconds from the beginning of one sample to that of the next; one that takes longer is followed at once by the next.
+    """
 
     samples: int
     interval: float
@@ -74,10 +77,11 @@ def wait_for_gates(
         steady = steady.after(not blocked, asked)
         if steady.enough(wait.samples, wait.for_seconds, asked):
             return {"inspection": inspection, "samples": taken, "blocked": []}
-        if now + wait.interval - started > wait.timeout:
+        rest = max(0.0, asked + wait.interval - now)
+        if now + rest - started > wait.timeout:
             missing = blocked or [f"open in {steady.count} samples in a row, {max(wait.samples, 1)} over {wait.for_seconds:g} s are needed"]
             return {"inspection": inspection, "samples": taken, "blocked": missing}
         if blocked != shown and (blocked or shown):
             show(f"{wait.what}: {'; '.join(blocked) or 'nothing speaks against it now'} ({now - started:.0f} of {wait.timeout:g} s)")
         shown = blocked
-        pause(wait.interval)
+        pause(rest)

@@ -778,6 +778,12 @@ def begun_steps(journal: Mapping[str, Any]) -> list[str]:
     return [str(entry["step"]) for entry in _entries(journal)]
 
 
+def last_step(journal: Mapping[str, Any]) -> str:
+    """The step that was begun last, of whatever member; empty before the first one."""
+    entries = journal.get("steps") or [{}]
+    return str(entries[-1].get("step", ""))
+
+
 def undone(journal: Mapping[str, Any]) -> Json:
     """What the journal notes when the steps of the member in hand were undone: the next run begins with the first one again."""
     return {"since": max((int(entry["n"]) for entry in journal.get("steps", [])), default=0), "new": None}

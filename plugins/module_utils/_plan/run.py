@@ -113,12 +113,17 @@ def finished(pod: Mapping[str, Any] | None) -> bool:
 def exit_code(pod: Mapping[str, Any]) -> int | None:
     """The script's exit code, or None when it has not ended by itself."""
     status = pod.get("status", {})
-    if status.get("phase") not in ("Succeeded", "Failed") or status.get("reason"):
+    if status.get("reason"):
         return None  # a reason (DeadlineExceeded, Evicted) means that the kubelet ended it
+    over = status.get("phase") in ("Succeeded", "Failed")
     for container in status.get("containerStatuses", ()):
         ended = container.get("state", {}).get("terminated")
-        if ended and ended.get("reason") in (None, "", "Completed", "Error"):
-            return int(ended.get("exitCode", 0))
+        if not ended or ended.get("reason") not in (None, "", "Completed", "Error"):
+            continue
+        code = int(ended.get("exitCode", 0))
+        # The phase follows a second later, and so does the reason of a pod that the kubelet ended; what ended by itself and well needs neither.
+        if over or code == 0:
+            return code
     return None
 
 

@@ -94,8 +94,17 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
+    asked = {
+        "kube_clusters": "{{ hostnet.kube_clusters }}",
+        "members": "{{ hostnet_targets }}",
+        "inspect": "{{ hostnet_spec.inspect }}",
+        "spec": "{{ hostnet_spec }}",
+    }
     tasks_of_play = [
         {"include_role": {"name": "hostnet.multicluster.system_etcd", "tasks_from": "spec"}},
+        # As the gate before it does.
+        {"hostnet.multicluster.member_inspect": asked, "register": "asked", "when": "tasks_from == 'lead'"},
+        {"set_fact": {"hostnet_inspection": "{{ asked.inspection }}"}, "when": "tasks_from == 'lead'"},
         {"include_role": {"name": "hostnet.multicluster.system_etcd", "tasks_from": "{{ tasks_from }}"}},
         {"copy": {"content": "done", "dest": "{{ done }}", "mode": "0600"}},
     ]

@@ -244,8 +244,8 @@ def test_samples_start_anew_after_a_closed_one() -> None:
     time = Time(seen(), seen(), seen(west_0=SICK), seen())
     assert time.wait(samples=3)["samples"] == 6
     assert time.lines == [
-        "waiting for east-0 to settle: members that are not healthy: west-0: it knows no leader (7 of 60 s)",
-        "waiting for east-0 to settle: nothing speaks against it now (10 of 60 s)",
+        "waiting for east-0 to settle: members that are not healthy: west-0: it knows no leader (5 of 60 s)",
+        "waiting for east-0 to settle: nothing speaks against it now (7 of 60 s)",
     ]
 
 
@@ -257,9 +257,15 @@ def test_a_line_for_each_change_alone() -> None:
 
 def test_open_for_some_time() -> None:
     time = Time(seen())
-    assert time.wait(for_seconds=30.0)["samples"] == 11
+    assert time.wait(for_seconds=30.0)["samples"] == 16
     found = Time(seen()).wait(for_seconds=100.0)
-    assert found["blocked"] == ["open in 21 samples in a row, 1 over 100 s are needed"]
+    assert found["blocked"] == ["open in 31 samples in a row, 1 over 100 s are needed"]
+
+
+def test_a_sample_slower_than_the_interval_is_followed_at_once() -> None:
+    time = Time(seen())
+    assert time.wait(samples=3, interval=0.5)["samples"] == 3
+    assert time.now == 1003
 
 
 def test_what_blocks_at_the_deadline_is_told() -> None:

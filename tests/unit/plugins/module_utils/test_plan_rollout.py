@@ -292,6 +292,10 @@ class TestResuming:
         assert rollout.remaining_steps(steps_journal(["undo"], steps=steps)) == steps
         assert rollout.remaining_steps({"member": None, "steps": []}) == []
 
+    def test_the_last_step_is_that_of_whatever_member(self) -> None:
+        assert rollout.last_step(steps_journal(["gate", "lead"])) == "lead"
+        assert rollout.last_step({"member": None, "steps": []}) == ""
+
     @given(st.integers(0, 20), st.sampled_from(rollout.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS))
     def test_done_and_remaining_are_all(self, number: int, work: str, kind: str, surge: bool, forget: str) -> None:
         steps = rollout.steps(work, kind, surge, forget)

@@ -87,6 +87,9 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
         ({}, None, ""),
         (ended(0), 0, ""),
         (ended(3), 3, ""),
+        # The phase comes a second later: success needs not wait for it, a failure may yet turn out to be the kubelet's doing.
+        ({"status": {**ended(0)["status"], "phase": "Running"}}, 0, ""),
+        ({"status": {**ended(143)["status"], "phase": "Running"}}, None, ""),
         (ended(137, reason="OOMKilled"), None, "OOMKilled: said"),
         (waiting("ContainerCreating"), None, ""),
         (waiting("ErrImagePull", "once"), None, ""),
