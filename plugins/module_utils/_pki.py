@@ -15,6 +15,7 @@ import errno
 import fcntl
 import ipaddress
 import os
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -376,10 +377,15 @@ def _check_writable(folders: set[Path]) -> None:
             nearest = nearest.parent
         if not os.path.isdir(nearest):
             raise PkiError(f"pki folder: {folder} cannot be created, because {nearest} is not a folder")
-        if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        try:
+            # A file without a name that is gone at once. Modes alone say nothing of root and of file systems that take no files.
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
             raise PkiError(
-                f"pki folder: {nearest} is not writable for this user: set pki_dir to a folder of yours, or correct its owner or mode"
-            )
+                f"pki folder: {nearest} is not writable for this user ({error.strerror}): set pki_dir to a folder of yours, or correct its "
+                "owner or mode"
+            ) from error
 
 
 def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf]) -> _Plan:

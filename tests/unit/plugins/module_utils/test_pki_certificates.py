@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -554,12 +555,10 @@ def test_member_folder_is_a_file(pki: Path) -> None:
 
 def test_unwritable_folder(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Tests may run as root, whom modes do not stop.
-    real = os.access
+    def refuse(**_options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    def access(path: Any, mode: int, **options: Any) -> bool:
-        return mode != os.W_OK | os.X_OK and real(path, mode, **options)
-
-    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     for check in (True, False):
         with pytest.raises(_pki.PkiError, match=r"is not writable for this user"):
             ensure(request_for(pki), check=check)
@@ -568,7 +567,11 @@ def test_unwritable_folder(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unwritable_folder_is_no_matter_when_nothing_is_to_be_written(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(request_for(pki))
-    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
+
+    def refuse(**_options: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     assert not ensure(request_for(pki))["changed"]
 
 
