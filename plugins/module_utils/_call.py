@@ -10,7 +10,7 @@ else that such modules have in common is here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils import basic
@@ -84,6 +84,15 @@ def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: boo
     # remove_values would make text of what is not in secret: flags, numbers and nulls stay as they are.
     plain = {key: value for key, value in result.items() if value is None or isinstance(value, (bool, int))}
     return {**remove_values(result, secrets), **plain} if secrets else result
+
+
+def stray(params: Mapping[str, Any], option: str) -> str:
+    """Which entry of the list `option` names a kube cluster that kube_clusters does not have, or `` when none does."""
+    names = [options["name"] for options in params["kube_clusters"]]
+    for index, entry in enumerate(params[option]):
+        if entry["kube_cluster"] not in names:
+            return f"{option}[{index}].kube_cluster is {entry['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
+    return ""
 
 
 def missing_kubernetes() -> str:

@@ -173,11 +173,11 @@ ARGUMENTS: dict[str, Any] = {
 
 def problem(params: dict[str, Any]) -> str:
     """What is wrong with the parameters, or `` when nothing is."""
-    names = [options["name"] for options in params["kube_clusters"]]
+    stray = _call.stray(params, "members")
+    if stray:
+        return stray
     seen: set[str] = set()
     for index, member in enumerate(params["members"]):
-        if member["kube_cluster"] not in names:
-            return f"members[{index}].kube_cluster is {member['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
         if member["member"] in seen:
             return f"members[{index}]: member {member['member']} is given twice; give it once"
         seen.add(member["member"])

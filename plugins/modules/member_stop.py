@@ -118,12 +118,9 @@ ARGUMENTS: dict[str, Any] = {
 
 def run(call: _call.Call) -> dict[str, Any]:
     params = call.params
-    names = [options["name"] for options in params["kube_clusters"]]
-    for index, pod in enumerate(params["pods"]):
-        if pod["kube_cluster"] not in names:
-            raise _call.Failure(
-                f"pods[{index}].kube_cluster is {pod['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
-            )
+    stray = _call.stray(params, "pods")
+    if stray:
+        raise _call.Failure(stray)
     if params["timeout"] < 1:
         raise _call.Failure(f"timeout is {params['timeout']}; give at least 1 second")
     shown = [{key: pod[key] for key in ("kube_cluster", "name", "uid")} for pod in params["pods"]]

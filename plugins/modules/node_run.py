@@ -243,11 +243,11 @@ ARGUMENTS: dict[str, Any] = {
 
 def problem(params: dict[str, Any]) -> str:
     """What is wrong with the parameters, or `` when nothing is."""
-    names = [options["name"] for options in params["kube_clusters"]]
+    stray = _call.stray(params, "nodes")
+    if stray:
+        return stray
     seen = set()
     for index, node in enumerate(params["nodes"]):
-        if node["kube_cluster"] not in names:
-            return f"nodes[{index}].kube_cluster is {node['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
         key = (node["kube_cluster"], node["name"])
         if key in seen:
             return f"nodes[{index}]: node {node['name']} of kube cluster {node['kube_cluster']} is given twice; give it once"

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import join, journal, names
+from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
 
@@ -682,7 +683,7 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
             "members report different cluster ids: " + "; ".join(f"{found}: {', '.join(who)}" for found, who in sorted(reported.items()))
         )
     answered = len(bindings) - len(silent)
-    needed = len(bindings) // 2 + 1 if plan["mode"] == "lost_record" else len(bindings)
+    needed = quorum(len(bindings)) if plan["mode"] == "lost_record" else len(bindings)
     if answered < needed:
         errors.append(f"{answered} of {len(bindings)} members report a cluster id, {needed} must; no answer from {', '.join(silent)}")
     return {"errors": errors, "cluster_id": next(iter(reported)) if len(reported) == 1 and not errors else ""}

@@ -27,6 +27,12 @@ Gate = Mapping[str, Any]
 # Found values are shown in one line of at most this many characters.
 SHOWN_CHARACTERS = 300
 
+
+def quorum(members: int) -> int:
+    """How many of `members` must take part for a write to be acknowledged: a majority."""
+    return members // 2 + 1
+
+
 _ONE_CLUSTER: list[Gate] = [
     {"say": "the members report different cluster ids", "find": "length(cluster_ids) > `1` && cluster_ids"},
 ]
@@ -80,7 +86,6 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
     views = {tuple(sorted(str(peer.get("id") or "") for peer in entry.get("peers") or [])) for entry in tellers}
     listed = max((sum(peer.get("role") == "voter" for peer in entry.get("peers") or []) for entry in tellers), default=0)
     voters = listed or len(known)
-    quorum = voters // 2 + 1
     healthy_others = sum(entry["member"] != member for entry in tellers)
     return {
         "member": member,
@@ -92,10 +97,10 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
         "views": [list(view) for view in sorted(views)],
         "cluster_ids": sorted({str(entry["cluster_id"]) for entry in members if entry.get("cluster_id")}),
         "voters": voters,
-        "quorum": quorum,
+        "quorum": quorum(voters),
         "healthy": len(tellers),
         "healthy_others": healthy_others,
-        "quorum_short": max(0, quorum - healthy_others),
+        "quorum_short": max(0, quorum(voters) - healthy_others),
     }
 
 

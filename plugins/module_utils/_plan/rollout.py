@@ -16,6 +16,7 @@ from typing import Any
 
 from . import join
 from .deployment import admitted, other_addresses
+from .gate import quorum
 from .journal import in_flight
 from .placement import data_folder
 
@@ -83,11 +84,6 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
 def wanted_settings(work: str, surge: bool, image: str) -> Json:
     """What must be the same when a rollout is gone on with after a kill."""
     return {"work": work, "surge": surge, "image": image if work == "version" else ""}
-
-
-def quorum(members: int) -> int:
-    """How many of `members` must take part for a write to be acknowledged: a majority."""
-    return members // 2 + 1
 
 
 def old_id(inspection: Mapping[str, Mapping[str, Any]], binding: Mapping[str, Any]) -> str:
@@ -378,13 +374,12 @@ def rollout_plan(
     `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort}. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null).
 
-    Returns {errors, warnings, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
+    Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
     that max_members leaves for the next run), broken, unmended, lines}.
     Errors are raised before anything is changed.
     """
     work = str(request["work"])
     errors: list[str] = list(plan.get("conflicts", []))
-    warnings: list[str] = []
     entries = {str(entry["member"]): entry for entry in status["members"]}
     bindings = {str(entry["member"]): entry for entry in plan["members"]}
     flying = in_flight(journal)
@@ -394,7 +389,7 @@ def rollout_plan(
         errors.append(
             f"deployment {hostnet['name']} in namespace {hostnet['namespace']} is not deployed, or not finished: run playbooks/deploy.yml first"
         )
-        return _nothing(errors, warnings)
+        return _nothing(errors)
     errors += _journal_errors(hostnet, request, journal if flying else None)
     known = set(bindings)
     # Whoever left for good in the rollout that is gone on with is no member any more.
@@ -411,7 +406,7 @@ def rollout_plan(
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
-        return {**_nothing(errors, warnings), "broken": broken}
+        return {**_nothing(errors), "broken": broken}
     if in_hand and in_hand not in bindings and record.get("old"):
         # It is leaving for good, and its binding is gone already: what is left to do is still done.
         bindings[in_hand] = record["old"]
@@ -472,7 +467,6 @@ def rollout_plan(
         )
     result: Json = {
         "errors": errors,
-        "warnings": warnings,
         "resume": flying,
         "in_hand": in_hand,
         "members": planned,
@@ -484,10 +478,9 @@ def rollout_plan(
     return result
 
 
-def _nothing(errors: list[str], warnings: list[str]) -> Json:
+def _nothing(errors: list[str]) -> Json:
     return {
         "errors": errors,
-        "warnings": warnings,
         "resume": False,
         "in_hand": "",
         "members": [],
