@@ -34,8 +34,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certifi
     WantedLeaf,
     ca_problem,
     ca_warning,
-    file_name_problem,
     describe,
+    file_name_problem,
     iso,
     leaf_validity,
     normal_fingerprint,
@@ -140,7 +140,12 @@ class _Plan:
 
     @property
     def changed(self) -> bool:
-        return bool(self.modes) or not all(self.nkeys.values()) or any(self.reasons) or any(ca.created or ca.encrypt_key for ca in self.cas.values())
+        return (
+            bool(self.modes)
+            or not all(self.nkeys.values())
+            or any(self.reasons)
+            or any(ca.created or ca.encrypt_key for ca in self.cas.values())
+        )
 
 
 @dataclass(frozen=True, slots=True)

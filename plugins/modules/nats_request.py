@@ -223,8 +223,8 @@ def run(call: _call.Call) -> dict[str, Any]:
         private_key=f"{certificate}.key",
         nkey=f"{folder}/{params['nkey']}.nk",
     )
+    cluster = call.clusters[member.kube_cluster]
     try:
-        cluster = call.clusters[member.kube_cluster]
         answer = nats.ask(
             cluster,
             member,

@@ -374,9 +374,7 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
             )
             assert "error" not in made, made
         durable = {"durable_name": "desk", "ack_policy": "explicit"}
-        made = old.request(
-            "$JS.API.CONSUMER.CREATE.orders.desk", json.dumps({"stream_name": "orders", "config": durable}).encode()
-        )
+        made = old.request("$JS.API.CONSUMER.CREATE.orders.desk", json.dumps({"stream_name": "orders", "config": durable}).encode())
         assert "error" not in made, made
         for number in range(20):
             assert old.request(f"orders.{number}", b"x")["seq"] == number + 1

@@ -190,7 +190,14 @@ def _await(stream: Stream, reader: _Reader, verb: str) -> plan.Message:
 
 
 def ask(
-    cluster: KubeCluster, member: Member, port: int, files: Files, question: Question, script: Script, refresh: Sequence[str], deadline: float
+    cluster: KubeCluster,
+    member: Member,
+    port: int,
+    files: Files,
+    question: Question,
+    script: Script,
+    refresh: Sequence[str],
+    deadline: float,
 ) -> Json:
     """Ask the server of `member`, through a pod as `script` describes it on the member's node.
 
@@ -210,4 +217,3 @@ def ask(
                     raise
             run_command(cluster, member.namespace, member.pod, member.container, refresh, deadline)
             time.sleep(REFRESH_SECONDS)
-

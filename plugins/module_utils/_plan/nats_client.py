@@ -39,7 +39,7 @@ def seed_of(text: str) -> bytes:
     stripped = text.strip()
     try:
         raw = base64.b32decode(stripped + "=" * (-len(stripped) % 8))
-    except binascii.Error:
+    except ValueError:
         raw = b""
     seed = raw[2:-2]
     if len(seed) != KEY_BYTES or seed_nkey(seed) != stripped:

@@ -51,17 +51,15 @@ _TAKE_DOWN = ("cordon", "evict", "gate", "lead", "drain", "stop")
 
 def leave(spec: Mapping[str, Any]) -> str:
     """How a member leaves for good: `stopped` (the others forget one that is down), `running` (its data moves away first), or `never`."""
-    told = {"before_join": "stopped", "after_join": "running"}.get(str(spec.get("forget")), "never")
-    return str(spec.get("leave") or told)
+    return str(spec.get("leave") or {"before_join": "stopped", "after_join": "running"}.get(str(spec.get("forget")), "never"))
 
 
-def steps(work: str, kind: str, surge: bool, spec: Mapping[str, Any]) -> list[str]:
+def steps(work: str, kind: str, surge: bool, forget: str, leaves: str = "") -> list[str]:
     """Names of the steps of one member, in order.
 
-    `work` is one of WORKS, `kind` the member's class before the first change. The system's `spec` says in `forget` when the old process is taken
-    out of its membership (`before_join`, `after_join` or `never`), and how a member leaves for good.
+    `work` is one of WORKS, `kind` the member's class before the first change, `forget` the system's word for when the old
+    process is taken out of its membership: `before_join`, `after_join` or `never`. `leaves` is `leave` of its spec, by default what `forget` says.
     """
-    forget = str(spec.get("forget", "never"))
     before = ["forget"] if forget == "before_join" else []
     after = ["forget_after"] if forget == "after_join" else []
     arrive = ["unlist", *before, "certify", "admit", "start", "join", *after, "list", "settle"]
@@ -75,7 +73,7 @@ def steps(work: str, kind: str, surge: bool, spec: Mapping[str, Any]) -> list[st
     if work == "replace":
         # A VM that was re-imaged under its Node object is still cordoned, and a pod that the scheduler places does not start there.
         return [*_TAKE_DOWN, "vm", "identify", "uncordon", *arrive, "soak"]
-    if work == "scale_down" and leave(spec) == "stopped":
+    if work == "scale_down" and (leaves or leave({"forget": forget})) == "stopped":
         return ["gate", "lead", "drain", "stop", "unlist", "forget", "remove", "settle"]
     if work == "scale_down":
         # Its data moves away while it still serves.
@@ -475,7 +473,7 @@ def rollout_plan(
                 "node": entry.get("node", bindings[name]["node"]),
                 "work": in_work,
                 "surge": in_surge,
-                "steps": steps(in_work, kind, in_surge, spec),
+                "steps": steps(in_work, kind, in_surge, str(spec.get("forget", "never")), leave(spec)),
             }
         )
     result: Json = {

@@ -24,9 +24,9 @@ def inspection(
     An asset of JetStream is a stream, a consumer or the meta group. `lagging` has an entry for each replica of an asset that is not
     up to date, as the asset's leader tells it: {asset, server, state, lag (entries), text}. `state` is `behind` (it lacks `lag` entries that a
     majority has), `offline`, `unseen` (the leader knows nothing of it yet), `leaderless` (told by a replica), or `unknown`
-    (the server did not say). `assets` are the streams and consumers that the server leads: {asset, servers, ids (of those servers, without the
-    leader's), wanted (replicas, 0 for as many as the stream has), text}. `leads` is how many assets with several replicas the server leads, `alone` names those that have no
-    other replica: they are gone with its disk.
+    (the server did not say). `assets` are the streams and consumers that the server leads: {asset, servers, ids (of those servers,
+    without the leader's), wanted (replicas, 0 for as many as the stream has), text}. `leads` is how many assets with several replicas the
+    server leads, `alone` names those that have no other replica: they are gone with its disk.
     """
     del targets, spec
     read = {member: _read(answers) for member, answers in results.items()}
@@ -224,7 +224,9 @@ def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str,
         raise ValueError(f"NATS' server {name} was not removed: it answers. Stop it first")
     leaders = [member for member in sorted(inspected) if inspected[member]["leader"] and inspected[member]["reachable"]]
     if len(leaders) != 1:
-        raise ValueError(f"NATS' server {name} was not removed: there is no leader of JetStream to ask, or more than one says that it leads")
+        raise ValueError(
+            f"NATS' server {name} was not removed: there is no leader of JetStream to ask, or more than one says that it leads"
+        )
     peers = inspected[leaders[0]]["peers"]
     listed = [peer for peer in peers if peer["name"] == name or (number and peer["id"] == number)]
     if not listed:
