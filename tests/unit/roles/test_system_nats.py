@@ -138,7 +138,7 @@ def test_it_fails_where_the_server_stays_or_is_up(runs: Path) -> None:
 
 def test_who_is_going_to_remove_a_server_is_let_in_before_anything_is_changed(runs: Path) -> None:
     assert_passed(runs, "asks", "reboot")
-    assert asked(runs, "asks") == {"east-1": [["$SYS.REQ.USER.INFO", "{}"]]}
+    assert asked(runs, "asks") == {"east-1": [["$SYS.REQ.USER.INFO", "null"]]}
     assert asked(runs, "reboot") == {}
     assert not (runs / "somebody" / "done").exists()
 
