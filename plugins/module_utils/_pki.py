@@ -680,10 +680,10 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
         files.append(_File(folder / f"{leaf.file}.crt", certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
         issued.append(certificate)
     for name in [name for name, public in plan.nkeys.items() if not public]:
-        key = ed25519.Ed25519PrivateKey.generate()
-        seed = key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
+        user = ed25519.Ed25519PrivateKey.generate()
+        seed = user.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
         files.append(_File(nkey_path(request.pki_dir, name), f"{nats_client.seed_nkey(seed)}\n".encode(), KEY_MODE))
-        plan.made_nkeys[name] = _nkey(key)
+        plan.made_nkeys[name] = _nkey(user)
     _write_files(files)
     for path, _mode, wanted in plan.modes:
         try:
