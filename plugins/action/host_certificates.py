@@ -44,6 +44,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "valid_days": {"type": "int", "default": 365},
     "renew_days": {"type": "int", "default": 30},
     "organization": {"type": "str", "default": ""},
+    "nkeys": {"type": "list", "elements": "str", "default": []},
     "certificates": {
         "type": "list",
         "elements": "dict",
@@ -137,6 +138,7 @@ class ActionModule(ActionBase):
                 ca_private_key=self._path(ca["private_key"]) if ca["private_key"] else None,
                 ca_create=options["ca_create"],
                 expected_ca_fingerprint=str(options["expected_ca_fingerprint"]),
+                nkeys=options["nkeys"],
             )
             vault = LoadedVault(self._loader._vault.secrets)
             result.update(_pki.ensure_certificates(request, vault, datetime.now(UTC), check_mode=bool(self._task.check_mode)))

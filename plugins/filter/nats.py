@@ -9,10 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 
 class FilterModule:
     """Filters of the role system_nats."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"nats_inspection": nats.inspection, "nats_not_joined": nats.not_joined}
+        return {
+            "nats_inspection": nats.inspection,
+            "nats_not_joined": nats.not_joined,
+            "nats_forgettable": errors_of_input(nats.forgettable),
+        }

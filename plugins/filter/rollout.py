@@ -20,12 +20,17 @@ def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
 
 
 def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
-    """The gates `stop`, `replace` (stop, and the disk goes), `admit` or `settled`: those of every system, then the system's own."""
-    more = gate.ONLY_COPY if name == "replace" else []
-    kind = "stop" if name == "replace" else name
+    """The gates `stop`, `replace` (stop, and the disk goes), `leave` (replace, and nobody comes), `admit` or `settled`.
+
+    Those of every system, then the system's own.
+    """
+    gone = name in ("replace", "leave")
+    kind = "stop" if gone else name
     if kind not in gate.GENERIC:
-        raise ValueError(f"there is no gate {name!r}; known are replace, {', '.join(gate.GENERIC)}")
-    return [dict(entry) for entry in [*gate.GENERIC[kind], *more, *(spec.get("gates") or {}).get(kind, [])]]
+        raise ValueError(f"there is no gate {name!r}; known are replace, leave, {', '.join(gate.GENERIC)}")
+    own = spec.get("gates") or {}
+    more = own.get("leave", []) if name == "leave" else []
+    return [dict(entry) for entry in [*gate.GENERIC[kind], *(gate.ONLY_COPY if gone else []), *own.get(kind, []), *more]]
 
 
 def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:

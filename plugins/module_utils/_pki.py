@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import nats_client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import (
     BACKDATE,
     CaFacts,
@@ -35,6 +36,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certifi
     ca_problem,
     ca_warning,
     describe,
+    file_name_problem,
     iso,
     leaf_validity,
     normal_fingerprint,
@@ -104,6 +106,7 @@ class Request:
     ca_private_key: Path | None = None
     ca_create: bool = True
     expected_ca_fingerprint: str = ""
+    nkeys: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -132,10 +135,18 @@ class _Plan:
     validity: list[tuple[datetime, datetime]]
     modes: list[tuple[Path, int, int]]
     warnings: list[str]
+    # Name -> public key, "" for one that is to be made; and those that this run made.
+    nkeys: dict[str, str]
+    made_nkeys: dict[str, str] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
-        return bool(self.modes) or any(self.reasons) or any(ca.created or ca.encrypt_key for ca in self.cas.values())
+        return (
+            bool(self.modes)
+            or not all(self.nkeys.values())
+            or any(self.reasons)
+            or any(ca.created or ca.encrypt_key for ca in self.cas.values())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +371,27 @@ def _look_at_ca(request: Request, name: str, vault: Vault, now: datetime) -> _Ca
     return ca
 
 
+def nkey_path(pki_dir: Path, name: str) -> Path:
+    """Where the seed of a NATS user's nkey is."""
+    return pki_dir / f"{name}.nk"
+
+
+def _public_nkey(path: Path) -> str:
+    """The public key of the seed in this file, "" where there is no such file. Raises PkiError."""
+    data = _read(path)
+    if data is None:
+        return ""
+    try:
+        seed = nats_client.seed_of(data.decode("ascii", "replace"))
+    except ValueError as error:
+        raise PkiError(f"{path} is {error}: restore it, or move it away to have another one made") from error
+    return _nkey(ed25519.Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def _nkey(key: ed25519.Ed25519PrivateKey) -> str:
+    return nats_client.public_nkey(key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
+
+
 def _wrong_mode(path: Path, wanted: int) -> tuple[Path, int, int] | None:
     """(path, mode, wanted mode) for a private key that others may read; None where the mode is as narrow or there is no file."""
     try:
@@ -419,7 +451,9 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         warning = "" if ca.name in ends else ca_warning(ca.facts, now, request.lifetime.valid_days)
         if warning:
             warnings.append(warning)
-    plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings)
+    nkeys = {name: _public_nkey(nkey_path(request.pki_dir, name)) for name in request.nkeys}
+    modes += [wrong for name in nkeys if (wrong := _wrong_mode(nkey_path(request.pki_dir, name), KEY_MODE))]
+    plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings, nkeys)
     if plan.changed:
         folders = {request.pki_dir / leaf.name for leaf, reason in zip(wanted, reasons, strict=True) if reason}
         _check_writable({request.pki_dir, *folders})
@@ -651,6 +685,11 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
         files.append(_File(folder / f"{leaf.file}.key", key_pem, KEY_MODE))
         files.append(_File(folder / f"{leaf.file}.crt", certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
         issued.append(certificate)
+    for name in [name for name, public in plan.nkeys.items() if not public]:
+        user = ed25519.Ed25519PrivateKey.generate()
+        seed = user.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
+        files.append(_File(nkey_path(request.pki_dir, name), f"{nats_client.seed_nkey(seed)}\n".encode(), KEY_MODE))
+        plan.made_nkeys[name] = _nkey(user)
     _write_files(files)
     for path, _mode, wanted in plan.modes:
         try:
@@ -698,6 +737,7 @@ def _diff(request: Request, plan: _Plan) -> dict[str, str]:
     for path, mode, wanted in plan.modes:
         before.append(f"{path.relative_to(request.pki_dir)}: mode {mode:04o}\n")
         after.append(f"{path.relative_to(request.pki_dir)}: mode {wanted:04o}\n")
+    after += [f"{nkey_path(request.pki_dir, name).name}: missing\n" for name, public in plan.nkeys.items() if not public]
     where = str(request.pki_dir)
     return {"before_header": where, "after_header": where, "before": "".join(before), "after": "".join(after)}
 
@@ -741,6 +781,7 @@ def _result(request: Request, plan: _Plan, issued: Sequence[x509.Certificate | N
         "ca": _ca_result(request, plan.cas["ca"]),
         "cas": {name: _ca_result(request, ca) for name, ca in plan.cas.items()},
         "certificates": certificates,
+        "nkeys": {**plan.nkeys, **plan.made_nkeys},
     }
     if plan.changed:
         result["diff"] = _diff(request, plan)
@@ -765,7 +806,8 @@ def ensure_certificates(request: Request, vault: Vault, now: datetime, *, check_
         ca_common_name=request.ca_common_name,
         organization=request.organization,
     )
-    raise_problems([*settings, *problems])
+    unusable = [file_name_problem(f"nkeys[{index}]", name) for index, name in enumerate(request.nkeys)]
+    raise_problems([*settings, *problems, *filter(None, unusable)])
     normal_fingerprint(request.expected_ca_fingerprint)
 
     with _locked(request.pki_dir, create=False) as locked:

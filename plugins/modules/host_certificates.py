@@ -163,6 +163,14 @@ options:
             O(ca) and the common name followed by this name. O(expected_ca_fingerprint) does not concern it.
         type: str
         default: ca
+  nkeys:
+    description:
+      - Names of keys of NATS users, V(system) for instance. C(NAME.nk) in O(pki_dir) holds the seed, with the mode C(0600); it is made where it
+        does not exist, and never changed. Only the public key is returned, which is no secret.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.2.0"
   kube_clusters:
     description:
       - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
@@ -409,6 +417,11 @@ certificates:
       type: str
       returned: always
       sample: "SANs differ (missing IP:10.0.0.1; extra IP:10.0.0.9)"
+nkeys:
+  description: The public keys of O(nkeys), by name. Empty in check mode for one that would be made.
+  returned: success
+  type: dict
+  sample: {system: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}
 requests:
   description: API requests made, as every module of this collection counts them. Always 0 here.
   returned: success

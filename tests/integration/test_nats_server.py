@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import nats as nats_client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT
@@ -319,3 +320,139 @@ def test_growth_from_three_to_four(tmp_path: Path) -> None:
         names.append("west-0")
         wait_for(lambda: not nats.not_joined(look(names), names), "the fourth server")
         assert json.loads(get(address["east-0"], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == 4
+
+
+class Wire:
+    """What _cluster.nats talks over, here without a pod between."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.create_connection((on_wire(address), CLIENT), timeout=20)
+        self.send, self.close = self._socket.sendall, self._socket.close
+
+    def receive(self) -> bytes:
+        return self._socket.recv(65536)
+
+
+def as_system(deployment: Deployment, member: str, subject: str, seed: bytes = b"", **body: Any) -> Json:
+    address = next(str(item["address"]) for item in deployment.bindings if item["member"] == member)
+    pki = deployment.pki
+    files = nats_client.Files(
+        str(pki / "ca.crt"), str(pki / member / "server.crt"), str(pki / member / "server.key"), str(pki / "system.nk")
+    )
+    question = nats_client.Question(subject, body)
+    with contextlib.closing(Wire(address)) as wire:
+        return nats_client.converse(
+            wire, nats_client.tls_context(files), on_wire(address), seed or nats_client.read_seed(files.nkey), question
+        )
+
+
+def test_a_server_leaves_for_good(tmp_path: Path) -> None:
+    """From servers that know no accounts: a reload, the removal of a server that is down, and its replicas elsewhere."""
+    address = {member: text.replace("192.0.2.", "192.0.2.2") for member, text in ADDRESSES.items()}
+    moved = [binding(m.rsplit("-", 1)[0], int(m.rsplit("-", 1)[1]), address[m]) for m in ADDRESSES]
+    before = system_spec("nats", system_nats_system_account=False)
+    deployment = Deployment(tmp_path, "nats", before, moved, binary("nats-server"))
+    gone_gates = yaml.safe_load((CHECKOUT / "roles/system_nats/vars/main.yml").read_text())["system_nats_gone"]
+    members = list(ADDRESSES)
+
+    def look(asked: Sequence[str]) -> dict[str, Json]:
+        return nats.inspection({m: {name: get(address[m], path) for name, path in questions().items()} for m in asked})
+
+    def closed_gates(gates: Sequence[Json], member: str, asked: Sequence[str]) -> list[str]:
+        return gate.evaluate(gates, gate.document(look(asked), member, asked))
+
+    def ready(asked: Sequence[str]) -> bool:
+        return not closed_gates([*gate.GENERIC["settled"], *before["gates"]["settled"]], "", asked)
+
+    with deployment.running():
+        wait_for(lambda: ready(members) and not nats.not_joined(look(members), members), "five servers")
+        old = Client(address["east-0"], context(deployment.pki))
+        for name, replicas in (("orders", 3), ("wide", 4), ("pairs", 2)):
+            made = old.request(
+                f"$JS.API.STREAM.CREATE.{name}",
+                json.dumps({"name": name, "subjects": [f"{name}.>"], "num_replicas": replicas}).encode(),
+            )
+            assert "error" not in made, made
+        durable = {"durable_name": "desk", "ack_policy": "explicit"}
+        made = old.request("$JS.API.CONSUMER.CREATE.orders.desk", json.dumps({"stream_name": "orders", "config": durable}).encode())
+        assert "error" not in made, made
+        for number in range(20):
+            assert old.request(f"orders.{number}", b"x")["seq"] == number + 1
+            assert "seq" in old.request(f"pairs.{number}", b"y")
+        wait_for(lambda: ready(members), "all replicas")
+
+        # A configuration without accounts: nobody is the system's user.
+        deployment.spec = system_spec("nats")
+        for member in members:
+            deployment.command(member)
+        leader = next(name for name, entry in look(members).items() if entry["leader"])
+        with pytest.raises(nats_client.Unknown):
+            as_system(deployment, leader, "$SYS.REQ.USER.INFO")
+        started = {m: json.loads(get(address[m], "/varz")["body"])["start"] for m in members}
+        for member in members:
+            deployment.processes[member].send_signal(signal.SIGHUP)
+            wait_for(lambda: "Reloaded server configuration" in deployment.log(member), "the reload")  # noqa: B023
+            assert "Failed to reload" not in deployment.log(member)
+        assert as_system(deployment, leader, "$SYS.REQ.USER.INFO")["data"]["account"] == "$SYS"
+        with pytest.raises(nats_client.Unknown, match="refuses"):
+            as_system(deployment, leader, "$SYS.REQ.USER.INFO", seed=bytes(range(32)))
+        # Neither a client that was there nor a new one needs credentials, and both are where they were. Nothing has restarted.
+        assert "seq" in old.request("orders.20", b"x")
+        fresh = Client(address["west-1"], context(deployment.pki))
+        assert fresh.request("$JS.API.STREAM.INFO.orders")["state"]["messages"] == 21
+        assert fresh.request("$SYS.REQ.USER.INFO")["data"]["account"] == "$G"
+        assert {m: json.loads(get(address[m], "/varz")["body"])["start"] for m in members} == started
+        # A second reload keeps it so, as every rotation of certificates will.
+        deployment.processes[leader].send_signal(signal.SIGHUP)
+        wait_for(lambda: deployment.log(leader).count("Reloaded server configuration") == 2, "the second reload")
+        assert as_system(deployment, leader, "$SYS.REQ.USER.INFO")["data"]["account"] == "$SYS"
+        assert "seq" in old.request("orders.21", b"x")
+        wait_for(lambda: ready(members), "all current after the reload")
+        old.close()
+        fresh.close()
+
+        leave = deployment.spec["gates"]["leave"]
+        assert closed_gates(leave, "west-1", members) == []
+        assert gate.evaluate(leave, {**gate.document(look(members), "", members), "left": 3}) == [
+            "streams with more replicas than servers would be left (nats stream edit STREAM --replicas N): stream wide (4 replicas)"
+        ]
+        holders = {a["asset"]: a["servers"] for entry in look(members).values() for a in entry["assets"]}
+        gone = next(m for m in holders["stream orders"] if m != leader)
+        number = look(members)[gone]["id"]
+        forget = {"member": gone, "process": gone, "id": number, "address": address[gone]}
+        with pytest.raises(ValueError, match="it answers"):
+            nats.forgettable(look(members), forget)
+        deployment.stop(gone)
+        rest = [m for m in members if m != gone]
+
+        def chosen() -> Json | None:
+            with contextlib.suppress(ValueError):
+                return nats.forgettable(look(rest), forget)
+            return None
+
+        found = wait_for(chosen, "the leader to know")
+        assert found["id"] == number
+        assert as_system(deployment, found["ask"], "$JS.API.SERVER.REMOVE", peer=gone, peer_id=number)["success"] is True
+        filled = json.loads(json.dumps(gone_gates).replace("{{ hostnet_forget.id }}", number))
+        wait_for(lambda: not closed_gates(filled, gone, rest), "its replicas elsewhere", 90)
+        assert nats.forgettable(look(rest), forget) == {"ask": "", "id": ""}
+        again = as_system(deployment, found["ask"], "$JS.API.SERVER.REMOVE", peer=gone, peer_id=number)
+        assert again["error"]["err_code"] == 10044
+        seen = wait_for(lambda: (now := look(rest)) and ready(rest) and now, "four servers")
+        for entry in seen.values():
+            assert [peer["name"] for peer in entry["peers"]] == sorted(rest)
+        left = next(m for m in rest if seen[m]["leader"])
+        assert json.loads(get(address[left], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == 4
+        last = Client(address[rest[0]], context(deployment.pki))
+        for stream, replicas in (("orders", 3), ("wide", 4), ("pairs", 2)):
+            info = last.request(f"$JS.API.STREAM.INFO.{stream}")
+            group = info["cluster"]
+            servers = {group["leader"], *(peer["name"] for peer in group["replicas"])}
+            assert len(servers) == replicas, stream
+            assert servers <= set(rest), stream
+            assert all(peer["current"] for peer in group["replicas"]), stream
+        assert last.request("$JS.API.STREAM.INFO.orders")["state"]["messages"] == 22
+        for sequence in range(1, 23):
+            assert last.request("$JS.API.STREAM.MSG.GET.orders", json.dumps({"seq": sequence}).encode())["message"]["data"] == "eA=="
+        assert last.request("orders.22", b"x")["seq"] == 23
+        last.close()

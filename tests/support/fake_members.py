@@ -59,13 +59,31 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         args = json.loads(json.dumps(self._task.args, default=str))
         shape = filter_loader.get(args["inspect"]["filter"]).j2_function
-        found = shape(answers(args["members"], args["inspect"]["commands"]), args["members"], args["spec"])
+        asked = {**(args["inspect"].get("commands") or {}), **{name: [] for name in args["inspect"].get("http") or {}}}
+        found = shape(answers(args["members"], asked), args["members"], args["spec"])
         for _sample in range(5):
             blocked = gate.evaluate(args.get("gates", []), gate.document(found, args.get("member", "")))
             if not blocked:
                 return {**super().run(tmp, task_vars), "inspection": found, "changed": False}
-            found = shape(answers(args["members"], args["inspect"]["commands"]), args["members"], args["spec"])
+            found = shape(answers(args["members"], asked), args["members"], args["spec"])
         return {"failed": True, "msg": f"{args.get('what')}: {blocked}"}
+"""
+)
+
+
+NATS_REQUEST = (
+    ANSWERS
+    + """
+from ansible.module_utils.basic import AnsibleModule
+
+def main():
+    options = ("kube_clusters", "member", "port", "pki_dir", "ca_certificate", "nkey", "subject", "body", "refresh", "image", "name", "changes", "timeout")
+    module = AnsibleModule({name: {"type": "raw"} for name in options}, supports_check_mode=True)
+    call = [module.params["subject"], json.dumps(module.params["body"])]
+    result = answers([module.params["member"]], {"request": call})[module.params["member"]["member"]]["request"]
+    module.exit_json(answer=result, requests=0, changed=bool(module.params["changes"]))
+
+main()
 """
 )
 
@@ -79,4 +97,5 @@ def with_written_answers(collection: Path) -> None:
     for part in ("roles", "meta", "galaxy.yml"):
         (collection / part).symlink_to(CHECKOUT / part)
     (collection / "plugins" / "modules" / "member_exec.py").write_text(MEMBER_EXEC)
+    (collection / "plugins" / "modules" / "nats_request.py").write_text(NATS_REQUEST)
     (collection / "plugins" / "action" / "member_inspect.py").write_text(MEMBER_INSPECT)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from ansible.module_utils.parsing.convert_bool import boolean
 from jinja2 import StrictUndefined
 from jinja2.nativetypes import NativeEnvironment
 
@@ -52,6 +53,7 @@ def system_spec(system: str, role: Path | None = None, **variables: Any) -> Json
     files = [path for path in (folder / "defaults" / "main.yml", folder / "vars" / "main.yml") if path.exists()]
     known = {key: value for path in files for key, value in (yaml.safe_load(path.read_text()) or {}).items()} | variables
     environment = NativeEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters["bool"] = boolean
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
@@ -153,8 +155,10 @@ class Deployment:
             pki_dir=self.pki,
             certificates=wanted,
             lifetime=Lifetime(valid_days=10, renew_days=3),
+            nkeys=self.spec.get("nkeys", []),
         )
         result = _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
+        self.hostnet["nkeys"] = result["nkeys"]
         return cast(list[Json], result["certificates"])
 
     def render(self, state: str = "new", seeds: Sequence[str] | None = None) -> list[Json]:

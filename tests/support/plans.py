@@ -54,6 +54,8 @@ def settings(kube_clusters: Sequence[str] = ("east", "west"), **changes: Any) ->
         "certificate": {},
         "certificate_hosts": [],
         "clients": ["client"],
+        # Of the role certificates, where the system has such keys.
+        "nkeys": {"system": "UAZURZWMZGPMTOO7CYDUOGR2KC6TVUH7ECF3WBDX2JXHEWKLNGDHVSXY"},
         "probe_image": "example.test/busybox:1",
         "timeout": 300,
         **changes,

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 # Channels are the first byte of each message; source: remotecommand protocol v4 of Kubernetes.
 _PROTOCOL = "v4.channel.k8s.io"
-_STDOUT, _STDERR, _ERROR = 1, 2, 3
+_STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
 _DATA_CHANNEL, _FORWARD_ERROR_CHANNEL = 0, 1
 OUTPUT_LIMIT_BYTES = 8 << 20
 
@@ -73,6 +73,31 @@ class Get:
 
     port: int
     path: str
+
+
+class _Socket:
+    """An open WebSocket: `receive` gives the next message, None at its end; `send` sends one."""
+
+    def __init__(self, connected: Any, left: Callable[[], float], late: Callable[[], KubeError]) -> None:
+        self._connected, self._left, self._late = connected, left, late
+
+    def send(self, data: bytes) -> None:
+        self._connected.settimeout(self._left())
+        self._connected.send_binary(data)
+
+    def receive(self) -> bytes | None:
+        self._connected.settimeout(self._left())
+        try:
+            code, frame = self._connected.recv_data_frame(True)
+        except websocket.WebSocketTimeoutException as error:
+            raise self._late() from error
+        except websocket.WebSocketConnectionClosedException:
+            return None
+        if code == websocket.ABNF.OPCODE_CLOSE:
+            return None
+        if code not in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT):
+            return b""
+        return bytes(frame.data)
 
 
 class _Refused(Exception):
@@ -158,8 +183,8 @@ def run_command(cluster: KubeCluster, namespace: str, pod: str, container: str, 
     what = f"exec in pod {namespace}/{pod}"
     output = {_STDOUT: bytearray(), _STDERR: bytearray(), _ERROR: bytearray()}
     size = 0
-    with _connection(cluster, namespace, pod, "exec", query, what, deadline) as receive:
-        while (message := receive()) is not None:
+    with _connection(cluster, namespace, pod, "exec", query, what, deadline) as opened:
+        while (message := opened.receive()) is not None:
             if message and message[0] in output:
                 output[message[0]] += message[1:]
                 size += len(message)
@@ -172,6 +197,41 @@ def run_command(cluster: KubeCluster, namespace: str, pod: str, container: str, 
     return {"rc": code, "stdout": texts[_STDOUT], "stderr": texts[_STDERR], "error": error}
 
 
+class Tunnel:
+    """What a command in a container reads and writes, as a stream of bytes: `receive` gives what it wrote, b"" at its end."""
+
+    def __init__(self, opened: _Socket, cluster: str, what: str) -> None:
+        self._opened, self._cluster, self._what = opened, cluster, what
+        self._stderr = bytearray()
+
+    def send(self, data: bytes) -> None:
+        self._opened.send(bytes([_STDIN]) + data)
+
+    def receive(self) -> bytes:
+        """Raises KubeError where the command ended with an error."""
+        while (message := self._opened.receive()) is not None:
+            if message and message[0] == _STDOUT and len(message) > 1:
+                return message[1:]
+            if message and message[0] == _STDERR:
+                self._stderr += message[1:]
+            if message and message[0] == _ERROR:
+                code, error = plan.parse_status(message[1:].decode("utf-8", "replace"))
+                said = self._stderr.decode("utf-8", "replace").strip()
+                if code or error:
+                    raise KubeError(self._cluster, self._what, error or f"exit code {code}: {said}", 502)
+        return b""
+
+
+@contextlib.contextmanager
+def tunnel(cluster: KubeCluster, namespace: str, pod: str, container: str, argv: Sequence[str], deadline: float) -> Iterator[Tunnel]:
+    """A command in a container to talk to. It sees the end of its input when the block ends. Raises KubeError."""
+    query = [("command", argument) for argument in argv]
+    query += [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
+    what = f"exec in pod {namespace}/{pod}"
+    with _connection(cluster, namespace, pod, "exec", query, what, deadline) as opened:
+        yield Tunnel(opened, cluster.name, what)
+
+
 def http_get(cluster: KubeCluster, namespace: str, pod: str, port: int, path: str, deadline: float) -> tuple[int, bytes]:
     """(status, body) of an HTTP GET to 127.0.0.1:`port` of the pod: the host's own where the pod is on its network.
 
@@ -182,18 +242,18 @@ def http_get(cluster: KubeCluster, namespace: str, pod: str, port: int, path: st
     data = bytearray()
     refused = bytearray()
     # Each channel opens with the port's number, which says nothing new.
-    opened: set[int] = set()
+    announced: set[int] = set()
     with _connection(
         cluster, namespace, pod, "portforward", [("ports", str(port))], what, deadline, send=bytes([_DATA_CHANNEL]) + request.encode()
-    ) as receive:
+    ) as opened:
         answer = None
         ended = False
         while answer is None and not ended:
-            message = receive()
+            message = opened.receive()
             if message is None:
                 ended = True
-            elif message and message[0] not in opened:
-                opened.add(message[0])
+            elif message and message[0] not in announced:
+                announced.add(message[0])
                 continue
             elif message and message[0] == _FORWARD_ERROR_CHANNEL:
                 refused += message[1:]
@@ -223,13 +283,16 @@ def _connection(
     what: str,
     deadline: float,
     send: bytes = b"",
-) -> Iterator[Callable[[], bytes | None]]:
-    """A WebSocket to a subresource of a pod, as a function that gives the next message, or None at its end."""
+) -> Iterator[_Socket]:
+    """A WebSocket to a subresource of a pod."""
+
+    def late() -> KubeError:
+        return KubeError(cluster.name, what, "no end before the timeout", 504, "Timeout")
 
     def left() -> float:
         seconds = deadline - time.monotonic()
         if seconds <= 0:
-            raise KubeError(cluster.name, what, "no end before the timeout", 504, "Timeout")
+            raise late()
         return seconds
 
     path = f"{POD_PATH.format(namespace=namespace, name=pod)}/{subresource}"
@@ -244,25 +307,11 @@ def _connection(
     except Exception as error:
         raise cluster.explain(what, error) from error
 
-    def receive() -> bytes | None:
-        connected.settimeout(left())
-        try:
-            code, frame = connected.recv_data_frame(True)
-        except websocket.WebSocketTimeoutException as error:
-            raise KubeError(cluster.name, what, "no end before the timeout", 504, "Timeout") from error
-        except websocket.WebSocketConnectionClosedException:
-            return None
-        if code == websocket.ABNF.OPCODE_CLOSE:
-            return None
-        if code not in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT):
-            return b""
-        return bytes(frame.data)
-
     try:
+        opened = _Socket(connected, left, late)
         if send:
-            connected.settimeout(left())
-            connected.send_binary(send)
-        yield receive
+            opened.send(send)
+        yield opened
     except (websocket.WebSocketException, OSError) as error:
         raise cluster.explain(what, error) from error
     finally:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,28 @@ def run_on_nodes(clusters: dict[str, KubeCluster], targets: Sequence[Target], sc
         else:
             results.append({"kube_cluster": target.kube_cluster, "node": target.node, **result})
     return Outcome(results, failures)
+
+
+@contextlib.contextmanager
+def pod_on_node(cluster: KubeCluster, target: Target, script: Script, deadline: float) -> Iterator[str]:
+    """A pod whose script waits, on one node and for as long as the block lasts: its name. Raises KubeError where it does not run by `deadline`."""
+    _remove_leftovers(cluster, script, deadline)
+    pod = _create(cluster, plan.pod_for(script, target.node, target.env, secrets.token_hex(4)), deadline)
+    name = str(pod["metadata"]["name"])
+    last: list[Json | None] = [pod]
+
+    def settled(_name: str, seen: Json | None) -> bool:
+        last[0] = seen
+        return plan.finished(seen) or plan.runs(seen)
+
+    try:
+        wait_until(cluster, POD, script.namespace, [name], settled, deadline)
+        if not plan.runs(last[0]):
+            why = "it was deleted by somebody else" if last[0] is None else plan.failure(last[0]) or f"the pod is {_state(last[0])}"
+            raise KubeError(cluster.name, f"Pod {script.namespace}/{name} on node {target.node}", why)
+        yield name
+    finally:
+        _delete(cluster, last[0] or pod, quiet=True)
 
 
 def _remove_leftovers(cluster: KubeCluster, script: Script, deadline: float) -> None:

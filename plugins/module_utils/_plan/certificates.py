@@ -172,7 +172,7 @@ def normal_fingerprint(text: str) -> str:
     return plain
 
 
-def _file_name_problem(field: str, value: str) -> str:
+def file_name_problem(field: str, value: str) -> str:
     if _FILE_NAME.fullmatch(value):
         return ""
     return (
@@ -245,9 +245,9 @@ def wanted_leaves(
         common_name = str(entry.get("common_name") or "")
         here = f"certificates[{index}] ({name}/{file})"
         found = [
-            _file_name_problem("name", name),
-            _file_name_problem("file", file),
-            _file_name_problem("ca_name", ca_name),
+            file_name_problem("name", name),
+            file_name_problem("file", file),
+            file_name_problem("ca_name", ca_name),
             _subject_problem("common_name", common_name, True),
         ]
         if name in reserved:

@@ -4,8 +4,8 @@
 """Gates: whether a member may be stopped, admitted, or counts as settled. Data about every system, evaluated here: no I/O.
 
 A gate is `{say: "members that are not healthy", find: "<JMESPath>"}`. `find` looks for what speaks against going on, in the
-document below; `{member}` in it is replaced by the name of the member that the gate is about. Null, false, 0, "", [] and {}
-mean that nothing does; whatever else it finds is shown after `say`. What cannot be evaluated is closed, never open, and so is an
+document below; `{member}` in it is replaced by the name of the member that the gate is about, `{left}` by the number of the others. Null, false, 0, "", []
+and {} mean that nothing does; whatever else it finds is shown after `say`. What cannot be evaluated is closed, never open, and so is an
 expression that names something the document does not have: to JMESPath that is null, and a misspelt gate would stand open for ever.
 """
 
@@ -77,6 +77,7 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
       such a role the number of `expected` members; `quorum`: the least number of them that is a majority
     * `healthy`, `healthy_others`: how many members are healthy and no learners, with and without `member`
     * `quorum_short`: how many healthy members a majority would lack without `member`
+    * `left`: how many members there are without `member`, well or not
     """
     members = [{"member": name, **inspection[name]} for name in sorted(inspection)]
     known = dict.fromkeys([*expected, *sorted(inspection), *([member] if member else [])])
@@ -101,6 +102,7 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
         "healthy": len(tellers),
         "healthy_others": healthy_others,
         "quorum_short": max(0, quorum(voters) - healthy_others),
+        "left": len(known) - bool(member),
     }
 
 
@@ -115,7 +117,7 @@ def _closed(gate: Gate, seen: Mapping[str, Any]) -> str:
         return f"a gate that cannot be read (it needs the texts say and find): {_shown(gate)}"
     say = gate["say"]
     # JMESPath has no way to the document from inside of a filter. Names of members are DNS labels, which no literal has to escape.
-    find = gate["find"].replace("{member}", str(seen.get("member", "")))
+    find = gate["find"].replace("{member}", str(seen.get("member", ""))).replace("{left}", str(seen.get("left", "")))
     if jmespath is None:
         return f"{say}: cannot be evaluated without the Python library jmespath"
     try:

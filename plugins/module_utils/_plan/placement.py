@@ -24,6 +24,7 @@ CONFIG_PATH = "/etc/hostnet/config"
 PROBE_IMAGE_UID = 0
 
 _PORT = re.compile(r"\{ports\[([a-z0-9_-]+)\]\}")
+_NKEY = re.compile(r"\{nkeys\[([A-Za-z0-9_.-]+)\]\}")
 
 # A member belongs to its node for better or worse. Without these, Kubernetes would delete the pod of a node that it cannot
 # reach for five minutes, and unreachable is not dead. DaemonSet pods have the same ones from their controller.
@@ -230,6 +231,7 @@ def _fill(text: str, hostnet: Mapping[str, Any], spec: Mapping[str, Any], ipv6: 
     ports = all_ports(spec)
     certs = CERTIFICATES_PATH + ("/$(HOSTNET_NODE)" if hostnet["placement"] == "daemonset" else "")
     text = _PORT.sub(lambda match: str(ports[match.group(1)]), text)
+    text = _NKEY.sub(lambda match: str(hostnet["nkeys"][match.group(1)]), text)
     for placeholder, value in (
         ("{host}", "[$(HOSTNET_ADDRESS)]" if ipv6 else "$(HOSTNET_ADDRESS)"),
         ("{any_host}", "[::]" if ipv6 else "0.0.0.0"),  # noqa: S104 - a placeholder for specs that mean all interfaces

@@ -14,9 +14,8 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import join
+from . import gate, join
 from .deployment import admitted, other_addresses
-from .gate import quorum
 from .journal import in_flight
 from .placement import data_folder
 
@@ -50,11 +49,16 @@ POINT_OF_NO_RETURN = (
 _TAKE_DOWN = ("cordon", "evict", "gate", "lead", "drain", "stop")
 
 
-def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
+def leave(spec: Mapping[str, Any]) -> str:
+    """How a member leaves for good: `stopped` (the others forget one that is down), `running` (its data moves away first), or `never`."""
+    return str(spec.get("leave") or {"before_join": "stopped", "after_join": "running"}.get(str(spec.get("forget")), "never"))
+
+
+def steps(work: str, kind: str, surge: bool, forget: str, leaves: str = "") -> list[str]:
     """Names of the steps of one member, in order.
 
     `work` is one of WORKS, `kind` the member's class before the first change, `forget` the system's word for when the old
-    process is taken out of its membership: `before_join`, `after_join` or `never`.
+    process is taken out of its membership: `before_join`, `after_join` or `never`. `leaves` is `leave` of its spec, by default what `forget` says.
     """
     before = ["forget"] if forget == "before_join" else []
     after = ["forget_after"] if forget == "after_join" else []
@@ -69,7 +73,7 @@ def steps(work: str, kind: str, surge: bool, forget: str) -> list[str]:
     if work == "replace":
         # A VM that was re-imaged under its Node object is still cordoned, and a pod that the scheduler places does not start there.
         return [*_TAKE_DOWN, "vm", "identify", "uncordon", *arrive, "soak"]
-    if work == "scale_down" and forget == "before_join":
+    if work == "scale_down" and (leaves or leave({"forget": forget})) == "stopped":
         return ["gate", "lead", "drain", "stop", "unlist", "forget", "remove", "settle"]
     if work == "scale_down":
         # Its data moves away while it still serves.
@@ -368,11 +372,12 @@ def rollout_plan(
     nodes: Sequence[Mapping[str, Any]],
     status: Mapping[str, Any],
     journal: Mapping[str, Any] | None,
+    inspection: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Json:
     """What a rollout would do now.
 
     `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort}. `plan` is
-    deployment_plan's, `status` deployment_status's, `journal` the newest one (or null).
+    deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
     that max_members leaves for the next run), broken, unmended, lines}.
@@ -404,7 +409,7 @@ def rollout_plan(
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")
     broken = [name for name, entry in entries.items() if entry["class"] not in ("ok", "rebooted") or not entry["healthy"]]
     healthy = [name for name in entries if name not in broken]
-    if len(healthy) < quorum(len(entries)):
+    if len(healthy) < gate.quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
         return {**_nothing(errors), "broken": broken}
     if in_hand and in_hand not in bindings and record.get("old"):
@@ -430,7 +435,7 @@ def rollout_plan(
             if entries[name]["class"] != "foreign"
         ]
     if work == "scale_down" and not request.get("abort"):
-        errors += _scale_down_errors(hostnet, spec, request, list(bindings))
+        errors += _scale_down_errors(hostnet, spec, request, list(bindings), in_hand, inspection or {})
     chosen = _narrowed(chosen, request, bindings, in_hand)
     limit = int(request.get("max_members") or 0) or len(chosen)
     left = [str(entry["member"]) for entry in chosen[limit:]]
@@ -462,7 +467,7 @@ def rollout_plan(
                 "node": entry.get("node", bindings[name]["node"]),
                 "work": in_work,
                 "surge": in_surge,
-                "steps": steps(in_work, kind, in_surge, str(spec.get("forget", "never"))),
+                "steps": steps(in_work, kind, in_surge, str(spec.get("forget", "never")), leave(spec)),
             }
         )
     result: Json = {
@@ -524,8 +529,8 @@ def majority_lost(
     healthy = [str(entry["member"]) for entry in entries if entry["healthy"]]
     lines = [
         (
-            f"{len(healthy)} of {len(entries)} members of {hostnet['name']} are healthy, {quorum(len(entries))} are needed: the majority is lost, so nothing "
-            f"is removed, wiped, initialised or forgotten. Where the data was last seen:"
+            f"{len(healthy)} of {len(entries)} members of {hostnet['name']} are healthy, {gate.quorum(len(entries))} are needed: the majority is lost, "
+            "so nothing is removed, wiped, initialised or forgotten. Where the data was last seen:"
         )
     ]
     by_name = {(node["kube_cluster"], node["name"]): node for node in nodes}
@@ -653,11 +658,18 @@ def _narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[
     return wanted
 
 
-def _scale_down_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], request: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def _scale_down_errors(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    request: Mapping[str, Any],
+    names: Sequence[str],
+    in_hand: str,
+    inspection: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
     errors = []
     if not request["members"]:
         errors.append('hostnet_members is empty: name the members that are to leave for good, as in -e \'{"hostnet_members": ["east-2"]}\'')
-    if spec.get("forget", "never") == "never":
+    if leave(spec) == "never":
         errors.append(
             f"{hostnet['system']}: a member cannot be taken out for good yet, because its peers would count it for ever; see docs/systems.md"
         )
@@ -665,6 +677,10 @@ def _scale_down_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], requ
     minimum = int(spec.get("minimum_members", 1))
     if left < minimum:
         errors.append(f"{left} members would be left, {hostnet['system']} needs at least {minimum} to survive the loss of one")
+    # Waiting opens none of these: they are said at once, for all who are to leave. Whoever has begun to is finished.
+    begins = any(name in names and name != in_hand for name in request["members"])
+    gates = (spec.get("gates") or {}).get("leave", []) if begins else []
+    errors += [f"{hostnet['system']}: {text}" for text in gate.evaluate(gates, {**gate.document(inspection, "", names), "left": left})]
     return errors
 
 

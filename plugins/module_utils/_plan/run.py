@@ -136,6 +136,12 @@ def may_run(pod: Mapping[str, Any]) -> bool:
     )
 
 
+def runs(pod: Mapping[str, Any] | None) -> bool:
+    """True where the kubelet says that the script runs now."""
+    states = (pod or {}).get("status", {}).get("containerStatuses", ())
+    return bool(states) and all("running" in container.get("state", {}) for container in states)
+
+
 def stderr(pod: Mapping[str, Any]) -> str:
     """The end of what the script wrote to stderr, at most 4096 bytes."""
     for container in pod.get("status", {}).get("containerStatuses", ()):

@@ -24,8 +24,9 @@ def inspection(
     An asset of JetStream is a stream, a consumer or the meta group. `lagging` has an entry for each replica of an asset that is not
     up to date, as the asset's leader tells it: {asset, server, state, lag (entries), text}. `state` is `behind` (it lacks `lag` entries that a
     majority has), `offline`, `unseen` (the leader knows nothing of it yet), `leaderless` (told by a replica), or `unknown`
-    (the server did not say). `leads` is how many assets with several replicas the server leads, `alone` names those that have no
-    other replica: they are gone with its disk.
+    (the server did not say). `assets` are the streams and consumers that the server leads: {asset, servers, ids (of those servers,
+    without the leader's), wanted (replicas, 0 for as many as the stream has), text}. `leads` is how many assets with several replicas the
+    server leads, `alone` names those that have no other replica: they are gone with its disk.
     """
     del targets, spec
     read = {member: _read(answers) for member, answers in results.items()}
@@ -96,21 +97,24 @@ def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
     """
     if jsz.get("error") or jsz.get("status") != 200:
         why = str(jsz.get("error") or f"its monitoring answered {jsz.get('status', 'nothing')}")
-        return {"lagging": [_lagging("JetStream", server, "unknown", 0, why)], "leads": 0, "alone": []}
+        return {"lagging": [_lagging("JetStream", server, "unknown", 0, why)], "leads": 0, "alone": [], "assets": []}
     said = json.loads(jsz["body"])
-    assets: list[tuple[str, Mapping[str, Any]]] = []
+    assets: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     if said.get("meta_cluster"):
-        assets.append(("meta group", said["meta_cluster"]))
+        assets.append(("meta group", said["meta_cluster"], {}))
     for account in said.get("account_details") or []:
         for stream in account.get("stream_detail") or []:
             # The default account needs no name.
             name = stream["name"] if account["name"] == "$G" else f"{account['name']}/{stream['name']}"
-            assets.append((f"stream {name}", stream.get("cluster") or {}))
-            assets += [(f"consumer {name}/{one['name']}", one.get("cluster") or {}) for one in stream.get("consumer_detail") or []]
-    lagging, alone, leads = [], [], 0
-    for asset, cluster in assets:
+            assets.append((f"stream {name}", stream.get("cluster") or {}, stream.get("config") or {}))
+            consumers = stream.get("consumer_detail") or []
+            assets += [(f"consumer {name}/{one['name']}", one.get("cluster") or {}, one.get("config") or {}) for one in consumers]
+    lagging, alone, leads, led = [], [], 0, []
+    for asset, cluster, config in assets:
         replicas = cluster.get("replicas") or []
         leader = str(cluster.get("leader") or "")
+        if leader == server and asset != "meta group":
+            led.append(_led(asset, leader, replicas, int(config.get("num_replicas") or 0)))
         if not leader:
             lagging.append(_lagging(asset, server, "leaderless", 0))
         elif leader == server and not replicas:
@@ -120,7 +124,13 @@ def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
         elif leader == server:
             leads += 1
             lagging += [found for found in (_replica(asset, peer) for peer in replicas) if found]
-    return {"lagging": lagging, "leads": leads, "alone": alone}
+    return {"lagging": lagging, "leads": leads, "alone": alone, "assets": led}
+
+
+def _led(asset: str, leader: str, replicas: Sequence[Mapping[str, Any]], wanted: int) -> Json:
+    servers = [leader, *(str(peer.get("name") or peer.get("peer") or "") for peer in replicas)]
+    ids = [str(peer.get("peer") or "") for peer in replicas]
+    return {"asset": asset, "servers": servers, "ids": ids, "wanted": wanted, "text": f"{asset} ({wanted or len(servers)} replicas)"}
 
 
 def _replica(asset: str, peer: Mapping[str, Any]) -> Json | None:
@@ -154,6 +164,7 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
             "lagging": [],
             "leads": 0,
             "alone": [],
+            "assets": [],
         }
     problems = [said["unhealthy"]] if said["unhealthy"] else []
     if not said["leader"]:
@@ -168,7 +179,7 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
         "leader": said["leader"] == said["name"],
         "role": "node",
         "peers": _peers(said, ids, hosts),
-        **{key: said[key] for key in ("lagging", "leads", "alone")},
+        **{key: said[key] for key in ("lagging", "leads", "alone", "assets")},
     }
 
 
@@ -197,3 +208,36 @@ def not_joined(inspected: Mapping[str, Mapping[str, Any]], names: Iterable[str])
             current = {peer["name"] for peer in inspected[name]["peers"] if peer["current"] and not peer["offline"]}
             return [name for name in wanted if name not in current]
     return wanted
+
+
+def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str, Any]) -> Json:
+    """Through whom a server is taken out of JetStream's meta group, and which: {`ask`, `id`}; both empty where it is in it no more.
+
+    `forget` names the server by `process`, and by `id` (of its peer), because a leader that never met it does not know its name. Raises
+    ValueError where it is up, where the leader does not count it as offline, where it cannot be told whether it is
+    listed, and where the others are not the majority of the present group, which has to agree.
+    """
+    name, number = str(forget.get("process") or ""), str(forget.get("id") or "")
+    if not name:
+        raise ValueError("hostnet_forget names no process: nobody knows which server to remove")
+    if inspected.get(str(forget.get("member") or ""), {}).get("reachable"):
+        raise ValueError(f"NATS' server {name} was not removed: it answers. Stop it first")
+    leaders = [member for member in sorted(inspected) if inspected[member]["leader"] and inspected[member]["reachable"]]
+    if len(leaders) != 1:
+        raise ValueError(
+            f"NATS' server {name} was not removed: there is no leader of JetStream to ask, or more than one says that it leads"
+        )
+    peers = inspected[leaders[0]]["peers"]
+    listed = [peer for peer in peers if peer["name"] == name or (number and peer["id"] == number)]
+    if not listed:
+        if not number and not all(peer["id"] and peer["address"] for peer in peers):
+            raise ValueError(f"it cannot be told whether NATS' server {name} is listed: the leader lists servers that it has never met")
+        return {"ask": "", "id": ""}
+    if not listed[0]["offline"]:
+        raise ValueError(f"NATS' server {name} was not removed: JetStream's leader has not noticed yet that it is down")
+    up = [peer for peer in peers if peer is not listed[0] and peer["current"] and not peer["offline"]]
+    if len(up) < len(peers) // 2 + 1:
+        raise ValueError(
+            f"NATS' server {name} was not removed: {len(up)} of {len(peers)} servers are up to date, and {len(peers) // 2 + 1} have to agree"
+        )
+    return {"ask": leaders[0], "id": str(listed[0]["id"])}

@@ -304,3 +304,28 @@ def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> Non
     stopped = members.ask_members(clusters, asked[:1], commands, {"health": Get(2381, "/health")}, 10, stop_at_failure=True)
     assert list(stopped["east-0"]) == ["first"]
     assert members.ask_members(clusters, [], commands, {}, 10) == {}
+
+
+def test_a_command_to_talk_to(serve: Any) -> None:
+    def answer(text: str, connection: FakeConnection) -> None:
+        assert "stdin=true" in text
+        connection.accept()
+        heard = connection.received()
+        connection.send(1, b"")  # an empty one is no end
+        connection.send(1, b"heard " + heard[1:])
+        assert heard[0] == 0
+        connection.send(2, b"nc: refused")
+        status = {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "1"}]}}
+        connection.send(3, json.dumps({"status": "Success"} if b"well" in heard else status).encode())
+        connection.end()
+
+    _server, cluster = serve(answer)
+    for word in (b"well", b"ill"):
+        with members.tunnel(cluster, "n", "p", "run", ["nc", "10.0.0.1", "4222"], time.monotonic() + 5) as stream:
+            stream.send(word)
+            assert stream.receive() == b"heard " + word
+            if word == b"well":
+                assert stream.receive() == b""
+            else:
+                with pytest.raises(KubeError, match="exit code 1: nc: refused"):
+                    stream.receive()

@@ -244,3 +244,18 @@ def test_another_object_of_the_same_name_counts_as_gone() -> None:
     deadline = time.monotonic() + 0.3
     assert watch.wait_gone(cluster, POD, "n", {"a": "an older uid"}, deadline) == {}  # type: ignore[arg-type]
     assert set(watch.wait_gone(cluster, POD, "n", {"a": "uid-a"}, deadline)) == {"a"}  # type: ignore[arg-type]
+
+
+def test_a_pod_that_waits_is_there_as_long_as_it_is_needed() -> None:
+    cluster = FakeKubeCluster(lambda _pod: {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]})
+    with run.pod_on_node(cluster, run.Target("east", "a"), SCRIPT, time.monotonic() + 5) as name:  # type: ignore[arg-type]
+        assert list(cluster.pods) == [name]
+    assert cluster.pods == {}
+    waiting = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}}]}
+    cluster = FakeKubeCluster(lambda _pod: waiting)
+    with (
+        pytest.raises(KubeError, match="no image"),
+        run.pod_on_node(cluster, run.Target("east", "a"), SCRIPT, time.monotonic() + 5),  # type: ignore[arg-type]
+    ):
+        pass
+    assert cluster.pods == {}

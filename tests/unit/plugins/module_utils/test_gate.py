@@ -163,7 +163,7 @@ def test_without_jmespath_every_gate_is_closed(monkeypatch: pytest.MonkeyPatch) 
 def test_every_gate_of_a_system_can_be_evaluated(role: str) -> None:
     variables = yaml.safe_load((CHECKOUT / f"roles/system_{role}/vars/main.yml").read_text())
     found = variables.get(f"system_{role}_operations") or variables[f"system_{role}_spec"]
-    assert set(found["gates"]) == set(gate.GENERIC)
+    assert set(found["gates"]) - {"leave"} == set(gate.GENERIC)
     for kind, gates in found["gates"].items():
         texts = gate.evaluate(gates, gate.document(seen(), "east-0", NAMES))
         # A system's own fields are missing here, which may close a gate, but no name is misspelt.

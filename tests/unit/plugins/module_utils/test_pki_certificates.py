@@ -765,3 +765,28 @@ def test_a_thousand_certificates_cost_little_more_than_their_signatures(tmp_path
 def test_request_is_immutable(pki: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         request_for(pki).pki_dir = pki  # type: ignore[misc]
+
+
+def test_the_key_of_a_nats_user_is_made_once_and_only_its_public_half_is_told(pki: Path) -> None:
+    request = dataclasses.replace(request_for(pki), nkeys=["system"])
+    would = ensure(request, check=True)
+    assert (would["changed"], would["nkeys"]) == (True, {"system": ""})
+    assert not (pki / "system.nk").exists()
+    first = ensure(request)
+    seed = (pki / "system.nk").read_text()
+    assert (pki / "system.nk").stat().st_mode & 0o777 == 0o600
+    assert first["nkeys"]["system"].startswith("U")
+    assert seed.strip() not in str(first)
+    assert "system.nk: missing" in first["diff"]["after"]
+    again = ensure(request)
+    assert (again["changed"], again["nkeys"]) == (False, first["nkeys"])
+    assert (pki / "system.nk").read_text() == seed
+    (pki / "system.nk").chmod(0o644)
+    assert ensure(request)["changed"]
+    assert (pki / "system.nk").stat().st_mode & 0o777 == 0o600
+    (pki / "system.nk").write_text(seed[:-3])
+    with pytest.raises(_pki.PkiError, match="restore it, or move it away") as caught:
+        ensure(request)
+    assert seed[:-3] not in str(caught.value)
+    with pytest.raises(CertificateError, match="cannot be a file name"):
+        ensure(dataclasses.replace(request, nkeys=["../x"]))

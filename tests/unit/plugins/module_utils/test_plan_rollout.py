@@ -68,7 +68,7 @@ class World:
 
     def plan(self, work: str = "reboot", **request: Any) -> Json:
         asked = {"surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False, **request, "work": work}
-        return rollout.rollout_plan(self.hostnet, self.spec, asked, self.raw(), self.nodes, self.status(), self.journal)
+        return rollout.rollout_plan(self.hostnet, self.spec, asked, self.raw(), self.nodes, self.status(), self.journal, self.inspection)
 
     def record(self, member: str, work: str = "reboot", kind: str = "ok", surge: bool = False) -> Json:
         entry = {
@@ -543,6 +543,25 @@ class TestScalingDown:
         world.spec["forget"] = "never"
         (error,) = world.plan("scale_down", members=["west-1"])["errors"]
         assert "its peers would count it for ever" in error
+
+    def test_a_system_that_forgets_only_who_leaves(self, world: World) -> None:
+        world.spec.update(forget="never", leave="stopped")
+        plan = world.plan("scale_down", members=["west-1"])
+        assert plan["errors"] == []
+        assert plan["members"][0]["steps"] == ["gate", "lead", "drain", "stop", "unlist", "forget", "remove", "settle"]
+        assert not {"forget", "forget_after"} & {*world.plan("replace")["members"][0]["steps"]}
+
+    def test_what_speaks_against_it_is_said_at_once_for_all_who_leave(self, world: World) -> None:
+        world.spec["gates"] = {"leave": [{"say": "it needs more", "find": "members[] | [?reachable && `4` > `{left}`].member"}]}
+        assert world.plan("scale_down", members=["west-1"])["errors"] == []
+        (error,) = world.plan("scale_down", members=["west-0", "west-1"])["errors"]
+        assert error.startswith("etcd: it needs more: east-0")
+        assert world.plan("reboot")["errors"] == []
+        # Whoever has begun to leave is finished.
+        world.spec["gates"]["leave"][0]["find"] = "length(members)"
+        world.fly("west-1", "scale_down")
+        assert world.plan("scale_down", members=["west-1"])["errors"] == []
+        assert len(world.plan("scale_down", members=["west-0", "west-1"])["errors"]) == 1
 
     def test_too_few_that_are_left(self, world: World) -> None:
         world.spec["minimum_members"] = 4

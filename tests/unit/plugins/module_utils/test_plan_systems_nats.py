@@ -35,6 +35,7 @@ EMPTY = {
     "lagging": [],
     "leads": 0,
     "alone": [],
+    "assets": [],
 }
 
 
@@ -118,7 +119,10 @@ def test_three_servers() -> None:
         "lagging": [],
         "leads": 0,
         "alone": [],
+        "assets": [],
     }
+    assert [entry["asset"] for entry in seen["west-0"]["assets"]] == ["stream orders", "consumer orders/desk"]
+    assert set(seen["west-0"]["assets"][0]["servers"]) == set(ADDRESSES)
     assert {name: entry["leads"] for name, entry in seen.items()} == {"east-0": 0, "east-1": 0, "west-0": 3}
     assert [name for name, entry in seen.items() if entry["leader"]] == ["west-0"]
 
@@ -335,6 +339,7 @@ def objects_of(placing: str, address: str) -> list[Json]:
         "resources": {},
         "tolerations": [],
         "kube_clusters": [{"name": "east"}],
+        "nkeys": {"system": "UNKEY"},
     }
     bindings = [binding("east", 0, address)]
     issued = [{"name": "east-0", "file": "server", "certificate": "/c", "private_key": "/k", "serial": "1", "not_after": "2030"}]
@@ -406,3 +411,86 @@ def test_filters() -> None:
     filters = FilterModule().filters()
     assert filters["nats_inspection"]({}) == {}
     assert filters["nats_not_joined"]({}, []) == []
+
+
+def test_only_the_public_half_of_the_systems_key_is_in_the_configuration() -> None:
+    config = next(item for item in objects_of("node_name", "192.0.2.1") if "nats.conf" in item.get("data", {}))["data"]["nats.conf"]
+    assert 'accounts { $SYS { users: [ { nkey: "UNKEY" } ] } }' in config
+    spec = system_spec("nats", system_nats_system_account=False)
+    assert "accounts" not in spec["config"]["nats.conf"].split("jetstream {")[1].replace("as it does without accounts", "")
+    assert spec["nkeys"] == []
+    texts = gate.evaluate(spec["gates"]["leave"], gate.document({}, "east-0", ["east-0", "east-1"]))
+    assert len(texts) == 1
+    assert "system_nats_system_account is false" in texts[0]
+
+
+def five(leader: str = "e", **changes: Json) -> dict[str, Json]:
+    """Inspections of four servers, where a fifth, `gone`, is down."""
+    names = ["a", "b", "d", "e", "gone"]
+    peers = [
+        {
+            "id": f"id-{name}",
+            "name": name,
+            "address": "10.0.0.1",
+            "current": name != "gone",
+            "offline": name == "gone",
+            **changes.get(name, {}),
+        }
+        for name in names
+    ]
+    return {name: {"reachable": True, "leader": name == leader, "peers": peers} for name in names if name != "gone"}
+
+
+GONE = {"member": "gone", "process": "gone", "id": "id-gone"}
+
+
+def test_the_leader_is_asked_to_remove_who_is_down() -> None:
+    assert nats.forgettable(five(), GONE) == {"ask": "e", "id": "id-gone"}
+    # A leader that has never met it knows its id alone.
+    assert nats.forgettable(five(gone={"name": "", "address": ""}), GONE) == {"ask": "e", "id": "id-gone"}
+    done = {name: {**entry, "peers": entry["peers"][:-1]} for name, entry in five().items()}
+    assert nats.forgettable(done, GONE) == {"ask": "", "id": ""}
+
+
+@pytest.mark.parametrize(
+    ("inspected", "forget", "why"),
+    [
+        ({**five(), "gone": {"reachable": True, "leader": False, "peers": []}}, GONE, "it answers"),
+        (five(gone={"offline": False}), GONE, "has not noticed yet"),
+        (five(leader=""), GONE, "no leader"),
+        ({**five(), "a": {**five()["a"], "leader": True}}, GONE, "more than one"),
+        (five(a={"current": False}, b={"offline": True}), GONE, "2 of 5 servers are up to date, and 3 have to agree"),
+        (five(gone={"name": "", "address": ""}), {**GONE, "id": ""}, "cannot be told"),
+        (five(), {**GONE, "process": ""}, "names no process"),
+    ],
+)
+def test_nobody_is_removed_where_it_may_be_wrong(inspected: dict[str, Json], forget: Json, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        nats.forgettable(inspected, forget)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=7), st.booleans())
+def test_a_removal_is_agreed_on_by_a_majority_of_the_present_group(up: list[bool], listed_offline: bool) -> None:
+    peers = [
+        {"id": f"id{number}", "name": f"s{number}", "address": "x", "current": well, "offline": not well} for number, well in enumerate(up)
+    ]
+    peers.append({"id": "id-gone", "name": "gone", "address": "", "current": False, "offline": listed_offline})
+    inspected = {f"s{number}": {"reachable": well, "leader": number == 0 and well, "peers": peers} for number, well in enumerate(up)}
+    try:
+        found = nats.forgettable(inspected, GONE)
+    except ValueError:
+        assert not up[0] or not listed_offline or sum(up) < len(peers) // 2 + 1
+    else:
+        assert found == {"ask": "s0", "id": "id-gone"}
+        assert listed_offline
+        assert sum(up) > len(peers) / 2
+
+
+def test_a_stream_that_needs_more_servers_than_are_left_closes_the_gate() -> None:
+    leave = system_spec("nats")["gates"]["leave"]
+    wide = nats.inspection({name: answers(name) for name in ADDRESSES})
+    wide["west-0"]["assets"][0]["wanted"] = 3
+    wide["west-0"]["assets"][0]["text"] = "stream orders (3 replicas)"
+    (text,) = gate.evaluate(leave, gate.document(wide, "east-0", list(ADDRESSES)))
+    assert text.endswith("stream orders (3 replicas)")
+    assert gate.evaluate(leave, {**gate.document(wide, "", list(ADDRESSES)), "left": 3}) == []

@@ -1,0 +1,149 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The task files of system_nats that rollouts call, under real Ansible, with members that give written answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.fake_members import with_written_answers
+from support.run import ansible_environment
+
+Json = dict[str, Any]
+SERVERS = ("east-0", "east-1", "west-0")
+FORGET = {"id": "id-west-1", "address": "10.0.0.4", "process": "west-1", "member": "west-1"}
+LEADER = "east-0"
+
+
+def answer(body: object) -> Json:
+    return {"status": 200, "body": json.dumps(body), "error": ""}
+
+
+def group(name: str, gone: Json | None) -> Json:
+    others = [*(server for server in SERVERS if server != name), *(["west-1"] if gone is not None else [])]
+    replicas = [{"name": o, "peer": f"id-{o}", "current": True, **((gone or {}) if o == "west-1" else {})} for o in others]
+    return {"leader": LEADER, "peer": f"id-{LEADER}", "replicas": replicas}
+
+
+def answers(name: str, gone: Json | None) -> Json:
+    """What a server says while `west-1` is `gone`, or when nobody lists it any more (None)."""
+    meta = group(name, gone)
+    stream = {"name": "orders", "cluster": meta, "config": {"num_replicas": 3}}
+    jsz = {"meta_cluster": meta, "account_details": [{"name": "$G", "stream_detail": [stream]}]}
+    varz = {"server_name": name, "version": "2.15.2", "cluster": {"name": "n", "addr": "10.0.0.1"}, "jetstream": {"meta": meta}}
+    return {"varz": answer(varz), "routez": answer({"routes": []}), "healthz": answer({"status": "ok"}), "jsz": answer(jsz)}
+
+
+DOWN, UP = {"offline": True, "current": False}, {"offline": False, "current": True}
+OK = {"success": True}
+# name: (task file, what servers say of west-1 in the order of samples, the answer of NATS, variables)
+SCENARIOS: dict[str, tuple[str, list[Json | None], Json, Json]] = {
+    "removed": ("forget", [UP, DOWN, DOWN, None], OK, {}),
+    "done": ("forget", [None], OK, {}),
+    "faster": ("forget", [DOWN, None], {"error": {"err_code": 10044}}, {}),
+    "refused": ("forget", [DOWN, None], {"error": {"err_code": 10076, "description": "no"}}, {}),
+    "up": ("forget", [UP], OK, {}),
+    "stays": ("forget", [DOWN], OK, {}),
+    "asks": ("lead", [DOWN], {"data": {"account": "$SYS"}}, {"hostnet_work": "scale_down"}),
+    "somebody": ("lead", [DOWN], {"data": {"account": "$G"}}, {"hostnet_work": "scale_down"}),
+    "reboot": ("lead", [DOWN], OK, {"hostnet_work": "reboot"}),
+    "accounts": ("lead", [DOWN], OK, {"system_nats_extra_config": "max_payload: 1MB\n  accounts { A: {} }"}),
+    "own": ("lead", [DOWN], OK, {"system_nats_extra_config": "accounts { A: {} }", "system_nats_system_account": "false"}),
+    "other": ("lead", [DOWN], OK, {"system_nats_extra_config": "max_payload: 1MB # no accounting_system here"}),
+}
+
+
+def target(member: str, folder: Path) -> Json:
+    variables = {"address": "10.0.0.1", "node": "worker"}
+    return {"member": member, "kube_cluster": "east", "namespace": str(folder), "pod": "p", "container": "nats", "variables": variables}
+
+
+@pytest.fixture(scope="module", name="runs")
+def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs every scenario as a host of one inventory; gives the folder with one folder for each."""
+    root = tmp_path_factory.mktemp("nats")
+    with_written_answers(root / "ansible_collections" / "hostnet" / "multicluster")
+    hosts = {}
+    for name, (tasks, samples, said, variables) in SCENARIOS.items():
+        folder = root / name
+        folder.mkdir()
+        written = {}
+        for member in SERVERS:
+            seen = [answers(member, gone) for gone in samples]
+            written[member] = {**{question: [one[question] for one in seen] for question in seen[0]}, "request": [said]}
+        (folder / "answers.json").write_text(json.dumps(written))
+        hosts[name] = {
+            "tasks_from": tasks,
+            "done": str(folder / "done"),
+            "hostnet": {"name": "ledger", "kube_clusters": [], "timeout": 10, "pki_dir": "/pki", "ca": {}, "probe_image": "i"},
+            "hostnet_targets": [target(member, folder) for member in SERVERS],
+            "hostnet_member": {"member": "east-0"},
+            "hostnet_forget": FORGET,
+            **variables,
+        }
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
+    tasks_of_play = [
+        {"include_role": {"name": "hostnet.multicluster.system_nats", "tasks_from": "spec"}},
+        {"include_role": {"name": "hostnet.multicluster.system_nats", "tasks_from": "{{ tasks_from }}"}},
+        {"copy": {"content": "done", "dest": "{{ done }}", "mode": "0600"}},
+    ]
+    (root / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "strategy": "free", "tasks": tasks_of_play}]))
+    environment = ansible_environment(root / "results.jsonl", ANSIBLE_COLLECTIONS_PATH=str(root), ANSIBLE_FORKS="4")
+    ended = subprocess.run(
+        ["ansible-playbook", "-i", str(root / "hosts.yml"), str(root / "play.yml")],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    (root / "output").write_text(ended.stdout + ended.stderr)
+    return root
+
+
+def asked(runs: Path, name: str) -> dict[str, list[list[str]]]:
+    """Subject and body of the requests, by member that got them."""
+    return {file.stem: [json.loads(line) for line in file.read_text().splitlines()] for file in sorted((runs / name).glob("*.request"))}
+
+
+def assert_passed(runs: Path, *names: str) -> None:
+    for name in names:
+        assert (runs / name / "done").exists(), (name, (runs / "output").read_text()[-8000:])
+
+
+def test_the_leader_removes_a_server_that_is_down(runs: Path) -> None:
+    assert_passed(runs, "removed", "faster", "done")
+    ((subject, body),) = asked(runs, "removed")[LEADER]
+    assert (subject, json.loads(body)) == ("$JS.API.SERVER.REMOVE", {"peer": "west-1", "peer_id": "id-west-1"})
+    assert asked(runs, "done") == {}
+
+
+def test_it_fails_where_the_server_stays_or_is_up(runs: Path) -> None:
+    for name in ("refused", "up", "stays"):
+        assert not (runs / name / "done").exists(), name
+    assert asked(runs, "up") == {}
+    output = " ".join((runs / "output").read_text().split())
+    assert "JetStream's leader still sees it: west-1" in output
+    assert "JetStream's leader still lists it: west-1" in output
+
+
+def test_who_is_going_to_remove_a_server_is_let_in_before_anything_is_changed(runs: Path) -> None:
+    assert_passed(runs, "asks", "reboot")
+    assert asked(runs, "asks") == {"east-1": [["$SYS.REQ.USER.INFO", "null"]]}
+    assert asked(runs, "reboot") == {}
+    assert not (runs / "somebody" / "done").exists()
+
+
+def test_accounts_of_the_users_own_need_a_decision(runs: Path) -> None:
+    assert_passed(runs, "own", "other")
+    assert not (runs / "accounts" / "done").exists()
+    assert "set system_nats_system_account to false" in " ".join((runs / "output").read_text().split())
