@@ -17,7 +17,7 @@ from .soak import commit
 
 pytestmark = pytest.mark.lab
 
-KILLS, MEMBERS = 6, 2
+KILLS, MEMBERS = 4, 1
 CHOICES = [Choice(system, placement, "rotating") for system in ("etcd", "nats") for placement in ("node_name", "daemonset")]
 
 
