@@ -72,6 +72,7 @@ class FilterModule:
             "rollout_booted": rollout.booted,
             "rollout_node_labels": deployment.member_labels,
             "rollout_drain_nodes": rollout.drain_nodes,
+            "rollout_cordoned": rollout.cordoned,
             "rollout_pods": rollout.stale_pods,
             "rollout_outdated": rollout.outdated,
             "rollout_vm": rollout.vm,

@@ -292,6 +292,14 @@ class TestResuming:
         assert rollout.remaining_steps(steps_journal(["undo"], steps=steps)) == steps
         assert rollout.remaining_steps({"member": None, "steps": []}) == []
 
+    def test_cordoned_nodes_are_those_of_the_kube_clusters_that_are_asked(self) -> None:
+        nodes = [
+            {"kube_cluster": kube, "name": f"{kube}-1", "uid": "u", "unschedulable": off}
+            for kube in ("east", "west")
+            for off in (True, False)
+        ]
+        assert rollout.cordoned(nodes, [{"name": "west"}]) == [{"kube_cluster": "west", "name": "west-1", "uid": "u"}]
+
     def test_the_last_step_is_that_of_whatever_member(self) -> None:
         assert rollout.last_step(steps_journal(["gate", "lead"])) == "lead"
         assert rollout.last_step({"member": None, "steps": []}) == ""
