@@ -238,7 +238,7 @@ def world(kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Pa
     """Three nodes, no deployment; the namespace of an earlier test is there, empty, as an API server without controllers keeps it."""
     kubes = [kube_api, kube_api_two]
     for kube_cluster, name, address in NODES:
-        create_node(next(kube for kube in kubes if kube.name == kube_cluster), name, address=address)
+        create_node({kube.name: kube for kube in kubes}[kube_cluster], name, address=address)
     kubelets = Kubelets(kubes)
     kubelets.start()
     found = World(kubes, tmp_path)
