@@ -353,15 +353,13 @@ class Stage:
             }
         return seen
 
-    def problems(self, cluster_id: str, generation: int | None = None) -> list[str]:
-        """What is not as it has to be after a rollout. `generation`: the last one before it."""
+    def problems(self, cluster_id: str, ends: Sequence[str] = ("done",)) -> list[str]:
+        """What is not as it has to be after a rollout. `ends`: how it may have ended."""
         found = self.cordons()
         for kube in KUBE_CLUSTERS:
             journal = self.journal(kube)
-            if journal and journal.get("state") != "done":
+            if journal and journal.get("state") not in ends:
                 found.append(f"kube cluster {kube}: the journal is {journal.get('state')}, member {journal.get('member')}")
-            if generation is not None and int(journal.get("generation", 0)) <= generation:
-                found.append(f"kube cluster {kube}: no rollout after generation {generation} is in the journal")
             lease = self.lease(kube)
             if lease is not None and lease.spec.holder_identity:
                 text = (lease.metadata.annotations or {}).get(locks.HOLDER_ANNOTATION, "{}")

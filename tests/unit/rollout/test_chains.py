@@ -62,7 +62,7 @@ class FakeStage:
     def cluster_ids(self) -> Json:
         return {"east": "id", "west": "id"}
 
-    def problems(self, cluster_id: str, generation: int | None = None) -> list[str]:
+    def problems(self, cluster_id: str, ends: Sequence[str] = ("done",)) -> list[str]:
         assert cluster_id == "id"
         return self.found
 
