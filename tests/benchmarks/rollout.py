@@ -60,7 +60,7 @@ def main() -> int:
     print(f"{'member':<12}{'all s':>8}{'own s':>8}{'vm s':>8}  seconds by step")
     for member in summary["members"]:
         steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in member["steps"].items())
-        print(f"{member['member']:<12}{member['seconds']:>8.1f}{member['own_seconds']:>8.1f}{member['vm_seconds']:>8.1f}  {steps}")
+        print(f"{member['member']:<12}{member['seconds']:>8.1f}{member['own']:>8.1f}{member['vm']:>8.1f}  {steps}")
     requests = sum(int(str(task.result.get("requests", 0))) for task in rolled.run.tasks if task.action.startswith(OURS))
     print(f"{requests} API requests, {requests / options.members:.0f} for each member; {rolled.seconds:.0f} s altogether")
     return 0
