@@ -16,6 +16,7 @@ import ctypes
 import datetime
 import ipaddress
 import os
+import random
 import shutil
 import signal
 import socket
@@ -65,11 +66,18 @@ def binary(name: str) -> Path:
 
 
 def _free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on.
+
+    Below those that the kernel gives to outgoing connections: between this and the start of the server one of them may take any of those.
+    """
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _number in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        while len(found) < count:
+            port = random.randint(12000, 29999)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def _die_with_parent() -> None:
