@@ -87,11 +87,12 @@ def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: boo
 
 
 def stray(params: Mapping[str, Any], option: str) -> str:
-    """Which entry of the list `option` names a kube cluster that kube_clusters does not have, or `` when none does."""
+    """Which entry of `option` (a list of them, or one) names a kube cluster that kube_clusters does not have, or `` when none does."""
     names = [options["name"] for options in params["kube_clusters"]]
-    for index, entry in enumerate(params[option]):
+    given = params[option]
+    for field, entry in [(option, given)] if isinstance(given, dict) else [(f"{option}[{index}]", one) for index, one in enumerate(given)]:
         if entry["kube_cluster"] not in names:
-            return f"{option}[{index}].kube_cluster is {entry['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
+            return f"{field}.kube_cluster is {entry['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
     return ""
 
 

@@ -185,9 +185,9 @@ ARGUMENTS: dict[str, Any] = {
 
 def problem(params: dict[str, Any]) -> str:
     """What is wrong with the parameters, or `` when nothing is."""
-    names = [options["name"] for options in params["kube_clusters"]]
-    if params["member"]["kube_cluster"] not in names:
-        return f"member.kube_cluster is {params['member']['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
+    stray = _call.stray(params, "member")
+    if stray:
+        return stray
     missing = [key for key in ("address", "node") if not params["member"]["variables"].get(key)]
     if missing:
         return f"member.variables has no {' and no '.join(missing)}"

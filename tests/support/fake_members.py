@@ -9,9 +9,16 @@ A target's namespace is a folder with `answers.json`: member -> name of the comm
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from .collection import CHECKOUT
+from .run import ansible_environment
 
 # Answers are lists: the n-th call gets the n-th answer, later calls the last.
 ANSWERS = """\
@@ -99,3 +106,20 @@ def with_written_answers(collection: Path) -> None:
     (collection / "plugins" / "modules" / "member_exec.py").write_text(MEMBER_EXEC)
     (collection / "plugins" / "modules" / "nats_request.py").write_text(NATS_REQUEST)
     (collection / "plugins" / "action" / "member_inspect.py").write_text(MEMBER_INSPECT)
+
+
+def play_on(root: Path, hosts: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> None:
+    """Plays the tasks on all hosts (variables by name) with the collection in `root`, whatever becomes of each. What was said is in `root/output`."""
+    # Interpreters that are found by their names may be stand-ins that do not run.
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict(hosts), "vars": common}}))
+    (root / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "strategy": "free", "tasks": list(tasks)}]))
+    ended = subprocess.run(
+        ["ansible-playbook", "-i", str(root / "hosts.yml"), str(root / "play.yml")],
+        env=ansible_environment(root / "results.jsonl", ANSIBLE_COLLECTIONS_PATH=str(root), ANSIBLE_FORKS="4"),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    (root / "output").write_text(ended.stdout + ended.stderr)

@@ -10,17 +10,13 @@ commands were sent to which member, and whether the play went on.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from support.fake_members import with_written_answers
-from support.run import ansible_environment
+from support.fake_members import play_on, with_written_answers
 
 CLUSTER = "6ce8e7e4-2b8f-4d8a-9d3c-8f0f5a7b1c2d"
 OTHER = "0f0f5a7b-2b8f-4d8a-9d3c-6ce8e7e41c2d"
@@ -145,37 +141,18 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "hostnet_member": binding("east-0"),
             **scenario.variables,
         }
-    # Interpreters that are found by their names may be stand-ins that do not run.
-    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "strategy": "free",
-        "tasks": [
-            {"include_role": {"name": "hostnet.multicluster.system_cockroachdb", "tasks_from": "spec"}},
-            {"include_role": {"name": "hostnet.multicluster.system_cockroachdb", "tasks_from": "{{ tasks_from }}"}},
-            {
-                "copy": {
-                    "content": "{{ {'inspection': hostnet_inspection | default({}), 'spec': hostnet_spec | default({})} | to_json }}",
-                    "dest": "{{ done }}",
-                    "mode": "0600",
-                }
-            },
-        ],
-    }
-    (root / "play.yml").write_text(yaml.safe_dump([play]))
-    extra = {"ANSIBLE_COLLECTIONS_PATH": str(root), "ANSIBLE_FORKS": "4"}
-    environment = ansible_environment(root / "results.jsonl", **extra)
-    ended = subprocess.run(
-        ["ansible-playbook", "-i", str(root / "hosts.yml"), str(root / "play.yml")],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    (root / "output").write_text(ended.stdout + ended.stderr)
+    tasks_of_play = [
+        {"include_role": {"name": "hostnet.multicluster.system_cockroachdb", "tasks_from": "spec"}},
+        {"include_role": {"name": "hostnet.multicluster.system_cockroachdb", "tasks_from": "{{ tasks_from }}"}},
+        {
+            "copy": {
+                "content": "{{ {'inspection': hostnet_inspection | default({}), 'spec': hostnet_spec | default({})} | to_json }}",
+                "dest": "{{ done }}",
+                "mode": "0600",
+            }
+        },
+    ]
+    play_on(root, hosts, tasks_of_play)
     return root
 
 

@@ -6,16 +6,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from support.fake_members import with_written_answers
-from support.run import ansible_environment
+from support.fake_members import play_on, with_written_answers
 
 Json = dict[str, Any]
 SERVERS = ("east-0", "east-1", "west-0")
@@ -89,24 +85,12 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "hostnet_forget": FORGET,
             **variables,
         }
-    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
     tasks_of_play = [
         {"include_role": {"name": "hostnet.multicluster.system_nats", "tasks_from": "spec"}},
         {"include_role": {"name": "hostnet.multicluster.system_nats", "tasks_from": "{{ tasks_from }}"}},
         {"copy": {"content": "done", "dest": "{{ done }}", "mode": "0600"}},
     ]
-    (root / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "strategy": "free", "tasks": tasks_of_play}]))
-    environment = ansible_environment(root / "results.jsonl", ANSIBLE_COLLECTIONS_PATH=str(root), ANSIBLE_FORKS="4")
-    ended = subprocess.run(
-        ["ansible-playbook", "-i", str(root / "hosts.yml"), str(root / "play.yml")],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    (root / "output").write_text(ended.stdout + ended.stderr)
+    play_on(root, hosts, tasks_of_play)
     return root
 
 
