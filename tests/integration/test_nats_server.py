@@ -364,9 +364,9 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
     def ready(asked: Sequence[str]) -> bool:
         return not closed_gates([*gate.GENERIC["settled"], *before["gates"]["settled"]], "", asked)
 
-    with deployment.running():
+    with deployment.running(), contextlib.ExitStack() as clients:
         wait_for(lambda: ready(members) and not nats.not_joined(look(members), members), "five servers")
-        old = Client(address["east-0"], context(deployment.pki))
+        old = clients.enter_context(contextlib.closing(Client(address["east-0"], context(deployment.pki))))
         for name, replicas in (("orders", 3), ("wide", 4), ("pairs", 2)):
             made = old.request(
                 f"$JS.API.STREAM.CREATE.{name}",
@@ -398,7 +398,7 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
             as_system(deployment, leader, "$SYS.REQ.USER.INFO", seed=bytes(range(32)))
         # Neither a client that was there nor a new one needs credentials, and both are where they were. Nothing has restarted.
         assert "seq" in old.request("orders.20", b"x")
-        fresh = Client(address["west-1"], context(deployment.pki))
+        fresh = clients.enter_context(contextlib.closing(Client(address["west-1"], context(deployment.pki))))
         assert fresh.request("$JS.API.STREAM.INFO.orders")["state"]["messages"] == 21
         assert fresh.request("$SYS.REQ.USER.INFO")["data"]["account"] == "$G"
         assert {m: json.loads(get(address[m], "/varz")["body"])["start"] for m in members} == started
@@ -408,8 +408,6 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
         assert as_system(deployment, leader, "$SYS.REQ.USER.INFO")["data"]["account"] == "$SYS"
         assert "seq" in old.request("orders.21", b"x")
         wait_for(lambda: ready(members), "all current after the reload")
-        old.close()
-        fresh.close()
 
         leave = deployment.spec["gates"]["leave"]
         assert closed_gates(leave, "west-1", members) == []
@@ -443,7 +441,7 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
             assert [peer["name"] for peer in entry["peers"]] == sorted(rest)
         left = next(m for m in rest if seen[m]["leader"])
         assert json.loads(get(address[left], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == 4
-        last = Client(address[rest[0]], context(deployment.pki))
+        last = clients.enter_context(contextlib.closing(Client(address[rest[0]], context(deployment.pki))))
         for stream, replicas in (("orders", 3), ("wide", 4), ("pairs", 2)):
             info = last.request(f"$JS.API.STREAM.INFO.{stream}")
             group = info["cluster"]
@@ -455,4 +453,3 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
         for sequence in range(1, 23):
             assert last.request("$JS.API.STREAM.MSG.GET.orders", json.dumps({"seq": sequence}).encode())["message"]["data"] == "eA=="
         assert last.request("orders.22", b"x")["seq"] == 23
-        last.close()

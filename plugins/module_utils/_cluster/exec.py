@@ -116,31 +116,43 @@ def ask_members(
     commands: Mapping[str, Sequence[str]],
     gets: Mapping[str, Get],
     timeout: float,
+    *,
     stop_at_failure: bool = False,
+    at_once: bool = False,
 ) -> dict[str, dict[str, Json]]:
     """Run all commands and GETs on all members and return {member: {name: answer}}; nothing is raised.
 
     The members are asked in parallel, the commands of one member in their order. `stop_at_failure` leaves out what follows
-    a failed command of the same member. `timeout` in seconds is for everything.
+    a failed command of the same member. `at_once` is for questions that need no order: a member that answers none of them
+    costs the time limit of one then, not of all. `timeout` in seconds is for everything.
     """
     deadline = time.monotonic() + timeout
-    found: dict[str, dict[str, Json]] = {}
+    names = [*commands, *gets]
+    parts = [[name] for name in names] if at_once else [names]
 
-    def ask(member: Member) -> None:
+    def ask(part: tuple[Member, list[str]]) -> dict[str, Json]:
+        member, wanted = part
         cluster = clusters[member.kube_cluster]
         answers: dict[str, Json] = {}
-        for name, argv in commands.items():
-            answers[name] = _command(cluster, member, rendered(member, argv), deadline)
+        for name in wanted:
+            if name in gets:
+                answers[name] = _get(cluster, member, gets[name], deadline)
+                continue
+            answers[name] = _command(cluster, member, rendered(member, commands[name]), deadline)
             if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
                 break
-        else:
-            for name, get in gets.items():
-                answers[name] = _get(cluster, member, get, deadline)
-        found[member.member] = answers
+        return answers
 
+    def ask_all(cluster: KubeCluster) -> list[tuple[str, dict[str, Json]]]:
+        asked = [(member, part) for member in members if member.kube_cluster == cluster.name for part in parts]
+        return [(member.member, answers) for (member, _), answers in zip(asked, in_parallel(ask, asked), strict=True)]
+
+    found: dict[str, dict[str, Json]] = {member.member: {} for member in members}
     involved = {name: cluster for name, cluster in clusters.items() if any(member.kube_cluster == name for member in members)}
-    each_cluster(involved, lambda cluster: in_parallel(ask, [member for member in members if member.kube_cluster == cluster.name]))
-    return {member.member: found[member.member] for member in members}
+    for answered in each_cluster(involved, ask_all).values():
+        for name, answers in answered:
+            found[name].update(answers)
+    return found
 
 
 def rendered(member: Member, argv: Sequence[str]) -> list[str]:

@@ -34,14 +34,14 @@ class Wait:
 
 
 def ask(clusters: dict[str, KubeCluster], targets: Sequence[Json], questions: Mapping[str, Any], spec: Json, shape: Shape) -> Json:
-    """The inspection of all `targets`, asked in parallel; raises what `shape` raises.
+    """The inspection of all `targets`, all questions at once; raises what `shape` raises.
 
     `questions` is the spec's `inspect`: `commands`, `http`, and `timeout` in seconds for all of them together.
     """
     commands = {str(name): [str(word) for word in argv] for name, argv in (questions.get("commands") or {}).items()}
     gets = {str(name): Get(int(get["port"]), str(get.get("path", "/"))) for name, get in (questions.get("http") or {}).items()}
     members = [Member(**target) for target in targets]
-    results = ask_members(clusters, members, commands, gets, float(questions["timeout"]))
+    results = ask_members(clusters, members, commands, gets, float(questions["timeout"]), at_once=True)
     return shape(results, list(targets), spec)
 
 

@@ -303,7 +303,23 @@ def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> Non
     assert members.rendered(asked[1], commands["second"]) == ["echo", "east-1", "1"]
     stopped = members.ask_members(clusters, asked[:1], commands, {"health": Get(2381, "/health")}, 10, stop_at_failure=True)
     assert list(stopped["east-0"]) == ["first"]
+    assert members.ask_members(clusters, asked, commands, {"health": Get(2381, "/health")}, 10, at_once=True) == results
     assert members.ask_members(clusters, [], commands, {}, 10) == {}
+
+
+def test_questions_wait_for_no_other_question(serve: Any) -> None:
+    both = threading.Barrier(3)
+
+    def answer(text: str, connection: FakeConnection) -> None:
+        both.wait(10)  # nobody gets an answer before all three have asked
+        (forward((0, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) if "portforward" in text else success)(text, connection)
+
+    _server, cluster = serve(answer)
+    asked = [Member("east-0", "east", "n", "p0")]
+    found = members.ask_members(
+        {"east": cluster}, asked, {"one": ["echo"], "two": ["echo"]}, {"health": Get(2381, "/health")}, 10, at_once=True
+    )
+    assert {name: answer["error"] for name, answer in found["east-0"].items()} == {"one": "", "two": "", "health": ""}
 
 
 def test_a_command_to_talk_to(serve: Any) -> None:
