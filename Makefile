@@ -40,7 +40,7 @@ soak: lab
 
 changelog: setup
 	@tools/setup --test
-	@PATH=$(CURDIR)/.venv/bin:$$PATH antsibull-changelog release --update-existing
+	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/python tools/changelog
 
 bench: lab
 	@tools/setup --test

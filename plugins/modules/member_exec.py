@@ -66,7 +66,7 @@ options:
         default: ""
       variables:
         description:
-          - Values for C({key}) in O(commands) and in the paths of O(http). C({member}), C({kube_cluster}), C({namespace}) and C({pod}) are
+          - Values for C({key}) in O(commands) and in the paths and files of O(http). C({member}), C({kube_cluster}), C({namespace}) and C({pod}) are
             there already.
         type: dict
         default: {}
@@ -80,7 +80,11 @@ options:
     default: {}
   http:
     description:
-      - HTTP GETs, from a name of yours to a dictionary of C(port), C(path) (default C(/)) and C(scheme) (V(http), the only one).
+      - HTTP requests to the loopback address of the pod, from a name of yours to a dictionary with C(port), and if wanted C(path) (default C(/)),
+        C(body) (a dictionary, sent as JSON with POST; without it, it is a GET), C(timeout) (seconds, within O(timeout)) and C(tls).
+      - C(tls) has the paths on the controller C(ca), C(certificate) and C(private_key), in which C({key}) is replaced too. The member's certificate
+        must be for its C(address) in O(members[].variables). TLS is spoken from here to the member.
+      - A request with C(tls) may have the name of one of O(commands). The command then runs only where one of the files is not there.
       - They are sent after the commands of the member.
     type: dict
     default: {}
@@ -156,7 +160,14 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Get, Member, ask_members, members_argument, rendered
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import (
+    TLS_FILES,
+    Http,
+    Member,
+    ask_members,
+    members_argument,
+    rendered,
+)
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import failures
 
 ARGUMENTS: dict[str, Any] = {
@@ -169,6 +180,8 @@ ARGUMENTS: dict[str, Any] = {
     "read_only": {"type": "bool", "default": False},
     "fail": {"type": "bool", "default": True},
 }
+
+_REQUEST = {"port", "path", "body", "timeout", "tls"}
 
 
 def problem(params: dict[str, Any]) -> str:
@@ -185,19 +198,31 @@ def problem(params: dict[str, Any]) -> str:
         if not isinstance(argv, list) or not argv or any(isinstance(argument, (dict, list)) or argument is None for argument in argv):
             return f"commands.{name} must be a list of arguments, such as [etcdctl, member, list]"
     for name, request in params["http"].items():
-        if name in params["commands"]:
-            return f"http.{name}: a command has this name too; give it another one"
-        if not isinstance(request, dict) or not str(request.get("port", "")).isdigit() or not 0 < int(request["port"]) < 65536:
-            return f"http.{name}.port must be a number from 1 to 65535"
-        unknown = sorted(set(request) - {"port", "path", "scheme"})
-        if unknown:
-            return f"http.{name}.{unknown[0]} is not known; use port, path and scheme"
-        if request.get("scheme", "http") != "http":
-            return f"http.{name}.scheme is {request['scheme']!r}; only http is supported"
-        if not str(request.get("path", "/")).startswith("/") or any(sign in str(request.get("path", "/")) for sign in " \r\n"):
-            return f"http.{name}.path must start with / and have no spaces"
+        wrong = _wrong_request(request)
+        if not wrong and name in params["commands"] and not request.get("tls"):
+            wrong = ": a command has this name too, which stands in only for a request with tls; give it another one"
+        if wrong:
+            return f"http.{name}{wrong}"
     if params["timeout"] < 1:
         return f"timeout is {params['timeout']}; give at least 1 second"
+    return ""
+
+
+def _wrong_request(request: Any) -> str:
+    if not isinstance(request, dict) or not str(request.get("port", "")).isdigit() or not 0 < int(request["port"]) < 65536:
+        return ".port must be a number from 1 to 65535"
+    unknown = sorted(set(request) - _REQUEST)
+    if unknown:
+        return f".{unknown[0]} is not known; use {', '.join(sorted(_REQUEST))}"
+    if not str(request.get("path", "/")).startswith("/") or any(sign in str(request.get("path", "/")) for sign in " \r\n"):
+        return ".path must start with / and have no spaces"
+    if not isinstance(request.get("body", {}), dict):
+        return ".body must be a dictionary, which is sent as JSON"
+    if not isinstance(request.get("timeout", 1), (int, float)) or request.get("timeout", 1) <= 0:
+        return ".timeout must be a number of seconds above 0"
+    files = request.get("tls", dict.fromkeys(TLS_FILES, "/"))
+    if not isinstance(files, dict) or set(files) != set(TLS_FILES):
+        return f".tls must have exactly {', '.join(TLS_FILES)}, which are paths on the controller"
     return ""
 
 
@@ -207,7 +232,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     if wrong:
         raise _call.Failure(wrong, results={})
     commands = {name: [str(argument) for argument in argv] for name, argv in params["commands"].items()}
-    gets = {name: Get(int(request["port"]), str(request.get("path", "/"))) for name, request in params["http"].items()}
+    https = {name: Http.of(request) for name, request in params["http"].items()}
     members = [Member(**member) for member in params["members"]]
     changes = bool(commands) and bool(members) and not params["read_only"]
     if call.check_mode and changes:
@@ -217,7 +242,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     except client.KubeError as error:
         raise _call.Failure(str(error), results={}) from error
     stop = params["fail"] and not params["read_only"]
-    results = ask_members(clusters, members, commands, gets, params["timeout"], stop_at_failure=stop)
+    results = ask_members(clusters, members, commands, https, params["timeout"], stop_at_failure=stop)
     result: dict[str, Any] = {"changed": changes, "results": results}
     if params["fail"]:
         asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeError, connect
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import http_get, run_command
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, http_request, run_command
 from support.kube_api import KubeApi
 
 
@@ -20,7 +20,7 @@ def refusals(options: dict[str, Any], namespace: str = "default") -> list[KubeEr
     found = []
     for attempt in (
         lambda deadline: run_command(cluster, namespace, "nobody", "", ["true"], deadline),
-        lambda deadline: http_get(cluster, namespace, "nobody", 80, "/", deadline),
+        lambda deadline: http_request(cluster, namespace, "nobody", Http(80, "/"), "localhost", deadline),
     ):
         with pytest.raises(KubeError) as caught:
             attempt(time.monotonic() + 20)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -16,11 +17,14 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Tls
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import http_answer
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from support.collection import CHECKOUT
 from support.kube_api import binary
-from support.member import Deployment, Json, binding, loopback, on_wire, system_spec
+from support.member import Deployment, Json, Wire, binding, loopback, on_wire, system_spec
 
 ADDRESSES = {"east-0": "192.0.2.31", "east-1": "192.0.2.32", "west-0": "192.0.2.33", "west-1": "192.0.2.34"}
 FIRST = ["east-0", "east-1", "west-0"]
@@ -43,6 +47,34 @@ def inspect(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
     answers = {member: {name: ctl(deployment, member, words) for name, words in asked.items()} for member in members}
     targets = [{"member": member, "variables": {"address": on_wire(ADDRESSES[member])}} for member in members]
     return etcd.inspection(answers, targets, deployment.spec)
+
+
+def asked_over_http(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
+    """The same inspection by the role's own HTTP requests, sent as member_inspect sends them, without an API server between."""
+    answers: dict[str, Json] = {}
+    for member in members:
+        folder, address = deployment.pki / member, on_wire(ADDRESSES[member])
+        target = Member(member, "east", "n", "p", "", {"address": address, "pki": str(folder), "ca": str(deployment.pki / "ca.crt")})
+        answers[member] = {}
+        for name, entry in deployment.spec["inspect"]["http"].items():
+            request = Http.of(entry).rendered(target)
+            assert request.tls
+            with contextlib.closing(Wire(address, request.port)) as wire:
+                stream = Tls(wire, request.tls.context(), address)
+                stream.send(request.text())
+                data, answer = b"", None
+                while answer is None:
+                    more = stream.receive()
+                    data += more
+                    answer = http_answer(data, ended=not more)
+            answers[member][name] = {"status": answer[0], "body": answer[1].decode(), "error": ""}
+    targets = [{"member": member, "variables": {"address": on_wire(ADDRESSES[member])}} for member in members]
+    return etcd.inspection(answers, targets, deployment.spec)
+
+
+def standing(seen: dict[str, Json]) -> dict[str, Json]:
+    """Without what may change between two looks."""
+    return {name: {key: entry[key] for key in entry if key not in ("revision", "applied_index", "lag")} for name, entry in seen.items()}
 
 
 def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str], expected: Sequence[str] = ()) -> list[str]:
@@ -86,6 +118,11 @@ def test_the_members_are_one_cluster(three: Deployment) -> None:
         assert entry["id"] == next(peer["id"] for peer in entry["peers"] if peer["name"] == name)
     assert etcd.known(seen, on_wire(ADDRESSES["east-1"]))
     assert not etcd.known(seen, on_wire(ADDRESSES["west-1"]))
+
+
+def test_requests_say_what_etcdctl_says(three: Deployment) -> None:
+    seen = when_healthy(three, FIRST)
+    assert standing(asked_over_http(three, FIRST)) == standing(seen)
 
 
 def test_clients_without_a_certificate_are_refused(three: Deployment) -> None:

@@ -26,7 +26,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT
 from support.kube_api import binary
-from support.member import Deployment, Json, binding, loopback, on_wire, system_spec
+from support.member import Deployment, Json, Wire, binding, loopback, on_wire, system_spec
 
 ADDRESSES = {
     "east-0": "192.0.2.11",
@@ -322,17 +322,6 @@ def test_growth_from_three_to_four(tmp_path: Path) -> None:
         assert json.loads(get(address["east-0"], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == 4
 
 
-class Wire:
-    """What _cluster.nats talks over, here without a pod between."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.create_connection((on_wire(address), CLIENT), timeout=20)
-        self.send, self.close = self._socket.sendall, self._socket.close
-
-    def receive(self) -> bytes:
-        return self._socket.recv(65536)
-
-
 def as_system(deployment: Deployment, member: str, subject: str, seed: bytes = b"", **body: Any) -> Json:
     address = next(str(item["address"]) for item in deployment.bindings if item["member"] == member)
     pki = deployment.pki
@@ -340,10 +329,8 @@ def as_system(deployment: Deployment, member: str, subject: str, seed: bytes = b
         str(pki / "ca.crt"), str(pki / member / "server.crt"), str(pki / member / "server.key"), str(pki / "system.nk")
     )
     question = nats_client.Question(subject, body)
-    with contextlib.closing(Wire(address)) as wire:
-        return nats_client.converse(
-            wire, nats_client.tls_context(files), on_wire(address), seed or nats_client.read_seed(files.nkey), question
-        )
+    with contextlib.closing(Wire(on_wire(address), CLIENT)) as wire:
+        return nats_client.converse(wire, files.context(), on_wire(address), seed or nats_client.read_seed(files.nkey), question)
 
 
 def test_a_server_leaves_for_good(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -121,6 +122,17 @@ def ipv6_addresses(addresses: Sequence[str]) -> Iterator[None]:
             ip("replace", address)
             added.callback(ip, "delete", address)
         yield
+
+
+class Wire:
+    """A stream as _cluster.tls takes it, here without an API server between."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._socket = socket.create_connection((address, port), timeout=20)
+        self.send, self.close = self._socket.sendall, self._socket.close
+
+    def receive(self) -> bytes:
+        return self._socket.recv(65536)
 
 
 class Deployment:

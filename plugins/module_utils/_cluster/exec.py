@@ -11,15 +11,17 @@ refusal without its HTTP status; its port-forward needs a thread for each connec
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from .._plan import exec as plan
 from .client import CONNECT_TIMEOUT_SECONDS, POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
+from .tls import Files, Stream, Tls, TlsError
 
 # It is a dependency of the kubernetes package, whose absence the modules report.
 with contextlib.suppress(ImportError):
@@ -32,6 +34,7 @@ _PROTOCOL = "v4.channel.k8s.io"
 _STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
 _DATA_CHANNEL, _FORWARD_ERROR_CHANNEL = 0, 1
 OUTPUT_LIMIT_BYTES = 8 << 20
+TLS_FILES = ("ca", "certificate", "private_key")
 
 
 def members_argument() -> Json:
@@ -68,11 +71,41 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Get:
-    """An HTTP GET to a port of the pod."""
+class Http:
+    """An HTTP request to a port of the pod: a POST where it has a body, else a GET; over TLS where it has `tls`.
+
+    In path and files, `{key}` is replaced. `timeout` in seconds, 0 for no limit of its own.
+    """
 
     port: int
     path: str
+    body: str | None = None
+    tls: Files | None = None
+    timeout: float = 0.0
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> Http:
+        """Of an entry of `http`, as member_exec documents it."""
+        files = request.get("tls")
+        return cls(
+            int(request["port"]),
+            str(request.get("path", "/")),
+            None if request.get("body") is None else json.dumps(request["body"]),
+            Files(**{key: str(files[key]) for key in TLS_FILES}) if files else None,
+            float(request.get("timeout") or 0),
+        )
+
+    def rendered(self, member: Member) -> Http:
+        """The request to one member."""
+        variables = member.all_variables()
+        files = self.tls and Files(*(plan.render(path, variables) for path in (self.tls.ca, self.tls.certificate, self.tls.private_key)))
+        return replace(self, path=plan.render(self.path, variables), tls=files)
+
+    def text(self) -> bytes:
+        head = f"{'GET' if self.body is None else 'POST'} {self.path} HTTP/1.1\r\nHost: localhost:{self.port}\r\nAccept: */*\r\n"
+        if self.body is not None:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
+        return f"{head}Connection: close\r\n\r\n{self.body or ''}".encode()
 
 
 class _Socket:
@@ -114,20 +147,22 @@ def ask_members(
     clusters: dict[str, KubeCluster],
     members: Sequence[Member],
     commands: Mapping[str, Sequence[str]],
-    gets: Mapping[str, Get],
+    https: Mapping[str, Http],
     timeout: float,
     *,
     stop_at_failure: bool = False,
     at_once: bool = False,
 ) -> dict[str, dict[str, Json]]:
-    """Run all commands and GETs on all members and return {member: {name: answer}}; nothing is raised.
+    """Run all commands and HTTP requests on all members and return {member: {name: answer}}; nothing is raised.
 
     The members are asked in parallel, the commands of one member in their order. `stop_at_failure` leaves out what follows
     a failed command of the same member. `at_once` is for questions that need no order: a member that answers none of them
     costs the time limit of one then, not of all. `timeout` in seconds is for everything.
+
+    What is in both `commands` and `https` is a request where its TLS files are here, and the command elsewhere.
     """
     deadline = time.monotonic() + timeout
-    names = [*commands, *gets]
+    names = list(dict.fromkeys([*commands, *https]))
     parts = [[name] for name in names] if at_once else [names]
 
     def ask(part: tuple[Member, list[str]]) -> dict[str, Json]:
@@ -135,8 +170,9 @@ def ask_members(
         cluster = clusters[member.kube_cluster]
         answers: dict[str, Json] = {}
         for name in wanted:
-            if name in gets:
-                answers[name] = _get(cluster, member, gets[name], deadline)
+            request = https[name].rendered(member) if name in https else None
+            if request and (name not in commands or (request.tls and request.tls.present())):
+                answers[name] = _request(cluster, member, request, deadline)
                 continue
             answers[name] = _command(cluster, member, rendered(member, commands[name]), deadline)
             if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
@@ -171,13 +207,15 @@ def _command(cluster: KubeCluster, member: Member, argv: list[str], deadline: fl
         return {**answer, "error": f"{error.what}: {error.detail}"}
 
 
-def _get(cluster: KubeCluster, member: Member, get: Get, deadline: float) -> Json:
+def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float) -> Json:
     answer: Json = {"status": 0, "body": "", "error": ""}
     if not member.pod:
         return {**answer, "error": "the member has no pod"}
-    path = plan.render(get.path, member.all_variables())
+    if request.timeout:
+        deadline = min(deadline, time.monotonic() + request.timeout)
+    host = str(member.all_variables().get("address", "localhost"))
     try:
-        status, body = http_get(cluster, member.namespace, member.pod, get.port, path, deadline)
+        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline)
     except KubeError as error:
         return {**answer, "error": f"{error.what}: {error.detail}"}
     return {**answer, "status": status, "body": body.decode("utf-8", "replace")}
@@ -244,44 +282,58 @@ def tunnel(cluster: KubeCluster, namespace: str, pod: str, container: str, argv:
         yield Tunnel(opened, cluster.name, what)
 
 
-def http_get(cluster: KubeCluster, namespace: str, pod: str, port: int, path: str, deadline: float) -> tuple[int, bytes]:
-    """(status, body) of an HTTP GET to 127.0.0.1:`port` of the pod: the host's own where the pod is on its network.
+class _Forward:
+    """A port-forward as a stream of bytes. `receive` raises KubeError where nothing listens on the port."""
 
-    Raises KubeError where there is no such pod, nothing listens, or no whole answer came before `deadline`.
-    """
-    what = f"port-forward to port {port} of pod {namespace}/{pod}"
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    data = bytearray()
-    refused = bytearray()
-    # Each channel opens with the port's number, which says nothing new.
-    announced: set[int] = set()
-    with _connection(
-        cluster, namespace, pod, "portforward", [("ports", str(port))], what, deadline, send=bytes([_DATA_CHANNEL]) + request.encode()
-    ) as opened:
-        answer = None
-        ended = False
-        while answer is None and not ended:
-            message = opened.receive()
-            if message is None:
-                ended = True
-            elif message and message[0] not in announced:
-                announced.add(message[0])
+    def __init__(self, opened: _Socket, cluster: str, what: str) -> None:
+        self._opened, self._cluster, self._what = opened, cluster, what
+        # Each channel opens with the port's number, which says nothing new.
+        self._announced: set[int] = set()
+        self._answered = False
+
+    def send(self, data: bytes) -> None:
+        self._opened.send(bytes([_DATA_CHANNEL]) + data)
+
+    def receive(self) -> bytes:
+        while (message := self._opened.receive()) is not None:
+            if not message:
                 continue
-            elif message and message[0] == _FORWARD_ERROR_CHANNEL:
-                refused += message[1:]
-                ended = True
-            elif message:
-                data += message[1:]
-            if len(data) > OUTPUT_LIMIT_BYTES:
-                raise KubeError(cluster.name, what, f"the answer to GET {path} is larger than {OUTPUT_LIMIT_BYTES >> 20} MiB", 413)
-            if refused and not data:
-                raise KubeError(cluster.name, what, refused.decode("utf-8", "replace").strip(), 502)
-            try:
-                answer = plan.http_answer(bytes(data), ended)
-            except ValueError as error:
-                raise KubeError(cluster.name, what, f"GET {path}: {error}", 502) from error
-    if answer is None:
-        raise KubeError(cluster.name, what, f"GET {path}: no answer", 502)
+            if message[0] not in self._announced:
+                self._announced.add(message[0])
+            elif message[0] == _FORWARD_ERROR_CHANNEL and self._answered:
+                return b""  # it broke off; whether that was early shows in what came before
+            elif message[0] == _FORWARD_ERROR_CHANNEL:
+                raise KubeError(self._cluster, self._what, message[1:].decode("utf-8", "replace").strip(), 502)
+            elif len(message) > 1:
+                self._answered = True
+                return message[1:]
+        return b""
+
+
+def http_request(cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float) -> tuple[int, bytes]:
+    """(status, body) of a request to 127.0.0.1:port of the pod: the host's own where the pod is on its network.
+
+    With TLS, the server's certificate must be for `host`. Raises KubeError where there is no such pod, nothing listens, either side refuses
+    the other's certificate, or no whole answer came before `deadline` (time.monotonic() seconds).
+    """
+    what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
+    about = f"{'GET' if request.body is None else 'POST'} {request.path}"
+    data = bytearray()
+    answer = None
+    with _connection(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline) as opened:
+        try:
+            stream: Stream = _Forward(opened, cluster.name, what)
+            if request.tls:
+                stream = Tls(stream, request.tls.context(), host)
+            stream.send(request.text())
+            while answer is None:
+                more = stream.receive()
+                data += more
+                if len(data) > OUTPUT_LIMIT_BYTES:
+                    raise KubeError(cluster.name, what, f"the answer to {about} is larger than {OUTPUT_LIMIT_BYTES >> 20} MiB", 413)
+                answer = plan.http_answer(bytes(data), ended=not more)
+        except (TlsError, ValueError) as error:
+            raise KubeError(cluster.name, what, f"{about}: {error}", 502) from error
     return answer
 
 
@@ -294,7 +346,6 @@ def _connection(
     query: Sequence[tuple[str, str]],
     what: str,
     deadline: float,
-    send: bytes = b"",
 ) -> Iterator[_Socket]:
     """A WebSocket to a subresource of a pod."""
 
@@ -320,10 +371,7 @@ def _connection(
         raise cluster.explain(what, error) from error
 
     try:
-        opened = _Socket(connected, left, late)
-        if send:
-            opened.send(send)
-        yield opened
+        yield _Socket(connected, left, late)
     except (websocket.WebSocketException, OSError) as error:
         raise cluster.explain(what, error) from error
     finally:

@@ -15,13 +15,14 @@ import json
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .._plan import nats_client as plan
 from .._plan.run import Script
+from . import tls
 from .client import KubeCluster
 from .exec import Member, run_command, tunnel
 from .run import Target, pod_on_node
@@ -44,21 +45,10 @@ class Unknown(NatsError):
     """The server does not know the user."""
 
 
-class Stream(Protocol):
-    """Bytes to and from a server. `receive` waits for some, and returns b"" at the end."""
-
-    def send(self, data: bytes) -> None: ...
-
-    def receive(self) -> bytes: ...
-
-
 @dataclass(frozen=True)
-class Files:
-    """Paths on the controller: of the CA, of a client's certificate and key, and of the seed of the user's nkey."""
+class Files(tls.Files):
+    """And the path of the seed of the user's nkey."""
 
-    ca: str
-    certificate: str
-    private_key: str
     nkey: str
 
 
@@ -68,49 +58,10 @@ class Question:
     body: Mapping[str, Any]
 
 
-class Tls:
-    """TLS over a stream that is no socket."""
-
-    def __init__(self, stream: Stream, context: ssl.SSLContext, host: str) -> None:
-        self._stream = stream
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
-        self._do(self._tls.do_handshake)
-
-    def _do(self, work: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                result = work()
-            except ssl.SSLWantReadError:
-                self._flush()
-                data = self._stream.receive()
-                if data:
-                    self._in.write(data)
-                else:
-                    self._in.write_eof()
-                continue
-            self._flush()
-            return result
-
-    def _flush(self) -> None:
-        data = self._out.read()
-        if data:
-            self._stream.send(data)
-
-    def send(self, data: bytes) -> None:
-        self._do(lambda: self._tls.write(data))
-
-    def receive(self) -> bytes:
-        try:
-            return bytes(self._do(lambda: self._tls.read(1 << 16)))
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return b""
-
-
 class _Reader:
     """The messages of a stream, one after another."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: tls.Stream) -> None:
         self._stream, self._data = stream, b""
 
     def next(self) -> plan.Message:
@@ -135,17 +86,7 @@ def read_seed(path: str) -> bytes:
         raise NatsError(f"{path} cannot be used: {error.strerror if isinstance(error, OSError) else error}") from error
 
 
-def tls_context(files: Files) -> ssl.SSLContext:
-    """The client's side of TLS. Raises NatsError where a file cannot be read."""
-    try:
-        context = ssl.create_default_context(cafile=files.ca)
-        context.load_cert_chain(files.certificate, files.private_key)
-    except OSError as error:
-        raise NatsError(f"the certificate {files.certificate} cannot be used: {error.strerror or error}") from error
-    return context
-
-
-def converse(stream: Stream, context: ssl.SSLContext, host: str, seed: bytes, question: Question) -> Json:
+def converse(stream: tls.Stream, context: ssl.SSLContext, host: str, seed: bytes, question: Question) -> Json:
     """The answer to a question. Raises Unknown where the server does not know the user, and NatsError.
 
     `stream` is a new connection to the server's port, `host` what the server's certificate must be for.
@@ -159,15 +100,15 @@ def converse(stream: Stream, context: ssl.SSLContext, host: str, seed: bytes, qu
             raise NatsError("its greeting cannot be read") from error
         if not nonce:
             raise Unknown("it knows no users with nkeys")
-        encrypted = Tls(stream, context, host)
+        encrypted = tls.Tls(stream, context, host)
         reader = _Reader(encrypted)
         public = plan.public_nkey(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
         encrypted.send(plan.connect(public, key.sign(nonce.encode())))
         _await(encrypted, reader, "PONG")
         encrypted.send(plan.publish(question.subject, f"_INBOX.{secrets.token_hex(11)}", question.body))
         answer = _await(encrypted, reader, "MSG")
-    except ssl.SSLError as error:
-        raise NatsError(f"TLS: {error.reason or error}") from error
+    except tls.TlsError as error:
+        raise NatsError(str(error)) from error
     if answer.status == "503":
         raise NatsError(f"nobody listens to {question.subject}: is there a leader?")
     try:
@@ -176,7 +117,7 @@ def converse(stream: Stream, context: ssl.SSLContext, host: str, seed: bytes, qu
         raise NatsError(f"the answer to {question.subject} cannot be read") from error
 
 
-def _await(stream: Stream, reader: _Reader, verb: str) -> plan.Message:
+def _await(stream: tls.Stream, reader: _Reader, verb: str) -> plan.Message:
     while True:
         message = reader.next()
         if message.verb == verb:
@@ -206,7 +147,10 @@ def ask(
     """
     variables = member.all_variables()
     address = str(variables["address"])
-    context, seed = tls_context(files), read_seed(files.nkey)
+    try:
+        context, seed = files.context(), read_seed(files.nkey)
+    except tls.TlsError as error:
+        raise NatsError(str(error)) from error
     with pod_on_node(cluster, Target(cluster.name, str(variables["node"])), script, deadline) as pod:
         while True:
             try:

@@ -173,8 +173,9 @@ def pod_of(pods: Sequence[Mapping[str, Any]], member: str, node: str) -> Mapping
 
 
 def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]) -> list[Json]:
-    """`members` of member_exec: every member whose container runs, with what its commands may need."""
+    """`members` of member_exec: every member whose container runs, with what its commands and requests may need."""
     targets = []
+    pki = str(hostnet.get("pki_dir", ""))
     for binding in bindings:
         pod = pod_of(observed.get(binding["kube_cluster"], {}).get("pods", []), str(binding["member"]), str(binding["node"]))
         if pod is None or not pod["running"] or pod["terminating"]:
@@ -192,6 +193,9 @@ def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, A
                     "process": str(binding["process"]),
                     "node": str(binding["node"]),
                     "certs": "/etc/hostnet/certs" + (f"/{binding['node']}" if hostnet["placement"] == "daemonset" else ""),
+                    # On the controller: the member's own folder of certificates, and the CA's certificate.
+                    "pki": f"{pki}/{binding['member']}",
+                    "ca": str((hostnet.get("ca") or {}).get("certificate") or f"{pki}/ca.crt"),
                 },
             }
         )

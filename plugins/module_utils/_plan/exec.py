@@ -95,10 +95,8 @@ def failures(
     lines = []
     for member, answers in results.items():
         for name, answer in answers.items():
-            argv = commands.get(member, {}).get(name)
-            what = f"kube cluster {kube_clusters[member]}: member {member}: " + (
-                f"command {name} {argv}" if argv is not None else f"GET {name}"
-            )
+            asked = f"command {name} {commands[member][name]}" if "rc" in answer else f"HTTP request {name}"
+            what = f"kube cluster {kube_clusters[member]}: member {member}: {asked}"
             if answer["error"]:
                 lines.append(f"{what}: {answer['error']}")
             elif answer.get("rc"):

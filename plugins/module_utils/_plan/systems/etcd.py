@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What etcdctl answers, in the shape that every system's inspection has (docs/systems.md)."""
+"""What etcd answers, in the shape that every system's inspection has (docs/systems.md)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLACEHOLDER_NETWORK = ipaddress.ip_network("192.0.2.0/24")
 def inspection(
     results: Mapping[str, Mapping[str, Mapping[str, Any]]], targets: Sequence[Mapping[str, Any]] = (), spec: Mapping[str, Any] | None = None
 ) -> dict[str, Json]:
-    """Shape the answers of `endpoint status` and `member list`, asked of each member: member -> inspection.
+    """Shape the answers of `endpoint status` and `member list` (or of the same two over HTTP), asked of each member: member -> inspection.
 
     Ids are written as etcdctl's tables have them: hexadecimal without prefix. A learner does not answer `member list`
     (etcd refuses it there), so its `peers` may be empty. `lag` is how many entries of the log a member has applied less
@@ -55,18 +55,18 @@ def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -
         "lag": None,
         "alarms": [],
     }
-    if status.get("error") or status.get("rc") != 0:
-        shape["reason"] = str(status.get("error") or _last_line(str(status.get("stderr", ""))) or "etcdctl gave no answer")
-        return shape
     try:
-        said = json.loads(status["stdout"])[0]["Status"]
+        said = _said(status)
+        if isinstance(said, list):  # etcdctl's, for one endpoint
+            said = said[0]["Status"]
         header = said["header"]
         problems = [str(problem) for problem in said.get("errors") or []]
+        leader = int(said.get("leader") or 0)
         shape.update(
             cluster_id=_hex(header["cluster_id"]),
             id=_hex(header["member_id"]),
             version=str(said.get("version", "")),
-            leader=bool(said.get("leader")) and said["leader"] == header["member_id"],
+            leader=bool(leader) and leader == int(header["member_id"]),
             role="learner" if said.get("isLearner") else "voter",
             # The JSON leaves out what is 0.
             revision=int(header.get("revision", 0)),
@@ -74,16 +74,39 @@ def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -
             alarms=sorted({found[1] for problem in problems for found in _ALARM.finditer(problem)}),
             reachable=True,
         )
-        if listed.get("rc") == 0:
-            shape["peers"] = [_peer(entry, members) for entry in json.loads(listed["stdout"])["members"]]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        shape["reason"] = f"etcdctl's answer cannot be read ({error!r})"
+        try:
+            shape["peers"] = [_peer(entry, members) for entry in _said(listed)["members"]]
+        except _NoAnswer as error:
+            # A majority has to agree to the list, so a voter without it is on its own, whomever it still takes for the leader.
+            if shape["role"] == "voter":
+                problems.append(f"it does not list the members: {error}")
+    except _NoAnswer as error:
+        shape["reason"] = str(error)
         return shape
-    if not said.get("leader"):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        shape["reason"] = f"its answer cannot be read ({error!r})"
+        return shape
+    if not leader:
         problems.append("it knows no leader")
     shape["reason"] = "; ".join(problems)
     shape["healthy"] = not problems
     return shape
+
+
+class _NoAnswer(Exception):
+    """Why there is none, in one line."""
+
+
+def _said(answer: Mapping[str, Any]) -> Any:
+    """The JSON of an answer: of an HTTP request, whose numbers are texts, or of etcdctl."""
+    if answer.get("error"):
+        raise _NoAnswer(str(answer["error"]))
+    if answer.get("rc") == 0:
+        return json.loads(answer["stdout"])
+    if answer.get("status") == 200:
+        return json.loads(answer["body"])
+    text = _last_line(str(answer.get("stderr") or answer.get("body") or ""))
+    raise _NoAnswer(text or "etcd gave no answer")
 
 
 def _peer(entry: Mapping[str, Any], members: Mapping[str, str]) -> Json:
@@ -99,7 +122,7 @@ def _peer(entry: Mapping[str, Any], members: Mapping[str, str]) -> Json:
     }
 
 
-def _hex(number: int) -> str:
+def _hex(number: int | str) -> str:
     return f"{int(number):x}"
 
 

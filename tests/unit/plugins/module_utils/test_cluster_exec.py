@@ -10,17 +10,23 @@ import contextlib
 import hashlib
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import exec as members
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError, connect
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Get, Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -125,7 +131,7 @@ def command(cluster: KubeCluster, argv: list[str], seconds: float = 5) -> dict[s
 
 
 def get(cluster: KubeCluster, path: str = "/health", seconds: float = 5) -> tuple[int, bytes]:
-    return members.http_get(cluster, "n", "p", 2381, path, time.monotonic() + seconds)
+    return members.http_request(cluster, "n", "p", Http(2381, path), "localhost", time.monotonic() + seconds)
 
 
 def test_command(serve: Any) -> None:
@@ -294,16 +300,16 @@ def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> Non
     asked = [Member(f"east-{number}", "east", "n", f"p{number}" if number != 2 else "", variables={"x": number}) for number in range(3)]
     clusters = {"east": cluster}
     commands = {"first": ["false"], "second": ["echo", "{member}", "{x}"]}
-    results = members.ask_members(clusters, asked, commands, {"health": Get(2381, "/health")}, 10)
+    results = members.ask_members(clusters, asked, commands, {"health": Http(2381, "/health")}, 10)
     assert list(results) == ["east-0", "east-1", "east-2"]
     assert [(answer.get("rc"), answer["error"]) for answer in results["east-0"].values()] == [(1, ""), (0, ""), (None, "")]
     assert results["east-0"]["health"] == {"status": 200, "body": "ok", "error": ""}
     assert all(answer["error"] for answer in results["east-1"].values())
     assert {answer["error"] for answer in results["east-2"].values()} == {"the member has no pod"}
     assert members.rendered(asked[1], commands["second"]) == ["echo", "east-1", "1"]
-    stopped = members.ask_members(clusters, asked[:1], commands, {"health": Get(2381, "/health")}, 10, stop_at_failure=True)
+    stopped = members.ask_members(clusters, asked[:1], commands, {"health": Http(2381, "/health")}, 10, stop_at_failure=True)
     assert list(stopped["east-0"]) == ["first"]
-    assert members.ask_members(clusters, asked, commands, {"health": Get(2381, "/health")}, 10, at_once=True) == results
+    assert members.ask_members(clusters, asked, commands, {"health": Http(2381, "/health")}, 10, at_once=True) == results
     assert members.ask_members(clusters, [], commands, {}, 10) == {}
 
 
@@ -317,9 +323,123 @@ def test_questions_wait_for_no_other_question(serve: Any) -> None:
     _server, cluster = serve(answer)
     asked = [Member("east-0", "east", "n", "p0")]
     found = members.ask_members(
-        {"east": cluster}, asked, {"one": ["echo"], "two": ["echo"]}, {"health": Get(2381, "/health")}, 10, at_once=True
+        {"east": cluster}, asked, {"one": ["echo"], "two": ["echo"]}, {"health": Http(2381, "/health")}, 10, at_once=True
     )
     assert {name: answer["error"] for name, answer in found["east-0"].items()} == {"one": "", "two": "", "health": ""}
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates of east-0, and of a stranger's CA."""
+    folder = tmp_path_factory.mktemp("pki")
+    for name in ("ours", "theirs"):
+        leaf = {"name": "east-0", "file": "server", "common_name": "east-0", "usages": ["server", "client"], "ip_addresses": ["10.0.0.1"]}
+        request = _pki.Request(folder / name, [leaf], Lifetime(valid_days=10, renew_days=3))
+        _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
+    return folder
+
+
+@pytest.fixture
+def secure(pki: Path) -> Iterator[int]:
+    """Port of a server that asks for a client certificate, and says over HTTP what it was asked."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = f"{self.path} {self.rfile.read(int(self.headers['Content-Length'])).decode()}".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Quiet."""
+
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_arguments: Any) -> None:
+            """A client that was refused is what a test is about."""
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ours/ca.crt"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(pki / "ours/east-0/server.crt", pki / "ours/east-0/server.key")
+    with Quiet(("127.0.0.1", 0), Echo) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def relay(port: int) -> Callable[[str, FakeConnection], None]:
+    """A port-forward that ends at a real port."""
+
+    def answer(_text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        for channel in (0, 1):
+            connection.send(channel, struct.pack("<H", 2379))
+        with socket.create_connection(("127.0.0.1", port)) as server:
+
+            def back() -> None:
+                with contextlib.suppress(OSError):
+                    while data := server.recv(4096):
+                        connection.send(0, data)
+                    connection.end()
+
+            thread = threading.Thread(target=back)
+            thread.start()
+            with contextlib.suppress(OSError, ValueError):  # the client hangs up where it has seen enough
+                while True:
+                    server.sendall(connection.received()[1:])
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    return answer
+
+
+ASKED = {
+    "port": 2379,
+    "path": "/v3/{member}",
+    "body": {"all": True},
+    "timeout": 5,
+    "tls": {"ca": "{pki}/ca.crt", "certificate": "{pki}/{member}/server.crt", "private_key": "{pki}/{member}/server.key"},
+}
+
+
+@pytest.mark.parametrize(
+    ("folder", "address", "status", "text"),
+    [
+        ("ours", "10.0.0.1", 200, '/v3/east-0 {"all": true}'),
+        ("ours", "10.0.0.2", 0, "POST /v3/east-0: TLS: IP address mismatch, certificate is not valid for '10.0.0.2'"),
+        ("theirs", "10.0.0.1", 0, "POST /v3/east-0: TLS: self-signed certificate in certificate chain"),
+        ("none", "10.0.0.1", 0, "none/east-0/server.crt cannot be used: No such file or directory"),
+    ],
+)
+def test_a_request_over_tls(serve: Any, pki: Path, secure: int, folder: str, address: str, status: int, text: str) -> None:
+    _server, cluster = serve(relay(secure))
+    member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / folder), "address": address})
+    answers = members.ask_members({"east": cluster}, [member], {}, {"list": Http.of(ASKED)}, 10)
+    assert answers["east-0"]["list"]["status"] == status
+    assert text in answers["east-0"]["list"]["body" if status else "error"]
+
+
+def test_a_client_that_the_server_does_not_know(serve: Any, pki: Path, secure: int) -> None:
+    _server, cluster = serve(relay(secure))
+    theirs = {**ASKED["tls"], "certificate": f"{pki}/theirs/{{member}}/server.crt", "private_key": f"{pki}/theirs/{{member}}/server.key"}  # type: ignore[dict-item]
+    member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / "ours"), "address": "10.0.0.1"})
+    answers = members.ask_members({"east": cluster}, [member], {}, {"list": Http.of({**ASKED, "tls": theirs})}, 10)
+    assert "POST /v3/east-0: TLS: " in answers["east-0"]["list"]["error"]
+
+
+@pytest.mark.parametrize("folder", ["ours", "none"])
+def test_a_command_stands_in_where_the_certificate_is_not_here(serve: Any, pki: Path, secure: int, folder: str) -> None:
+    def answer(text: str, connection: FakeConnection) -> None:
+        (relay(secure) if "portforward" in text else success)(text, connection)
+
+    _server, cluster = serve(answer)
+    member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / folder), "address": "10.0.0.1"})
+    for at_once in (False, True):
+        found = members.ask_members({"east": cluster}, [member], {"list": ["x"]}, {"list": Http.of(ASKED)}, 10, at_once=at_once)
+        assert set(found["east-0"]) == {"list"}
+        assert found["east-0"]["list"].get("status" if folder == "ours" else "rc") == (200 if folder == "ours" else 0)
 
 
 def test_a_command_to_talk_to(serve: Any) -> None:

@@ -55,7 +55,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(nats, "tunnel", tunnel)
     monkeypatch.setattr(nats, "converse", converse)
     monkeypatch.setattr(nats, "run_command", lambda *arguments: found.append(arguments[4][0]))
-    monkeypatch.setattr(nats, "tls_context", lambda _files: None)
+    monkeypatch.setattr(nats.Files, "context", lambda _files: None)
     monkeypatch.setattr(nats, "read_seed", lambda _path: bytes(32))
     monkeypatch.setattr(nats, "REFRESH_SECONDS", 0.01)
     return found
@@ -94,8 +94,11 @@ def test_a_seed_that_cannot_be_read_is_not_shown(tmp_path: Path) -> None:
     assert path.read_text() not in str(caught.value)
     path.write_text(seed_nkey(bytes(32)))
     assert nats.read_seed(str(path)) == bytes(32)
-    with pytest.raises(nats.NatsError, match="cannot be used"):
-        nats.tls_context(nats.Files("ca", "crt", "key", "nkey"))
+
+
+def test_a_certificate_that_cannot_be_read() -> None:
+    with pytest.raises(nats.NatsError, match="the certificate crt cannot be used: No such file"):
+        ask([])
 
 
 class Written:

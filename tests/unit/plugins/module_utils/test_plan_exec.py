@@ -97,7 +97,7 @@ def test_failures_name_member_and_command() -> None:
     assert failures(results, clusters, commands) == [
         "kube cluster east: member east-0: command b ['y', '1'] ended with exit code 2: one / two",
         "kube cluster east: member east-0: command c ['z']: no pod",
-        "kube cluster east: member east-1: GET i: HTTP status 503: down",
+        "kube cluster east: member east-1: HTTP request i: HTTP status 503: down",
         "kube cluster east: member east-2: command b ['y', '1'] ended with exit code 1: said",
-        "kube cluster east: member east-2: GET i: refused",
+        "kube cluster east: member east-2: HTTP request i: refused",
     ]

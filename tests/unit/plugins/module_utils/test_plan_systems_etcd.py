@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What etcdctl 3.6.16 printed, as an inspection; tests/integration/test_etcd_server.py asks a real one."""
+"""What etcd 3.6.16 answered, as an inspection; tests/integration/test_etcd_server.py asks a real one."""
 
 from __future__ import annotations
 
@@ -132,12 +132,12 @@ def test_without_an_answer_of_a_voter_nothing_is_known() -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({}, "etcdctl gave no answer"),
+        ({}, "etcd gave no answer"),
         ({"status": {"rc": None, "stdout": "", "stderr": "", "error": "no pod"}}, "no pod"),
         ({"status": ran("", rc=1, stderr="warn\nError: context deadline exceeded\n\n")}, "Error: context deadline exceeded"),
-        ({"status": ran("nonsense")}, "etcdctl's answer cannot be read (JSONDecodeError"),
-        ({"status": ran([])}, "etcdctl's answer cannot be read (IndexError"),
-        ({"status": ran([{"Status": {}}])}, "etcdctl's answer cannot be read (KeyError('header')"),
+        ({"status": ran("nonsense")}, "its answer cannot be read (JSONDecodeError"),
+        ({"status": ran([])}, "its answer cannot be read (IndexError"),
+        ({"status": ran([{"Status": {}}])}, "its answer cannot be read (KeyError('header')"),
     ],
 )
 def test_no_answer(said: Json, reason: str) -> None:
@@ -151,15 +151,42 @@ def test_a_member_list_that_cannot_be_read_is_not_an_empty_one(body: object) -> 
     one = etcd.inspection({"east-0": {"status": status("east-0"), "members": ran(body)}})["east-0"]
     assert one["cluster_id"] == f"{CLUSTER:x}"
     assert not one["healthy"]
-    assert one["reason"].startswith("etcdctl's answer cannot be read")
+    assert one["reason"].startswith("its answer cannot be read")
 
 
 def test_a_member_without_a_leader_is_reachable_and_not_healthy() -> None:
-    one = etcd.inspection({"east-0": {"status": status("east-0", leader="", errors=["etcdserver: no leader"])}})["east-0"]
+    said = {"status": status("east-0", leader="", errors=["etcdserver: no leader"]), "members": listed()}
+    one = etcd.inspection({"east-0": said})["east-0"]
     assert one["reachable"]
     assert not one["healthy"]
     assert not one["leader"]
     assert one["reason"] == "etcdserver: no leader; it knows no leader"
+
+
+def test_a_voter_that_cannot_list_the_members_is_on_its_own() -> None:
+    cut_off = {"status": 0, "body": "", "error": "port-forward to port 2379 of pod n/p: no end before the timeout"}
+    one = etcd.inspection({"east-0": {"status": status("east-0"), "members": cut_off}})["east-0"]
+    assert one["reachable"]
+    assert not one["healthy"]
+    assert one["reason"] == f"it does not list the members: {cut_off['error']}"
+
+
+def over_http(answer: Json) -> Json:
+    """The same answer as etcd's gateway gives it: a number of 64 bits is a text, and no endpoint is around it."""
+    said = json.loads(answer["stdout"], parse_int=str)
+    return {"status": 200, "body": json.dumps(said[0]["Status"] if isinstance(said, list) else said), "error": ""}
+
+
+def test_answers_over_http_are_the_same() -> None:
+    answers = {name: {"status": status(name), "members": listed(unstarted="10.0.0.12")} for name in IDS}
+    http = {member: {name: over_http(answer) for name, answer in said.items()} for member, said in answers.items()}
+    assert etcd.inspection(http, TARGETS, {}) == etcd.inspection(answers, TARGETS, {})
+    nobody = over_http(status("east-0", leader=""))
+    assert not etcd.inspection({"east-0": {"status": nobody, "members": over_http(listed())}})["east-0"]["leader"]
+    refused = {"status": 503, "body": '{"error":"etcdserver: rpc not supported for learner","code":14}', "error": ""}
+    learner = etcd.inspection({"east-1": {"status": over_http(status("east-1", isLearner=True)), "members": refused}})["east-1"]
+    assert learner["healthy"]
+    assert learner["peers"] == []
 
 
 @given(st.permutations(list(IDS)))
@@ -184,7 +211,16 @@ _RAN = st.fixed_dictionaries(
 )
 
 
-@given(st.fixed_dictionaries({}, optional={"status": _RAN, "members": _RAN}))
+_ASKED = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from([0, 200, 200, 503]),
+        "body": _VALUE.map(json.dumps) | st.text() | st.just(over_http(status("east-0"))["body"]),
+        "error": st.sampled_from(["", "", "no pod"]),
+    }
+)
+
+
+@given(st.fixed_dictionaries({}, optional={"status": _RAN | _ASKED, "members": _RAN | _ASKED}))
 def test_any_answer_gives_an_inspection(said: Json) -> None:
     one = etcd.inspection({"east-0": said})["east-0"]
     assert set(one) == {*EMPTY, "reason"}
