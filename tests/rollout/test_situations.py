@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ from .soak import mend
 
 pytestmark = pytest.mark.lab
 
+# As the lab names it.
+NETWORK = f"{os.environ['HOSTNET_LAB_NAME']}-hostnet-lab" if os.environ.get("HOSTNET_LAB_NAME") else "hostnet-lab"
 CHOICE = Choice(
     os.environ.get("HOSTNET_SITUATION_SYSTEM", "etcd"), os.environ.get("HOSTNET_SITUATION_PLACEMENT", "node_name"), "situations"
 )
@@ -163,6 +166,59 @@ def test_two_vms_swap_their_addresses(stage: Stage) -> None:
     with writing(stage, most_down=2):
         stage.verb("swap-nodes", nodes_of(stage, "east")[0], nodes_of(stage, "west")[0])
         ended(stage.play("repair.yml"))
+
+
+@contextmanager
+def stranger(stage: Stage, pki: Path, member: str, address: str) -> Iterator[list[str]]:
+    """An etcd of a cluster of its own on a dead member's address, with that member's certificates; gives the command that asks it."""
+    name = f"{NETWORK}-stranger"
+    files = ["--cert-file=/pki/{0}/server.crt", "--key-file=/pki/{0}/server.key", "--trusted-ca-file=/pki/ca.crt", "--client-cert-auth"]
+    files += ["--peer-cert-file=/pki/{0}/peer.crt", "--peer-key-file=/pki/{0}/peer.key", "--peer-trusted-ca-file=/pki/ca.crt"]
+    etcd = [
+        "/usr/local/bin/etcd",
+        f"--name={member}",
+        f"--initial-cluster={member}=https://{address}:2380",
+        "--initial-cluster-token=theirs",
+    ]
+    etcd += [f"--listen-peer-urls=https://{address}:2380", f"--initial-advertise-peer-urls=https://{address}:2380"]
+    etcd += [f"--listen-client-urls=https://{address}:2379", f"--advertise-client-urls=https://{address}:2379", "--peer-client-cert-auth"]
+    run = ["docker", "run", "--detach", "--name", name, "--network", NETWORK, "--ip", address, "--volume", f"{pki}:/pki:ro", stage.image]
+    ask = ["docker", "exec", name, "/usr/local/bin/etcdctl", f"--endpoints=https://{address}:2379", "--cacert=/pki/ca.crt"]
+    ask += [f"--cert=/pki/{member}/server.crt", f"--key=/pki/{member}/server.key"]
+    try:
+        subprocess.run([*run, *etcd, *(word.format(member) for word in files)], check=True, capture_output=True)
+        stage.until(
+            "the stranger", lambda: subprocess.run([*ask, "endpoint", "health"], capture_output=True, check=False).returncode == 0, 60
+        )
+        yield ask
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True)
+
+
+@pytest.mark.skipif(CHOICE.system != "etcd", reason="the stranger is an etcd")
+def test_a_foreign_member_is_on_the_reused_address_of_a_vm_that_is_gone(stage: Stage) -> None:
+    """Its certificates are good for the address, and Kubernetes still has the old pod with it: the worst that a reused address can be."""
+    member = first_of(stage, "east")
+    node = stage.members()[member][1]
+    address = next(
+        item.address
+        for found in stage.nodes("east")
+        if found.metadata.name == node
+        for item in found.status.addresses
+        if item.type == "InternalIP"
+    )
+    pki = stage.folder / "pki-of-the-stranger"
+    shutil.copytree(stage.pki, pki)
+    with writing(stage):
+        stage.verb("replace-node", node)
+        with stranger(stage, pki, member, address) as ask:
+            pods = stage.core("east").list_namespaced_pod(stage.namespace).items
+            assert address in {pod.status.pod_ip for pod in pods}, "no pod has the stale address"
+            listed = [*ask, "member", "list", "--write-out=json"]
+            before = json.loads(subprocess.run(listed, check=True, capture_output=True).stdout)
+            ended(stage.play("repair.yml"))
+            assert json.loads(subprocess.run(listed, check=True, capture_output=True).stdout)["members"] == before["members"]
+            assert len(before["members"]) == 1
 
 
 # -- kube clusters and controllers -----------------------------------------------------------------------------------------
