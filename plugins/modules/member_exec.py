@@ -12,7 +12,7 @@ author:
   - hostnet.multicluster contributors (@hostnet-multicluster)
 description:
   - Runs the same commands in the pod of every member listed, all members at the same time, and returns exit code and output of each.
-  - Sends HTTP GETs to ports of the pods through a port-forward of the API server. For pods on the host's network that is a port of the
+  - Sends HTTP requests to ports of the pods through a port-forward of the API server. For pods on the host's network that is a port of the
     host's C(127.0.0.1), which no other machine can reach.
   - A member that does not answer gives a text in C(error) and does not stop the others.
 extends_documentation_fragment:
@@ -23,7 +23,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     details:
-      - Commands run in check mode only with O(read_only=true). Otherwise RV(results) is empty and RV(skipped_members) names the members.
+      - Commands, and requests with a body, run in check mode only with O(read_only=true). Otherwise RV(results) is empty and
+        RV(skipped_members) names the members.
   diff_mode:
     description: Returns what changed, or in check mode would change, when run with C(--diff).
     support: none
@@ -95,7 +96,7 @@ options:
     default: 60
   read_only:
     description:
-      - Promises that the commands change nothing. They then run in check mode too, and the module returns C(changed=false).
+      - Promises that commands and requests change nothing. They then run in check mode too, and the module returns C(changed=false).
     type: bool
     default: false
   fail:
@@ -232,9 +233,10 @@ def run(call: _call.Call) -> dict[str, Any]:
     if wrong:
         raise _call.Failure(wrong, results={})
     commands = {name: [str(argument) for argument in argv] for name, argv in params["commands"].items()}
-    https = {name: Http.of(request) for name, request in params["http"].items()}
+    http = {name: Http.of(request) for name, request in params["http"].items()}
     members = [Member(**member) for member in params["members"]]
-    changes = bool(commands) and bool(members) and not params["read_only"]
+    may_change = bool(commands) or any(request.body is not None for request in http.values())
+    changes = may_change and bool(members) and not params["read_only"]
     if call.check_mode and changes:
         return {"changed": True, "results": {}, "skipped_members": [member.member for member in members]}
     try:
@@ -242,7 +244,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     except client.KubeError as error:
         raise _call.Failure(str(error), results={}) from error
     stop = params["fail"] and not params["read_only"]
-    results = ask_members(clusters, members, commands, https, params["timeout"], stop_at_failure=stop)
+    results = ask_members(clusters, members, commands, http, params["timeout"], stop_at_failure=stop)
     result: dict[str, Any] = {"changed": changes, "results": results}
     if params["fail"]:
         asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}

@@ -96,6 +96,8 @@ def test_member_exec_check_mode(call: Any, members: list[dict[str, Any]]) -> Non
     assert {answers["mark"]["stdout"].strip() for answers in ran["results"].values()} == {"1"}
     asked = call(http={"health": {"port": PORT, "path": "/health"}}, check=True)
     assert (asked["changed"], len(asked["results"])) == (False, len(members))
+    posted = call(http={"health": {"port": PORT, "path": "/health", "body": {}}}, check=True)
+    assert (posted["changed"], posted["results"]) == (True, {})
 
 
 def test_member_exec_one_that_is_missing_does_not_stop_the_others(call: Any, members: list[dict[str, Any]]) -> None:

@@ -147,7 +147,7 @@ def ask_members(
     clusters: dict[str, KubeCluster],
     members: Sequence[Member],
     commands: Mapping[str, Sequence[str]],
-    https: Mapping[str, Http],
+    http: Mapping[str, Http],
     timeout: float,
     *,
     stop_at_failure: bool = False,
@@ -159,10 +159,10 @@ def ask_members(
     a failed command of the same member. `at_once` is for questions that need no order: a member that answers none of them
     costs the time limit of one then, not of all. `timeout` in seconds is for everything.
 
-    What is in both `commands` and `https` is a request where its TLS files are here, and the command elsewhere.
+    What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere.
     """
     deadline = time.monotonic() + timeout
-    names = list(dict.fromkeys([*commands, *https]))
+    names = list(dict.fromkeys([*commands, *http]))
     parts = [[name] for name in names] if at_once else [names]
 
     def ask(part: tuple[Member, list[str]]) -> dict[str, Json]:
@@ -170,7 +170,7 @@ def ask_members(
         cluster = clusters[member.kube_cluster]
         answers: dict[str, Json] = {}
         for name in wanted:
-            request = https[name].rendered(member) if name in https else None
+            request = http[name].rendered(member) if name in http else None
             if request and (name not in commands or (request.tls and request.tls.present())):
                 answers[name] = _request(cluster, member, request, deadline)
                 continue

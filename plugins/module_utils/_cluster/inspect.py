@@ -39,9 +39,9 @@ def ask(clusters: dict[str, KubeCluster], targets: Sequence[Json], questions: Ma
     `questions` is the spec's `inspect`: `commands`, `http`, and `timeout` in seconds for all of them together.
     """
     commands = {str(name): [str(word) for word in argv] for name, argv in (questions.get("commands") or {}).items()}
-    https = {str(name): Http.of(request) for name, request in (questions.get("http") or {}).items()}
+    http = {str(name): Http.of(request) for name, request in (questions.get("http") or {}).items()}
     members = [Member(**target) for target in targets]
-    results = ask_members(clusters, members, commands, https, float(questions["timeout"]), at_once=True)
+    results = ask_members(clusters, members, commands, http, float(questions["timeout"]), at_once=True)
     return shape(results, list(targets), spec)
 
 
