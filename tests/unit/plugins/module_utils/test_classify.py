@@ -386,8 +386,12 @@ def test_targets_are_members_whose_container_runs() -> None:
             "process": "east-2",
             "node": "east-worker3",
             "certs": "/etc/hostnet/certs",
+            "pki": f"{HOSTNET['pki_dir']}/east-2",
+            "ca": f"{HOSTNET['pki_dir']}/ca.crt",
         },
     }
+    own = classify.member_targets({**HOSTNET, "ca": {"certificate": "/own/ca.crt"}}, BINDINGS, observed)
+    assert own[0]["variables"]["ca"] == "/own/ca.crt"
     assert classify.member_targets(HOSTNET, BINDINGS, {}) == []
 
 
