@@ -333,7 +333,13 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificates of east-0, and of a stranger's CA."""
     folder = tmp_path_factory.mktemp("pki")
     for name in ("ours", "theirs"):
-        leaf = {"name": "east-0", "file": "server", "common_name": "east-0", "usages": ["server", "client"], "ip_addresses": ["10.0.0.1"]}
+        leaf = {
+            "name": "east-0",
+            "file": "server",
+            "common_name": "east-0",
+            "usages": ["server", "client"],
+            "ip_addresses": ["10.0.0.1", "fd00::1"],
+        }
         request = _pki.Request(folder / name, [leaf], Lifetime(valid_days=10, renew_days=3))
         _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
     return folder
@@ -408,6 +414,7 @@ ASKED = {
     ("folder", "address", "status", "text"),
     [
         ("ours", "10.0.0.1", 200, '/v3/east-0 {"all": true}'),
+        ("ours", "fd00:0::1", 200, '/v3/east-0 {"all": true}'),
         ("ours", "10.0.0.2", 0, "POST /v3/east-0: TLS: IP address mismatch, certificate is not valid for '10.0.0.2'"),
         ("theirs", "10.0.0.1", 0, "POST /v3/east-0: TLS: self-signed certificate in certificate chain"),
         ("none", "10.0.0.1", 0, "none/east-0/server.crt cannot be used: No such file or directory"),
