@@ -57,6 +57,12 @@ class FakeApiServer:
             text = self._head(connection)
         fake = FakeConnection(connection, text)
         self.answer(text, fake)
+        # A close with something unread, such as a pong, would reset the connection under a client that still reads.
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(5)
+            while connection.recv(4096):
+                pass
         connection.close()
 
     def _head(self, connection: socket.socket) -> str:
@@ -378,9 +384,6 @@ def relay(port: int) -> Callable[[str, FakeConnection], None]:
     """A port-forward that ends at a real port."""
 
     def answer(_text: str, connection: FakeConnection) -> None:
-        connection.accept()
-        for channel in (0, 1):
-            connection.send(channel, struct.pack("<H", 2379))
         with socket.create_connection(("127.0.0.1", port)) as server:
 
             def back() -> None:
@@ -390,13 +393,17 @@ def relay(port: int) -> Callable[[str, FakeConnection], None]:
                     connection.end()
 
             thread = threading.Thread(target=back)
-            thread.start()
             with contextlib.suppress(OSError, ValueError):  # the client hangs up where it has seen enough
+                connection.accept()
+                for channel in (0, 1):
+                    connection.send(channel, struct.pack("<H", 2379))
+                thread.start()
                 while True:
                     server.sendall(connection.received()[1:])
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
-            thread.join()
+            if thread.ident:
+                thread.join()
 
     return answer
 
