@@ -80,7 +80,7 @@ def system(arguments: argparse.Namespace, run: str) -> System:
         return Etcd(run, arguments.pki, arguments.port, arguments.timeout)
     from .system_nats import Nats  # only NATS needs the library
 
-    return Nats(run, arguments.pki, arguments.port, arguments.timeout)
+    return Nats(run, arguments.pki, arguments.port, arguments.timeout, most_down=arguments.max_down)
 
 
 def table(document: Json) -> str:

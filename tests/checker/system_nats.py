@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NATS JetStream: one stream with three replicas on disk, a message per number. https://docs.nats.io/reference/reference-protocols/nats_api_reference
+"""NATS JetStream: one stream with as many replicas on disk as outlive the allowed number of servers (three, or five for two), a message per number. https://docs.nats.io/reference/reference-protocols/nats_api_reference
 
 A server that answers through JetStream's API speaks for the group that it belongs to. A second group would bear the same cluster name (it is
 configuration), but not the same stream: so the id is the name and the moment at which the stream was created.
@@ -27,7 +27,6 @@ from .system import Answer, Connection, Copy, System, Unreachable
 
 _Result = TypeVar("_Result")
 _BATCH = 500
-_REPLICAS = 3
 _READ_SECONDS = 10.0
 _CATCH_UP_SECONDS = 60.0
 _NO_STREAM = 10059
@@ -110,7 +109,7 @@ class NatsConnection(Connection):
             replicas = group.get("replicas") or []
             if (
                 group.get("leader")
-                and len(replicas) == _REPLICAS - 1
+                and len(replicas) == self.system.replicas - 1
                 and all(one.get("current") and not one.get("lag") for one in replicas)
             ):
                 return int(info["state"]["last_seq"])
@@ -171,8 +170,9 @@ class NatsConnection(Connection):
 class Nats(System):
     port = 4222
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, most_down: int) -> None:
         super().__init__(*arguments)
+        self.replicas = 2 * max(most_down, 1) + 1
         self.tls = self.context()
         self.stream = f"hostnet-checker-{self.run}"
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a server that goes away is no news here
@@ -189,7 +189,7 @@ class Nats(System):
         wanted = {
             "name": self.stream,
             "subjects": [f"{self.stream}.>"],
-            "num_replicas": _REPLICAS,
+            "num_replicas": self.replicas,
             "storage": "file",
             "retention": "limits",
             "allow_direct": True,

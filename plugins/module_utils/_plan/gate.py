@@ -4,9 +4,10 @@
 """Gates: whether a member may be stopped, admitted, or counts as settled. Data about every system, evaluated here: no I/O.
 
 A gate is `{say: "members that are not healthy", find: "<JMESPath>"}`. `find` looks for what speaks against going on, in the
-document below; `{member}` in it is replaced by the name of the member that the gate is about, `{left}` by the number of the others. Null, false, 0, "", []
-and {} mean that nothing does; whatever else it finds is shown after `say`. What cannot be evaluated is closed, never open, and so is an
-expression that names something the document does not have: to JMESPath that is null, and a misspelt gate would stand open for ever.
+document below; `{member}` in it is replaced by the name of the member that the gate is about, `{left}` by the number of the others,
+`{expected}` by the names of those that should be there as a JSON list. Null, false, 0, "", [] and {} mean that nothing does; whatever
+else it finds is shown after `say`. What cannot be evaluated is closed, never open, and so is an expression that names
+something the document does not have: to JMESPath that is null, and a misspelt gate would stand open for ever.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
     * `healthy`, `healthy_others`: how many members are healthy and no learners, with and without `member`
     * `quorum_short`: how many healthy members a majority would lack without `member`
     * `left`: how many members there are without `member`, well or not
+    * `expected`: names of the members that count here: those given, those asked and `member`, but nobody else who is broken too
     """
     members = [{"member": name, **inspection[name]} for name in sorted(inspection)]
     known = dict.fromkeys([*expected, *sorted(inspection), *([member] if member else [])])
@@ -103,6 +105,7 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
         "healthy_others": healthy_others,
         "quorum_short": max(0, quorum(voters) - healthy_others),
         "left": len(known) - bool(member),
+        "expected": list(known),
     }
 
 
@@ -118,6 +121,7 @@ def _closed(gate: Gate, seen: Mapping[str, Any]) -> str:
     say = gate["say"]
     # JMESPath has no way to the document from inside of a filter. Names of members are DNS labels, which no literal has to escape.
     find = gate["find"].replace("{member}", str(seen.get("member", ""))).replace("{left}", str(seen.get("left", "")))
+    find = find.replace("{expected}", json.dumps(list(seen.get("expected", []))))
     if jmespath is None:
         return f"{say}: cannot be evaluated without the Python library jmespath"
     try:

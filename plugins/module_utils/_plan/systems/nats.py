@@ -23,10 +23,12 @@ def inspection(
 
     An asset of JetStream is a stream, a consumer or the meta group. `lagging` has an entry for each replica of an asset that is not
     up to date, as the asset's leader tells it: {asset, server, state, lag (entries), text}. `state` is `behind` (it lacks `lag` entries that a
-    majority has), `offline`, `unseen` (the leader knows nothing of it yet), `leaderless` (told by a replica), or `unknown`
-    (the server did not say). `assets` are the streams and consumers that the server leads: {asset, servers, ids (of those servers,
-    without the leader's), wanted (replicas, 0 for as many as the stream has), text}. `leads` is how many assets with several replicas the
-    server leads, `alone` names those that have no other replica: they are gone with its disk.
+    majority has), `offline`, `unseen` (the leader knows nothing of it yet), `leaderless` (told by a replica, also where the leader that it
+    names does not answer), or `unknown` (the server did not say). `assets` are the streams and consumers that the server leads: {asset,
+    servers, ids (of those servers, without the leader's), wanted (replicas, 0 for as many as the stream has), text}. `leads` is how many
+    assets with several replicas the server leads, `alone` names those that have no other replica: they are gone with its disk. `groups` are
+    those that it leads and that have other replicas, the meta group too: {asset, current (servers that have everything, itself too), quorum
+    (of all replicas), text}.
     """
     del targets, spec
     read = {member: _read(answers) for member, answers in results.items()}
@@ -40,6 +42,13 @@ def inspection(
         if said.get("leader"):
             ids.setdefault(said["leader"], said["leader_id"])
     hosts = {said["name"]: said["host"] for said in read.values() if "name" in said}
+    for said in read.values():
+        # For some seconds a replica still names a leader that is gone.
+        said.setdefault("lagging", []).extend(
+            _lagging(asset, said["name"], "leaderless", 0, f"its leader {leader} does not answer")
+            for asset, leader in said.get("follows", [])
+            if leader not in hosts
+        )
     return {member: _one(said, ids, hosts) for member, said in read.items()}
 
 
@@ -97,7 +106,14 @@ def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
     """
     if jsz.get("error") or jsz.get("status") != 200:
         why = str(jsz.get("error") or f"its monitoring answered {jsz.get('status', 'nothing')}")
-        return {"lagging": [_lagging("JetStream", server, "unknown", 0, why)], "leads": 0, "alone": [], "assets": []}
+        return {
+            "lagging": [_lagging("JetStream", server, "unknown", 0, why)],
+            "leads": 0,
+            "alone": [],
+            "assets": [],
+            "groups": [],
+            "follows": [],
+        }
     said = json.loads(jsz["body"])
     assets: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     if said.get("meta_cluster"):
@@ -109,7 +125,7 @@ def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
             assets.append((f"stream {name}", stream.get("cluster") or {}, stream.get("config") or {}))
             consumers = stream.get("consumer_detail") or []
             assets += [(f"consumer {name}/{one['name']}", one.get("cluster") or {}, one.get("config") or {}) for one in consumers]
-    lagging, alone, leads, led = [], [], 0, []
+    lagging, alone, leads, led, groups, follows = [], [], 0, [], [], []
     for asset, cluster, config in assets:
         replicas = cluster.get("replicas") or []
         leader = str(cluster.get("leader") or "")
@@ -123,14 +139,30 @@ def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
                 alone.append(asset)
         elif leader == server:
             leads += 1
-            lagging += [found for found in (_replica(asset, peer) for peer in replicas) if found]
-    return {"lagging": lagging, "leads": leads, "alone": alone, "assets": led}
+            behind = [found for found in (_replica(asset, peer) for peer in replicas) if found]
+            lagging += behind
+            groups.append(_group(asset, leader, replicas, behind))
+        else:
+            follows.append((asset, leader))
+    return {"lagging": lagging, "leads": leads, "alone": alone, "assets": led, "groups": groups, "follows": follows}
 
 
 def _led(asset: str, leader: str, replicas: Sequence[Mapping[str, Any]], wanted: int) -> Json:
     servers = [leader, *(str(peer.get("name") or peer.get("peer") or "") for peer in replicas)]
     ids = [str(peer.get("peer") or "") for peer in replicas]
     return {"asset": asset, "servers": servers, "ids": ids, "wanted": wanted, "text": f"{asset} ({wanted or len(servers)} replicas)"}
+
+
+def _group(asset: str, leader: str, replicas: Sequence[Mapping[str, Any]], behind: Sequence[Mapping[str, Any]]) -> Json:
+    size, late = 1 + len(replicas), {str(found["server"]) for found in behind}
+    names = [str(peer.get("name") or peer.get("peer") or "") for peer in replicas]
+    current = [leader, *(name for name in names if name not in late)]
+    return {
+        "asset": asset,
+        "current": current,
+        "quorum": size // 2 + 1,
+        "text": f"{asset} (up to date at {', '.join(sorted(current))}, of {size})",
+    }
 
 
 def _replica(asset: str, peer: Mapping[str, Any]) -> Json | None:
@@ -165,6 +197,7 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
             "leads": 0,
             "alone": [],
             "assets": [],
+            "groups": [],
         }
     problems = [said["unhealthy"]] if said["unhealthy"] else []
     if not said["leader"]:
@@ -179,7 +212,7 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
         "leader": said["leader"] == said["name"],
         "role": "node",
         "peers": _peers(said, ids, hosts),
-        **{key: said[key] for key in ("lagging", "leads", "alone", "assets")},
+        **{key: said[key] for key in ("lagging", "leads", "alone", "assets", "groups")},
     }
 
 

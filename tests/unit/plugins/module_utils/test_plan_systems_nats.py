@@ -23,6 +23,7 @@ from support.member import Json, binding, expanded, system_spec
 
 ADDRESSES = {"east-0": "172.30.1.3", "east-1": "172.30.1.4", "west-0": "172.30.1.1"}
 PEERS = {"east-0": "SzJoZiQg", "east-1": "qEhu2Hj6", "west-0": "kHCHMZFE"}
+TOO_FEW = "groups whose other replicas that are up to date are no majority"
 EMPTY = {
     "reachable": False,
     "healthy": False,
@@ -36,6 +37,7 @@ EMPTY = {
     "leads": 0,
     "alone": [],
     "assets": [],
+    "groups": [],
 }
 
 
@@ -120,7 +122,12 @@ def test_three_servers() -> None:
         "leads": 0,
         "alone": [],
         "assets": [],
+        "groups": [],
     }
+    everybody = f"(up to date at {', '.join(sorted(ADDRESSES))}, of 3)"
+    assert [(entry["text"], entry["quorum"]) for entry in seen["west-0"]["groups"]] == [
+        (f"{asset} {everybody}", 2) for asset in ("meta group", "stream orders", "consumer orders/desk")
+    ]
     assert [entry["asset"] for entry in seen["west-0"]["assets"]] == ["stream orders", "consumer orders/desk"]
     assert set(seen["west-0"]["assets"][0]["servers"]) == set(ADDRESSES)
     assert {name: entry["leads"] for name, entry in seen.items()} == {"east-0": 0, "east-1": 0, "west-0": 3}
@@ -244,8 +251,9 @@ def test_a_replica_that_is_not_up_to_date_closes_the_gates(state: Json, text: st
     seen = seen_with(stream=cluster("west-0", east_1=state))
     shown = f"stream orders at east-1: {text}"
     assert [entry["text"] for entry in seen["west-0"]["lagging"]] == [shown]
-    for kind in gate.GENERIC:
+    for kind in ("stop", "settled"):
         assert [entry for entry in closed(kind, "east-0", seen) if shown in entry], kind
+    assert closed("admit", "east-0", seen) == [f"{TOO_FEW}: stream orders (up to date at east-0, west-0, of 3)"]
     # What is wrong with the member itself is no reason to keep it running or from coming back. It is not settled.
     assert closed("stop", "east-1", seen) == []
     assert closed("admit", "east-1", seen) == []
@@ -256,14 +264,61 @@ def test_only_an_empty_server_waits_for_the_very_last_entry() -> None:
     seen = seen_with(meta={"replicas": cluster("west-0", east_1={"current": False, "lag": 1})["replicas"]})
     assert closed("stop", "east-0", seen) == []
     assert closed("settled", "east-0", seen) == []
-    assert closed("admit", "east-0", seen) == ["replicas on other servers that are not up to date: meta group at east-1: behind by 1"]
+    assert closed("admit", "east-0", seen) == [f"{TOO_FEW}: meta group (up to date at east-0, west-0, of 3)"]
+
+
+def five_with(*late: str, size: int = 5) -> dict[str, Json]:
+    """What four servers of five say while east-0 is gone: a stream of `size` replicas is led by west-0, and the servers in `late` lack entries."""
+    servers = [f"server-{number}" for number in range(1, 5)]
+    replicas = [
+        {"name": name, "current": name not in late, "lag": int(name in late), "peer": name} for name in [*servers[1:], "east-0"][: size - 1]
+    ]
+    replicas[-1].update(name="east-0", peer="east-0", current=False, offline=True)
+    found = {"cluster": {"leader": "server-1", "replicas": replicas}, "name": "orders"}
+    told = {"account_details": [{"name": "$G", "id": "$G", "stream_detail": [found]}]}
+    server = {"server_name": "server-1", "version": "2.15.2", "jetstream": {"meta": {"leader": "server-1"}}}
+    one = {"varz": answer(server), "routez": answer({"routes": []}), "healthz": answer({"status": "ok"}), "jsz": answer(told)}
+    return nats.inspection({"server-1": one})
+
+
+@pytest.mark.parametrize(
+    ("size", "late", "opens"),
+    [(5, (), True), (5, ("server-2",), True), (5, ("server-2", "server-3"), False), (3, (), True), (3, ("server-2",), False)],
+)
+def test_an_empty_server_comes_where_those_that_have_everything_are_a_majority_without_it(
+    size: int, late: tuple[str, ...], opens: bool
+) -> None:
+    """With an empty one, whoever lacks an entry could else outvote those that have it."""
+    own = system_spec("nats")["gates"]["admit"]
+    found = gate.evaluate(own, gate.document(five_with(*late, size=size), "east-0", ["server-1", "east-0"]))
+    assert (found == []) is opens, found
+    assert opens or found[0].startswith(TOO_FEW)
+
+
+def test_a_replica_on_a_server_that_is_broken_too_is_waited_for_with_that_one() -> None:
+    seen = five_with("server-2")
+    settled = system_spec("nats")["gates"]["settled"]
+    text = "stream orders at east-0: offline"
+    assert gate.evaluate(settled, gate.document(seen, "", ["server-1", "server-2"])) == []
+    assert gate.evaluate(settled, gate.document(seen, "", ["server-1", "east-0"])) == [f"replicas that are not up to date: {text}"]
+
+
+def test_a_leader_that_does_not_answer_is_none() -> None:
+    """Its followers name it for some seconds after it is gone."""
+    seen = nats.inspection({name: answers(name) for name in ("east-0", "east-1")})
+    assert {entry["text"] for entry in seen["east-0"]["lagging"]} == {
+        f"{asset} at east-0: leaderless (its leader west-0 does not answer)"
+        for asset in ("meta group", "stream orders", "consumer orders/desk")
+    }
+    assert any(text.startswith("replicas that know of no leader") for text in closed("admit", "west-0", seen))
 
 
 def test_followers_know_nothing_of_other_replicas_but_that_nobody_leads() -> None:
     follower = jsz("east-0", stream=cluster("east-0", east_1={"current": False}))
-    assert nats.inspection({"east-0": answers("east-0", jsz=answer(follower))})["east-0"]["lagging"] == []
+    seen = nats.inspection({"east-0": answers("east-0", jsz=answer(follower)), "west-0": answers("west-0")})
+    assert seen["east-0"]["lagging"] == []
     headless = jsz("east-0", stream=cluster("east-0", leader=""))
-    seen = nats.inspection({"east-0": answers("east-0", jsz=answer(headless))})
+    seen = nats.inspection({"east-0": answers("east-0", jsz=answer(headless)), "west-0": answers("west-0")})
     assert [entry["text"] for entry in seen["east-0"]["lagging"]] == ["stream orders at east-0: leaderless"]
 
 
