@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from . import binaries, docker
@@ -66,12 +65,16 @@ def _build(reference: str, name: str) -> None:
 def tar(reference: str, identity: str) -> Path:
     """The image as a file, saved once per image id, for nodes that come now or later."""
     path = IMAGES / f"{docker.file_name(reference)}-{identity.removeprefix('sha256:')[:12]}.tar"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}.new")
-        output(["docker", "save", "--output", str(fresh), reference], what=f"saving {reference}", timeout=600)
-        fresh.replace(path)
-        for old in path.parent.glob(f"{docker.file_name(reference)}-????????????.tar"):
-            if old != path:
-                old.unlink()
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The first workers of a lab come at the same time, and all of them want it.
+    with exclusive(f"save-{docker.file_name(reference)}"):
+        if not path.exists():
+            fresh = path.with_suffix(".new")
+            output(["docker", "save", "--output", str(fresh), reference], what=f"saving {reference}", timeout=600)
+            fresh.replace(path)
+            for old in path.parent.glob(f"{docker.file_name(reference)}-????????????.tar"):
+                if old != path:
+                    old.unlink()
     return path

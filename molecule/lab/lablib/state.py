@@ -175,9 +175,11 @@ def exclusive(name: str) -> Iterator[None]:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not told:
-                    handle.seek(0)
-                    say(f"another lab command is at work (process {handle.read().strip() or 'unknown'}); waiting for it")
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                # Threads of one command wait for each other without a word.
+                if not told and holder != str(os.getpid()):
+                    say(f"another lab command is at work (process {holder}); waiting for it")
                     told = True
                 return False
             return True

@@ -181,7 +181,7 @@ def ask_members(
 
     def ask_all(cluster: KubeCluster) -> list[tuple[str, dict[str, Json]]]:
         asked = [(member, part) for member in members if member.kube_cluster == cluster.name for part in parts]
-        return [(member.member, answers) for (member, _), answers in zip(asked, in_parallel(ask, asked), strict=True)]
+        return [(member.member, answers) for (member, _part), answers in zip(asked, in_parallel(ask, asked), strict=True)]
 
     found: dict[str, dict[str, Json]] = {member.member: {} for member in members}
     involved = {name: cluster for name, cluster in clusters.items() if any(member.kube_cluster == name for member in members)}

@@ -373,11 +373,14 @@ def secure(pki: Path) -> Iterator[int]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ours/ca.crt"))
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(pki / "ours/east-0/server.crt", pki / "ours/east-0/server.key")
-    with Quiet(("127.0.0.1", 0), Echo) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Quiet(("127.0.0.1", 0), Echo)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
         yield server.server_address[1]
+    finally:
         server.shutdown()
+        server.server_close()
 
 
 def relay(port: int) -> Callable[[str, FakeConnection], None]:
