@@ -1,7 +1,8 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NATS JetStream: one stream with as many replicas on disk as outlive the allowed number of servers (three, or five for two), a message per number. https://docs.nats.io/reference/reference-protocols/nats_api_reference
+"""NATS JetStream: one stream with as many replicas on disk as outlive the allowed number of servers (three, or five for two), a message per
+number. https://docs.nats.io/reference/reference-protocols/nats_api_reference
 
 A server that answers through JetStream's API speaks for the group that it belongs to. A second group would bear the same cluster name (it is
 configuration), but not the same stream: so the id is the name and the moment at which the stream was created.

@@ -411,7 +411,7 @@ def relay(port: int) -> Callable[[str, FakeConnection], None]:
     return answer
 
 
-ASKED = {
+ASKED: dict[str, Any] = {
     "port": 2379,
     "path": "/v3/{member}",
     "body": {"all": True},
@@ -440,7 +440,8 @@ def test_a_request_over_tls(serve: Any, pki: Path, secure: int, folder: str, add
 
 def test_a_client_that_the_server_does_not_know(serve: Any, pki: Path, secure: int) -> None:
     _server, cluster = serve(relay(secure))
-    theirs = {**ASKED["tls"], "certificate": f"{pki}/theirs/{{member}}/server.crt", "private_key": f"{pki}/theirs/{{member}}/server.key"}  # type: ignore[dict-item]
+    own = f"{pki}/theirs/{{member}}/server"
+    theirs = {**ASKED["tls"], "certificate": f"{own}.crt", "private_key": f"{own}.key"}
     member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / "ours"), "address": "10.0.0.1"})
     answers = members.ask_members({"east": cluster}, [member], {}, {"list": Http.of({**ASKED, "tls": theirs})}, 10)
     assert "POST /v3/east-0: TLS: " in answers["east-0"]["list"]["error"]
