@@ -136,7 +136,7 @@ def test_member_exec_failures_name_member_kube_cluster_and_command(call: Any, me
     assert missing["results"][member]["tool"]["rc"] is None
     assert "executable file not found" in missing["results"][member]["tool"]["error"]
     not_found = call(members=asked, http={"page": {"port": PORT, "path": "/none"}})
-    assert not_found["msg"].startswith(f"kube cluster {kube}: member {member}: GET page: HTTP status 404")
+    assert not_found["msg"].startswith(f"kube cluster {kube}: member {member}: HTTP request page: HTTP status 404")
 
 
 def test_member_exec_has_one_deadline(call: Any) -> None:
