@@ -17,10 +17,9 @@ import pytest
 import yaml
 from jinja2 import Environment
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member, exchange
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Tls
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import http_answer
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -42,11 +41,15 @@ def ctl(deployment: Deployment, member: str, words: Sequence[str]) -> Json:
     return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr, "error": ""}
 
 
+def shaped(deployment: Deployment, answers: dict[str, Json]) -> dict[str, Json]:
+    targets = [{"member": member, "variables": {"address": on_wire(ADDRESSES[member])}} for member in answers]
+    return etcd.inspection(answers, targets, deployment.spec)
+
+
 def inspect(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
     asked = {"status": ["endpoint", "status", "--write-out=json"], "members": ["member", "list", "--write-out=json"]}
     answers = {member: {name: ctl(deployment, member, words) for name, words in asked.items()} for member in members}
-    targets = [{"member": member, "variables": {"address": on_wire(ADDRESSES[member])}} for member in members]
-    return etcd.inspection(answers, targets, deployment.spec)
+    return shaped(deployment, answers)
 
 
 def asked_over_http(deployment: Deployment, members: Sequence[str]) -> dict[str, Json]:
@@ -60,16 +63,9 @@ def asked_over_http(deployment: Deployment, members: Sequence[str]) -> dict[str,
             request = Http.of(entry).rendered(target)
             assert request.tls
             with contextlib.closing(Wire(address, request.port)) as wire:
-                stream = Tls(wire, request.tls.context(), address)
-                stream.send(request.text())
-                data, answer = b"", None
-                while answer is None:
-                    more = stream.receive()
-                    data += more
-                    answer = http_answer(data, ended=not more)
-            answers[member][name] = {"status": answer[0], "body": answer[1].decode(), "error": ""}
-    targets = [{"member": member, "variables": {"address": on_wire(ADDRESSES[member])}} for member in members]
-    return etcd.inspection(answers, targets, deployment.spec)
+                status, body = exchange(Tls(wire, request.tls.context(), address), request)
+            answers[member][name] = {"status": status, "body": body.decode(), "error": ""}
+    return shaped(deployment, answers)
 
 
 def standing(seen: dict[str, Json]) -> dict[str, Json]:

@@ -101,8 +101,13 @@ class Http:
         files = self.tls and Files(*(plan.render(path, variables) for path in (self.tls.ca, self.tls.certificate, self.tls.private_key)))
         return replace(self, path=plan.render(self.path, variables), tls=files)
 
+    @property
+    def line(self) -> str:
+        """Method and path, as in messages."""
+        return f"{'GET' if self.body is None else 'POST'} {self.path}"
+
     def text(self) -> bytes:
-        head = f"{'GET' if self.body is None else 'POST'} {self.path} HTTP/1.1\r\nHost: localhost:{self.port}\r\nAccept: */*\r\n"
+        head = f"{self.line} HTTP/1.1\r\nHost: localhost:{self.port}\r\nAccept: */*\r\n"
         if self.body is not None:
             head += f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
         return f"{head}Connection: close\r\n\r\n{self.body or ''}".encode()
@@ -317,24 +322,34 @@ def http_request(cluster: KubeCluster, namespace: str, pod: str, request: Http, 
     the other's certificate, or no whole answer came before `deadline` (time.monotonic() seconds).
     """
     what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
-    about = f"{'GET' if request.body is None else 'POST'} {request.path}"
-    data = bytearray()
-    answer = None
     with _connection(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline) as opened:
         try:
             stream: Stream = _Forward(opened, cluster.name, what)
             if request.tls:
                 stream = Tls(stream, request.tls.context(), host)
-            stream.send(request.text())
-            while answer is None:
-                more = stream.receive()
-                data += more
-                if len(data) > OUTPUT_LIMIT_BYTES:
-                    raise KubeError(cluster.name, what, f"the answer to {about} is larger than {OUTPUT_LIMIT_BYTES >> 20} MiB", 413)
-                answer = plan.http_answer(bytes(data), ended=not more)
+            return exchange(stream, request)
+        except _TooLarge as error:
+            raise KubeError(cluster.name, what, str(error), 413) from error
         except (TlsError, ValueError) as error:
-            raise KubeError(cluster.name, what, f"{about}: {error}", 502) from error
-    return answer
+            raise KubeError(cluster.name, what, f"{request.line}: {error}", 502) from error
+
+
+class _TooLarge(Exception):
+    """An answer of more than OUTPUT_LIMIT_BYTES."""
+
+
+def exchange(stream: Stream, request: Http) -> tuple[int, bytes]:
+    """(status, body) of a request over an open stream. Raises ValueError where the answer is none, and what the stream raises."""
+    stream.send(request.text())
+    data = bytearray()
+    while True:
+        more = stream.receive()
+        data += more
+        if len(data) > OUTPUT_LIMIT_BYTES:
+            raise _TooLarge(f"the answer to {request.line} is larger than {OUTPUT_LIMIT_BYTES >> 20} MiB")
+        answer = plan.http_answer(bytes(data), ended=not more)
+        if answer is not None:
+            return answer
 
 
 @contextlib.contextmanager

@@ -44,11 +44,9 @@ def inspection(
     hosts = {said["name"]: said["host"] for said in read.values() if "name" in said}
     for said in read.values():
         # For some seconds a replica still names a leader that is gone.
-        said.setdefault("lagging", []).extend(
-            _lagging(asset, said["name"], "leaderless", 0, f"its leader {leader} does not answer")
-            for asset, leader in said.get("follows", [])
-            if leader not in hosts
-        )
+        for asset, leader in said.get("follows", []):
+            if leader not in hosts:
+                said["lagging"].append(_lagging(asset, said["name"], "leaderless", 0, f"its leader {leader} does not answer"))
     return {member: _one(said, ids, hosts) for member, said in read.items()}
 
 

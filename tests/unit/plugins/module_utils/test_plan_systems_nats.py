@@ -268,7 +268,7 @@ def test_only_an_empty_server_waits_for_the_very_last_entry() -> None:
 
 
 def five_with(*late: str, size: int = 5) -> dict[str, Json]:
-    """What four servers of five say while east-0 is gone: a stream of `size` replicas is led by west-0, and the servers in `late` lack entries."""
+    """What the leader says while east-0 is gone: a stream of `size` replicas is led by server-1, and the servers in `late` lack entries."""
     servers = [f"server-{number}" for number in range(1, 5)]
     replicas = [
         {"name": name, "current": name not in late, "lag": int(name in late), "peer": name} for name in [*servers[1:], "east-0"][: size - 1]
