@@ -203,7 +203,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import members_argument
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Kept, members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import Json, Shape, Wait, ask, wait_for_gates
 
 ARGUMENTS: dict[str, Any] = {
@@ -239,11 +239,16 @@ def run(_call_of_a_module: _call.Call) -> Json:
 
 def inspect(call: _call.Call, shape: Shape, show: Any) -> Json:
     """The module's result. `shape` is the filter, `show` takes a line for whoever watches."""
+    with Kept() as kept:
+        return _inspect(call, shape, show, kept)
+
+
+def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
     params = call.params
     questions, spec, gates = params["inspect"], params["spec"], params["gates"]
 
     def sample() -> Json:
-        return ask(call.clusters, params["members"], questions, spec, shape)
+        return ask(call.clusters, params["members"], questions, spec, shape, kept)
 
     if not gates:
         try:

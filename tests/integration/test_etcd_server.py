@@ -63,7 +63,7 @@ def asked_over_http(deployment: Deployment, members: Sequence[str]) -> dict[str,
             request = Http.of(entry).rendered(target)
             assert request.tls
             with contextlib.closing(Wire(address, request.port)) as wire:
-                status, body = exchange(Tls(wire, request.tls.context(), address), request)
+                status, body, _stays = exchange(Tls(wire, request.tls.context(), address), request)
             answers[member][name] = {"status": status, "body": body.decode(), "error": ""}
     return shaped(deployment, answers)
 

@@ -106,29 +106,31 @@ class Http:
         """Method and path, as in messages."""
         return f"{'GET' if self.body is None else 'POST'} {self.path}"
 
-    def text(self) -> bytes:
+    def text(self, stay: bool) -> bytes:
+        """What is sent; `stay`: the connection is used again."""
         head = f"{self.line} HTTP/1.1\r\nHost: localhost:{self.port}\r\nAccept: */*\r\n"
         if self.body is not None:
             head += f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
-        return f"{head}Connection: close\r\n\r\n{self.body or ''}".encode()
+        return f"{head}Connection: {'keep-alive' if stay else 'close'}\r\n\r\n{self.body or ''}".encode()
 
 
 class _Socket:
-    """An open WebSocket: `receive` gives the next message, None at its end; `send` sends one."""
+    """An open WebSocket: `receive` gives the next message, None at its end; `send` sends one. Both want an end before `deadline`."""
 
-    def __init__(self, connected: Any, left: Callable[[], float], late: Callable[[], KubeError]) -> None:
-        self._connected, self._left, self._late = connected, left, late
+    def __init__(self, connected: Any, cluster: str, what: str, deadline: float) -> None:
+        self._connected, self._cluster, self._what = connected, cluster, what
+        self.deadline = deadline
 
     def send(self, data: bytes) -> None:
-        self._connected.settimeout(self._left())
+        self._connected.settimeout(_left(self._cluster, self._what, self.deadline))
         self._connected.send_binary(data)
 
     def receive(self) -> bytes | None:
-        self._connected.settimeout(self._left())
+        self._connected.settimeout(_left(self._cluster, self._what, self.deadline))
         try:
             code, frame = self._connected.recv_data_frame(True)
         except websocket.WebSocketTimeoutException as error:
-            raise self._late() from error
+            raise _late(self._cluster, self._what) from error
         except websocket.WebSocketConnectionClosedException:
             return None
         if code == websocket.ABNF.OPCODE_CLOSE:
@@ -136,6 +138,22 @@ class _Socket:
         if code not in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT):
             return b""
         return bytes(frame.data)
+
+    def shut(self) -> None:
+        """Not close(): it would wait for the other side, and all that is wanted of it has been read."""
+        self._connected.shutdown()
+
+
+def _late(cluster: str, what: str) -> KubeError:
+    return KubeError(cluster, what, "no end before the timeout", 504, "Timeout")
+
+
+def _left(cluster: str, what: str, deadline: float) -> float:
+    """Seconds until `deadline`. Raises KubeError where there are none."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise _late(cluster, what)
+    return seconds
 
 
 class _Refused(Exception):
@@ -157,6 +175,7 @@ def ask_members(
     *,
     stop_at_failure: bool = False,
     at_once: bool = False,
+    kept: Kept | None = None,
 ) -> dict[str, dict[str, Json]]:
     """Run all commands and HTTP requests on all members and return {member: {name: answer}}; nothing is raised.
 
@@ -164,7 +183,8 @@ def ask_members(
     a failed command of the same member. `at_once` is for questions that need no order: a member that answers none of them
     costs the time limit of one then, not of all. `timeout` in seconds is for everything.
 
-    What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere.
+    What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere. `kept` has requests use
+    the connections of the call before; they must change nothing then.
     """
     deadline = time.monotonic() + timeout
     names = list(dict.fromkeys([*commands, *http]))
@@ -177,7 +197,7 @@ def ask_members(
         for name in wanted:
             request = http[name].rendered(member) if name in http else None
             if request and (name not in commands or (request.tls and request.tls.present())):
-                answers[name] = _request(cluster, member, request, deadline)
+                answers[name] = _request(cluster, member, request, deadline, kept)
                 continue
             answers[name] = _command(cluster, member, rendered(member, commands[name]), deadline)
             if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
@@ -212,7 +232,7 @@ def _command(cluster: KubeCluster, member: Member, argv: list[str], deadline: fl
         return {**answer, "error": f"{error.what}: {error.detail}"}
 
 
-def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float) -> Json:
+def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float, kept: Kept | None) -> Json:
     answer: Json = {"status": 0, "body": "", "error": ""}
     if not member.pod:
         return {**answer, "error": "the member has no pod"}
@@ -220,7 +240,7 @@ def _request(cluster: KubeCluster, member: Member, request: Http, deadline: floa
         deadline = min(deadline, time.monotonic() + request.timeout)
     host = str(member.all_variables().get("address", "localhost"))
     try:
-        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline)
+        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline, kept)
     except KubeError as error:
         return {**answer, "error": f"{error.what}: {error.detail}"}
     return {**answer, "status": status, "body": body.decode("utf-8", "replace")}
@@ -315,32 +335,99 @@ class _Forward:
         return b""
 
 
-def http_request(cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float) -> tuple[int, bytes]:
+@dataclass
+class _Line:
+    """An open connection to a member for one request, again and again."""
+
+    opened: _Socket
+    stream: Stream
+
+
+class Kept:
+    """Connections to members that stay open from one time that everybody is asked to the next; closed at the end of the block.
+
+    For requests that change nothing: one whose connection turns out to be dead is sent a second time.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, str, str, Http], _Line] = {}
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        while self._lines:
+            self._lines.popitem()[1].opened.shut()
+
+    def take(self, key: tuple[str, str, str, Http]) -> _Line | None:
+        """Nobody else has it meanwhile."""
+        return self._lines.pop(key, None)
+
+    def keep(self, key: tuple[str, str, str, Http], line: _Line) -> None:
+        self._lines[key] = line
+
+
+def http_request(
+    cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float, kept: Kept | None = None
+) -> tuple[int, bytes]:
     """(status, body) of a request to 127.0.0.1:port of the pod: the host's own where the pod is on its network.
 
     With TLS, the server's certificate must be for `host`. Raises KubeError where there is no such pod, nothing listens, either side refuses
     the other's certificate, or no whole answer came before `deadline` (time.monotonic() seconds).
     """
     what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
-    with _connection(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline) as opened:
-        try:
+    key = (cluster.name, namespace, pod, request)
+    line = kept.take(key) if kept else None
+    if kept and line:
+        line.opened.deadline = deadline
+        # Whatever is the matter with it, a new connection tells.
+        with contextlib.suppress(KubeError):
+            return _answer(cluster, what, request, line, kept, key)
+    opened = _open(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline)
+    try:
+        with _explained(cluster, what):
             stream: Stream = _Forward(opened, cluster.name, what)
             if request.tls:
                 stream = Tls(stream, request.tls.context(), host)
-            return exchange(stream, request)
-        except _TooLarge as error:
-            raise KubeError(cluster.name, what, str(error), 413) from error
-        except (TlsError, ValueError) as error:
-            raise KubeError(cluster.name, what, f"{request.line}: {error}", 502) from error
+    except TlsError as error:
+        opened.shut()
+        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502) from error
+    except BaseException:
+        opened.shut()
+        raise
+    return _answer(cluster, what, request, _Line(opened, stream), kept, key)
+
+
+def _answer(
+    cluster: KubeCluster, what: str, request: Http, line: _Line, kept: Kept | None, key: tuple[str, str, str, Http]
+) -> tuple[int, bytes]:
+    """The answer over an open connection, which is kept where both sides want that, and shut otherwise. Raises KubeError."""
+    stays = False
+    try:
+        with _explained(cluster, what):
+            status, body, stays = exchange(line.stream, request, stay=kept is not None)
+            return status, body
+    except _TooLarge as error:
+        raise KubeError(cluster.name, what, str(error), 413) from error
+    except (TlsError, ValueError) as error:
+        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502) from error
+    finally:
+        if kept and stays:
+            kept.keep(key, line)
+        else:
+            line.opened.shut()
 
 
 class _TooLarge(Exception):
     """An answer of more than OUTPUT_LIMIT_BYTES."""
 
 
-def exchange(stream: Stream, request: Http) -> tuple[int, bytes]:
-    """(status, body) of a request over an open stream. Raises ValueError where the answer is none, and what the stream raises."""
-    stream.send(request.text())
+def exchange(stream: Stream, request: Http, stay: bool = False) -> tuple[int, bytes, bool]:
+    """(status, body, whether the connection can be used again) of a request over an open stream.
+
+    `stay` asks the server to keep it open. Raises ValueError where the answer is none, and what the stream raises.
+    """
+    stream.send(request.text(stay))
     data = bytearray()
     while True:
         more = stream.receive()
@@ -349,7 +436,7 @@ def exchange(stream: Stream, request: Http) -> tuple[int, bytes]:
             raise _TooLarge(f"the answer to {request.line} is larger than {OUTPUT_LIMIT_BYTES >> 20} MiB")
         answer = plan.http_answer(bytes(data), ended=not more)
         if answer is not None:
-            return answer
+            return answer.status, answer.body, stay and bool(more) and answer.stays
 
 
 @contextlib.contextmanager
@@ -364,19 +451,21 @@ def _connection(
 ) -> Iterator[_Socket]:
     """A WebSocket to a subresource of a pod."""
 
-    def late() -> KubeError:
-        return KubeError(cluster.name, what, "no end before the timeout", 504, "Timeout")
+    opened = _open(cluster, namespace, pod, subresource, query, what, deadline)
+    try:
+        with _explained(cluster, what):
+            yield opened
+    finally:
+        opened.shut()
 
-    def left() -> float:
-        seconds = deadline - time.monotonic()
-        if seconds <= 0:
-            raise late()
-        return seconds
 
+def _open(
+    cluster: KubeCluster, namespace: str, pod: str, subresource: str, query: Sequence[tuple[str, str]], what: str, deadline: float
+) -> _Socket:
     path = f"{POD_PATH.format(namespace=namespace, name=pod)}/{subresource}"
     cluster.count_request()
     try:
-        connected = _connect(cluster, path, query, min(CONNECT_TIMEOUT_SECONDS, left()))
+        connected = _connect(cluster, path, query, min(CONNECT_TIMEOUT_SECONDS, _left(cluster.name, what, deadline)))
     except KubeError:
         raise
     except websocket.WebSocketBadStatusException as error:
@@ -384,14 +473,16 @@ def _connection(
         raise cluster.explain(what, refusal) from error
     except Exception as error:
         raise cluster.explain(what, error) from error
+    return _Socket(connected, cluster.name, what, deadline)
 
+
+@contextlib.contextmanager
+def _explained(cluster: KubeCluster, what: str) -> Iterator[None]:
+    """Errors of a connection as KubeError."""
     try:
-        yield _Socket(connected, left, late)
+        yield
     except (websocket.WebSocketException, OSError) as error:
         raise cluster.explain(what, error) from error
-    finally:
-        # Not close(): it would wait for the other side, and all that is wanted of it has been read.
-        connected.shutdown()
 
 
 def _connect(cluster: KubeCluster, path: str, query: Sequence[tuple[str, str]], timeout: float) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .._plan import gate
 from .client import KubeCluster
-from .exec import Http, Member, ask_members
+from .exec import Http, Kept, Member, ask_members
 
 Json = dict[str, Any]
 # (results of member_exec, targets, spec) -> inspection
@@ -33,15 +33,17 @@ class Wait:
     what: str
 
 
-def ask(clusters: dict[str, KubeCluster], targets: Sequence[Json], questions: Mapping[str, Any], spec: Json, shape: Shape) -> Json:
-    """The inspection of all `targets`, all questions at once; raises what `shape` raises.
+def ask(
+    clusters: dict[str, KubeCluster], targets: Sequence[Json], questions: Mapping[str, Any], spec: Json, shape: Shape, kept: Kept
+) -> Json:
+    """The inspection of all `targets`, all questions at once; raises what `shape` raises. `kept` has the connections of the time before.
 
     `questions` is the spec's `inspect`: `commands`, `http`, and `timeout` in seconds for all of them together.
     """
     commands = {str(name): [str(word) for word in argv] for name, argv in (questions.get("commands") or {}).items()}
     http = {str(name): Http.of(request) for name, request in (questions.get("http") or {}).items()}
     members = [Member(**target) for target in targets]
-    results = ask_members(clusters, members, commands, http, float(questions["timeout"]), at_once=True)
+    results = ask_members(clusters, members, commands, http, float(questions["timeout"]), at_once=True, kept=kept)
     return shape(results, list(targets), spec)
 
 

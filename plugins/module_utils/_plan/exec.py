@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -59,8 +59,16 @@ class _Bytes:
         return io.BytesIO(self._data)
 
 
-def http_answer(data: bytes, ended: bool) -> tuple[int, bytes] | None:
-    """(status, body) of the bytes that a server sent, or None while more is to come.
+class Answer(NamedTuple):
+    """An HTTP answer; `stays` says that the server keeps the connection open for another request."""
+
+    status: int
+    body: bytes
+    stays: bool
+
+
+def http_answer(data: bytes, ended: bool) -> Answer | None:
+    """The answer in the bytes that a server sent, or None while more is to come.
 
     `ended` says that the server closed the connection. Raises ValueError where the bytes are not an HTTP answer, or
     end in the middle of one.
@@ -74,7 +82,7 @@ def http_answer(data: bytes, ended: bool) -> tuple[int, bytes] | None:
         response.begin()
         if not ended and response.length is None and not (response.chunked and data.endswith(b"\r\n\r\n")):
             return None  # without a length the body ends with the connection, and chunks end with an empty line
-        return response.status, response.read()
+        return Answer(response.status, response.read(), not response.will_close)
     except http.client.IncompleteRead as error:
         if ended:
             raise ValueError(f"the answer ended too early, after {len(data)} bytes") from error

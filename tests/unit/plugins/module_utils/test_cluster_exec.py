@@ -288,6 +288,81 @@ def test_get_with_too_large_an_answer(serve: Any, monkeypatch: pytest.MonkeyPatc
         get(cluster)
 
 
+def again_and_again(*answers: bytes) -> Callable[[str, FakeConnection], None]:
+    """A port-forward whose server answers one request after another over the same connection, and then closes it."""
+
+    def answer(_text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        connection.send(0, struct.pack("<H", 2381))
+        connection.send(1, struct.pack("<H", 2381))
+        with contextlib.suppress(OSError, ValueError):  # the client hangs up where it needs nothing more
+            for data in answers:
+                assert b"Connection: keep-alive" in connection.received()
+                connection.send(0, data)
+            connection.end()
+
+    return answer
+
+
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%d "
+
+
+class TestKeptConnections:
+    def ask(self, cluster: KubeCluster, kept: members.Kept, seconds: float = 5) -> bytes:
+        return members.http_request(cluster, "n", "p", Http(2381, "/health"), "localhost", time.monotonic() + seconds, kept)[1]
+
+    def test_one_request_to_the_api_server_for_many_questions(self, serve: Any) -> None:
+        _server, cluster = serve(again_and_again(*(SIZED % number for number in range(3))))
+        with members.Kept() as kept:
+            assert [self.ask(cluster, kept) for _time in range(3)] == [b"0 ", b"1 ", b"2 "]
+        assert cluster.requests == 1
+
+    def test_they_are_closed_at_the_end(self, serve: Any) -> None:
+        _server, cluster = serve(again_and_again(SIZED % 1, SIZED % 2))
+        with members.Kept() as kept:
+            self.ask(cluster, kept)
+        with kept:
+            assert self.ask(cluster, kept) == b"1 "
+        assert cluster.requests == 2
+
+    @pytest.mark.parametrize("last", [SIZED % 1, SIZED.replace(b"OK", b"OK\r\nConnection: close") % 1, b"HTTP/1.1 200 OK\r\n\r\n1 "])
+    def test_one_that_the_server_has_closed_is_opened_anew(self, serve: Any, last: bytes) -> None:
+        _server, cluster = serve(again_and_again(last))
+        with members.Kept() as kept:
+            assert [self.ask(cluster, kept) for _time in range(2)] == [b"1 ", b"1 "]
+        assert cluster.requests == 2
+
+    def test_one_that_is_dead_costs_no_more_than_the_time_that_there_is(self, serve: Any) -> None:
+        ended = threading.Event()
+
+        def silent(_text: str, connection: FakeConnection) -> None:
+            connection.accept()
+            connection.send(0, struct.pack("<H", 2381))
+            connection.send(1, struct.pack("<H", 2381))
+            connection.received()
+            connection.send(0, SIZED % 1)
+            ended.wait(10)
+
+        _server, cluster = serve(silent)
+        with members.Kept() as kept:
+            self.ask(cluster, kept)
+            began = time.monotonic()
+            with pytest.raises(KubeError, match="no end before the timeout"):
+                self.ask(cluster, kept, 0.3)
+            assert time.monotonic() - began < 5
+        ended.set()
+
+    def test_questions_of_one_member_have_a_connection_each(self, serve: Any) -> None:
+        _server, cluster = serve(again_and_again(*(SIZED % number for number in range(3))))
+        questions = {"a": Http(2381, "/a"), "b": Http(2381, "/b")}
+        asked = [Member("m0", "east", "n", "p0"), Member("m1", "east", "n", "p1")]
+        with members.Kept() as kept:
+            for number in range(3):
+                found = members.ask_members({"east": cluster}, asked, {}, questions, 10, at_once=True, kept=kept)
+                assert {answer["body"] for answers in found.values() for answer in answers.values()} == {f"{number} "}
+        assert cluster.requests == 4
+
+
 def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> None:
     def answer(text: str, connection: FakeConnection) -> None:
         if "/pods/p1/" in text:

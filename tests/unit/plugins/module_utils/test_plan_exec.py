@@ -69,14 +69,15 @@ UNSIZED = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + BODY
 def test_http_answer_is_whole_at_its_own_end(data: bytes) -> None:
     for end in range(len(data)):
         assert http_answer(data[:end], ended=False) is None, data[:end]
-    assert http_answer(data, ended=False) == (200, BODY)
-    assert http_answer(data, ended=True) == (200, BODY)
+    assert http_answer(data, ended=False) == (200, BODY, True)
+    assert http_answer(data, ended=True) == (200, BODY, True)
+    assert http_answer(data.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"), ended=False) == (200, BODY, False)
 
 
 def test_http_answer_without_length_ends_with_the_connection() -> None:
     assert http_answer(UNSIZED, ended=False) is None
-    assert http_answer(UNSIZED, ended=True) == (200, BODY)
-    assert http_answer(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", ended=False) == (503, b"")
+    assert http_answer(UNSIZED, ended=True) == (200, BODY, False)
+    assert http_answer(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", ended=False) == (503, b"", True)
 
 
 @pytest.mark.parametrize("data", [SIZED[:-3], CHUNKED[:-9], b"", b"HTTP/1.1 200", b"\x15\x03\x01\x00\x02\x02\x16", b"SSH-2.0-x\r\n\r\n"])
