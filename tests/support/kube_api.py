@@ -14,6 +14,7 @@ import base64
 import contextlib
 import ctypes
 import datetime
+import io
 import ipaddress
 import os
 import random
@@ -282,8 +283,14 @@ class KubeApi:
         request = urllib.request.Request(f"{self.url}{path}", data=data, method=method)
         request.add_header("Content-Type", content_type)
         request.add_header("Accept", "application/json")
-        with urllib.request.urlopen(request, context=self._trust, timeout=30) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, context=self._trust, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            # It holds the connection, and lives as long as the test that expects it.
+            with error:
+                said = io.BytesIO(error.read())
+            raise urllib.error.HTTPError(error.url, error.code, error.msg, error.headers, said) from None
 
     def _spawn(self, name: str, *arguments: str) -> None:
         log = open(self.folder / f"{name}.log", "wb")  # noqa: SIM115  # the child keeps it

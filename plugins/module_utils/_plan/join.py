@@ -233,8 +233,8 @@ def _current_entries(current: Sequence[str]) -> tuple[set[str], set[IpAddress]]:
 
 
 def _spread(candidates: Sequence[_Member], taken: Sequence[_Member], count: int) -> list[_Member]:
-    """Up to `count` of `candidates`, one at a time from the zone that has the fewest of `taken` and of those chosen."""
-    rest = sorted(candidates, key=lambda member: member.order)
+    """Up to `count` of `candidates` (in canonical order), one at a time from the zone that has the fewest of `taken` and of those chosen."""
+    rest = list(candidates)
     used = Counter(member.zone for member in taken)
     chosen: list[_Member] = []
     while rest and len(chosen) < count:

@@ -686,6 +686,18 @@ class TestIdentifying:
         found = self.find(world, record)
         assert (found["node"], found["waiting"]) == (None, "node east-worker2 is not Ready, or has no address")
 
+    @pytest.mark.parametrize("kind", ["moved", "swapped"])
+    def test_a_vm_that_moved_to_an_address_that_another_member_still_has(self, world: World, kind: str) -> None:
+        record = world.record("east-1", "repair", kind)
+        theirs = world.node("west-0")["address"]
+        world.node("east-1")["address"] = theirs
+        found = self.find(world, record)
+        assert found["node"] is None
+        assert f"has address {theirs}, which belongs to member west-0" in found["error"]
+        # Its VM has another one by now: the two were swapped.
+        world.node("west-0")["address"] = "10.0.0.98"
+        assert self.find(world, record)["node"] == world.node("east-1")
+
     @given(
         st.lists(
             st.tuples(

@@ -1,0 +1,658 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes the guards of the invariants out, one at a time, and wants a test to fail each time.
+
+A guard is a piece of text in a file of the collection. In a copy of the project it is replaced, and the tests that are named beside it run: one of
+them must fail. Unchanged, all of them must pass. A text that is not there exactly once is an error, so that a guard that was rewritten
+is looked at again here. Invariants are those of docs/design.md, section 6; each has a guard here.
+
+Usage: mutations.py [WORD ...]     only guards whose description has one of the words
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from _tree import clean_copy
+
+INVARIANTS = range(1, 15)
+_SECONDS = 240  # for the tests of one guard
+# pytest's exit code 1 is also that of an error in a fixture, which says nothing about a guard.
+_FAILED = re.compile(r"^1 failed\b(?!.*\berrors?\b)", re.MULTILINE)
+
+PLAN = "plugins/module_utils/_plan"
+CLUSTER = "plugins/module_utils/_cluster"
+UNIT = "tests/unit/plugins/module_utils"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`without` is what stands in the place of `text` when the guard of `invariant` is out; `tests` are pytest's arguments."""
+
+    invariant: int
+    what: str
+    file: str
+    text: str
+    without: str
+    tests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"invariant {self.invariant:2}, {self.what}"
+
+
+def _some(file: str, *words: str) -> tuple[str, ...]:
+    return (file, "-k", " or ".join(words)) if words else (file,)
+
+
+_DEPLOY = f"{UNIT}/test_deployment_plan.py"
+_MEMBERS = f"{UNIT}/test_deployment_members.py"
+_ROLLOUT = f"{UNIT}/test_plan_rollout.py"
+_JOIN = f"{UNIT}/test_plan_join.py"
+_CLASSIFY = f"{UNIT}/test_classify.py"
+_PLACEMENT = f"{UNIT}/test_placement.py"
+_GATE = f"{UNIT}/test_gate.py"
+_JOURNAL = f"{UNIT}/test_plan_journal.py"
+_LOCK = "tests/integration/test_rollout_lock.py"
+
+GUARDS = (
+    Guard(
+        1,
+        "evidence of a deployment without record",
+        f"{PLAN}/deployment.py",
+        'mode = "lost_record" if evidence else "first"',
+        'mode = "first"',
+        _some(_DEPLOY, "invariant_1"),
+    ),
+    Guard(
+        1,
+        "a kube cluster that did not answer",
+        f"{PLAN}/deployment.py",
+        'for absent in hostnet.get("absent_kube_clusters", []):',
+        "for absent in []:",
+        _some(_DEPLOY, "invariants_1_and_9"),
+    ),
+    Guard(
+        1,
+        "data of an earlier deployment on a node",
+        f"{PLAN}/deployment.py",
+        'if plan["mode"] == "first" and own:',
+        "if False:",
+        _some(_MEMBERS, "invariant_1"),
+    ),
+    Guard(
+        1,
+        "a claim for other members",
+        f"{PLAN}/deployment.py",
+        "if claimed == planned:",
+        "if True:",
+        _some(_DEPLOY, "unfinished"),
+    ),
+    Guard(
+        1,
+        "who loses the first kube cluster adopts what is there",
+        f"{CLUSTER}/identity.py",
+        '"data": data if in_force is None else in_force,',
+        '"data": data,',
+        _some(f"{UNIT}/test_identity.py"),
+    ),
+    Guard(
+        2,
+        "records that differ",
+        f"{CLUSTER}/identity.py",
+        "elif record != in_force:",
+        "elif False:",
+        _some(f"{UNIT}/test_identity.py"),
+    ),
+    Guard(
+        2,
+        "a record that cannot be changed",
+        f"{CLUSTER}/identity.py",
+        '"immutable": True,',
+        '"immutable": False,',
+        _some("tests/integration/test_identity.py", "immutable"),
+    ),
+    Guard(
+        2,
+        "a member that reports another cluster id",
+        f"{PLAN}/deployment.py",
+        "if found != recorded",
+        "if False",
+        _some(_MEMBERS, "invariant_2"),
+    ),
+    Guard(
+        2,
+        "first members that report two ids",
+        f"{PLAN}/deployment.py",
+        "if len(reported) > 1:",
+        "if False:",
+        _some(_MEMBERS, "invariant_2"),
+    ),
+    Guard(
+        2,
+        "a foreign member is told",
+        f"{PLAN}/classify.py",
+        'and inspected["cluster_id"] != cluster_id:',
+        "and False:",
+        _some(_CLASSIFY, "foreign"),
+    ),
+    Guard(
+        2,
+        "a rollout beside a foreign member",
+        f"{PLAN}/rollout.py",
+        'if entry["class"] == "foreign":',
+        "if False:",
+        _some(_ROLLOUT, "another_system_answers"),
+    ),
+    Guard(
+        2,
+        "gates with two cluster ids",
+        f"{PLAN}/gate.py",
+        '"find": "length(cluster_ids) > `1` && cluster_ids"',
+        '"find": "length(cluster_ids) > `9` && cluster_ids"',
+        _some(_GATE, "closes"),
+    ),
+    Guard(
+        3,
+        "only live members are listed",
+        f"{PLAN}/join.py",
+        "live = [member for member in checked if member.live]\n    if not live",
+        "live = checked\n    if not live",
+        _some(_JOIN, "only_live"),
+    ),
+    Guard(
+        3,
+        "two entries where two live",
+        f"{PLAN}/join.py",
+        "limit = max(per_cluster, MINIMUM_ENTRIES) if len(by_cluster) == 1 else per_cluster",
+        "limit = per_cluster",
+        _some(_JOIN, "two_entries", "still_gets_two"),
+    ),
+    Guard(
+        3,
+        "a surviving entry is kept",
+        f"{PLAN}/join.py",
+        "surviving = [member for member in candidates if member.name in kept_names or member.address in kept_addresses]",
+        "surviving = []",
+        _some(_JOIN, "surviving", "stability"),
+    ),
+    Guard(
+        3,
+        "the same list whatever the order of reading",
+        f"{PLAN}/join.py",
+        "return sorted(checked, key=lambda one: one.order)",
+        "return checked",
+        _some(_JOIN, "order_of_reading"),
+    ),
+    Guard(
+        3,
+        "spread over zones",
+        f"{PLAN}/join.py",
+        "member = min(rest, key=lambda one: used[one.zone])",
+        "member = rest[0]",
+        _some(_JOIN, "zones"),
+    ),
+    Guard(
+        3,
+        "a list in force with a dead address",
+        f"{PLAN}/join.py",
+        "if address not in live:",
+        "if False:",
+        _some(_ROLLOUT, "somebody_who_does_not_live"),
+    ),
+    Guard(
+        3,
+        "a member counts as live only at its own address",
+        f"{PLAN}/deployment.py",
+        '"live": bool(ready and same)',
+        '"live": bool(ready)',
+        _some(_MEMBERS, "invariant_3"),
+    ),
+    Guard(
+        4,
+        "a rollout beside a member that is down",
+        f"{PLAN}/rollout.py",
+        'others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]',
+        "others = []",
+        _some(_ROLLOUT, "TestRefused"),
+    ),
+    Guard(
+        4,
+        "the majority is lost",
+        f"{PLAN}/rollout.py",
+        "if len(healthy) < gate.quorum(len(entries)):",
+        "if False:",
+        _some(_ROLLOUT, "majority"),
+    ),
+    Guard(
+        4,
+        "a majority without the member that stops",
+        f"{PLAN}/gate.py",
+        '"quorum_short": max(0, quorum(voters) - healthy_others),',
+        '"quorum_short": 0,',
+        _some(_GATE, "closes", "leaves_a_majority"),
+    ),
+    Guard(
+        4,
+        "the new member counts as failed",
+        f"{PLAN}/gate.py",
+        "quorum(voters) - healthy_others",
+        "quorum(voters) - len(tellers)",
+        _some(_GATE, "closes", "leaves_a_majority"),
+    ),
+    Guard(
+        4,
+        "a majority is more than half",
+        f"{PLAN}/gate.py",
+        "return members // 2 + 1",
+        "return members // 2",
+        _some(_GATE, "closes", "leaves_a_majority"),
+    ),
+    Guard(
+        4,
+        "members that do not answer close the gate",
+        f"{PLAN}/gate.py",
+        '{"say": "members that do not answer", "find": "missing_others"},',
+        "",
+        _some(_GATE, "closes"),
+    ),
+    Guard(
+        4,
+        "the gate comes before the stop",
+        f"{PLAN}/rollout.py",
+        '_TAKE_DOWN = ("cordon", "evict", "gate", "lead", "drain", "stop")',
+        '_TAKE_DOWN = ("cordon", "evict", "lead", "drain", "stop", "gate")',
+        _some(_ROLLOUT, "TestSteps"),
+    ),
+    Guard(
+        4,
+        "a member is well before the next one",
+        f"{PLAN}/rollout.py",
+        'return [*_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]',
+        'return [*_TAKE_DOWN, "vm", "uncordon", "start", "soak"]',
+        _some(_ROLLOUT, "TestSteps"),
+    ),
+    Guard(
+        5,
+        "lists that differ between kube clusters",
+        f"{PLAN}/rollout.py",
+        "for name in data if data[name] != data[first]]",
+        "for name in data if False]",
+        _some(_ROLLOUT, "TestJoinLists"),
+    ),
+    Guard(
+        5,
+        "the lists lose the address before anybody forgets it",
+        f"{PLAN}/rollout.py",
+        'arrive = ["unlist", *before, "certify",',
+        'arrive = [*before, "unlist", "certify",',
+        _some(_ROLLOUT, "TestSteps"),
+    ),
+    Guard(
+        5,
+        "the lists have the new address before the member is done",
+        f"{PLAN}/rollout.py",
+        '"join", *after, "list", "settle"]',
+        '"join", *after, "settle", "list"]',
+        _some(_ROLLOUT, "TestSteps"),
+    ),
+    Guard(
+        6,
+        "a certificate before the start",
+        f"{PLAN}/rollout.py",
+        '"certify", "admit", "start", "join", *after',
+        '"admit", "start", "certify", "join", *after',
+        _some(_ROLLOUT, "TestSteps"),
+    ),
+    Guard(
+        6,
+        "a run that goes on certifies the new address",
+        f"{PLAN}/rollout.py",
+        'return _new_after(bindings, journal, {"certify"})',
+        'return _new_after(bindings, journal, {"start"})',
+        _some(_ROLLOUT, "TestResuming"),
+    ),
+    Guard(
+        6,
+        "the present address is in the certificate",
+        f"{PLAN}/deployment.py",
+        '_unique([str(binding["address"]), *loopback,',
+        "_unique([*loopback,",
+        _some(_MEMBERS, "invariant_6"),
+    ),
+    Guard(
+        7,
+        "a new VM with another member's address",
+        f"{PLAN}/rollout.py",
+        "        if owner:\n",
+        "        if False:\n",
+        _some(_ROLLOUT, "TestIdentifying"),
+    ),
+    Guard(
+        7,
+        "a VM that moved to another member's address",
+        f"{PLAN}/rollout.py",
+        'if holder["member"] not in away:',
+        "if False:",
+        _some(_ROLLOUT, "TestIdentifying"),
+    ),
+    Guard(
+        7,
+        "a deploy on a former member's address",
+        f"{PLAN}/deployment.py",
+        "if former is not None:",
+        "if False:",
+        _some(_DEPLOY, "invariant_7"),
+    ),
+    Guard(
+        8,
+        "no folder, no start",
+        f"{PLAN}/placement.py",
+        '"type": "Directory"}',
+        '"type": "DirectoryOrCreate"}',
+        _some(_PLACEMENT, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "another VM has another folder",
+        f"{PLAN}/deployment.py",
+        "{entry['member']}/{entry['node_uid']}",
+        "{entry['member']}",
+        _some(_DEPLOY, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "a replaced member is admitted anew",
+        f"{PLAN}/rollout.py",
+        '"admission": "",\n    }\n    return admitted(',
+        '"admission": binding["admission"],\n    }\n    return admitted(',
+        _some(_ROLLOUT, "TestBindings"),
+    ),
+    Guard(
+        8,
+        "admission to a folder with content",
+        f"{PLAN}/deployment.py",
+        'if [ -d "$folder" ] && [ -n "$(ls -A "$folder")" ]; then',
+        "if false; then",
+        _some(_MEMBERS, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "an empty disk under the same name and address is told",
+        f"{PLAN}/classify.py",
+        '    if no_folder:\n        return (\n            "reimaged",',
+        '    if False:\n        return (\n            "reimaged",',
+        _some(_CLASSIFY, "invariant_8"),
+    ),
+    Guard(
+        9,
+        "a node that is not Ready is no dead one",
+        f"{PLAN}/classify.py",
+        '    if not node["ready"]:\n        return "unknown"',
+        '    if not node["ready"]:\n        return "missing"',
+        _some(_CLASSIFY, "invariant_9"),
+    ),
+    Guard(
+        9,
+        "no force against a node that exists",
+        f"{PLAN}/rollout.py",
+        '"force": bool(pod["node"]) and (kube_cluster, pod["node"]) not in alive,',
+        '"force": True,',
+        _some(_ROLLOUT, "TestPods"),
+    ),
+    Guard(
+        9,
+        "a holder of the lock on another machine may live",
+        f"{PLAN}/lock.py",
+        "if (holder.boot_id, holder.pid_namespace) != (me.boot_id, me.pid_namespace):",
+        "if False:",
+        _some(f"{UNIT}/test_plan_lock.py"),
+    ),
+    Guard(
+        9,
+        "a process that cannot be looked at may live",
+        f"{PLAN}/lock.py",
+        "return started is not None and started != holder.started",
+        "return started != holder.started",
+        _some(f"{UNIT}/test_plan_lock.py"),
+    ),
+    Guard(
+        9,
+        "a gate that cannot be evaluated is closed",
+        f"{PLAN}/gate.py",
+        "        return f\"{say}: cannot be evaluated, {find!r}: {' '.join(str(error).split())}\"",
+        '        return ""',
+        _some(_GATE, "cannot_be_evaluated"),
+    ),
+    Guard(
+        9,
+        "Kubernetes takes no pod from a node that it cannot reach",
+        f"{PLAN}/placement.py",
+        '"tolerations": STAY_TOLERATIONS + list',
+        '"tolerations": list',
+        _some(_PLACEMENT, "invariant_9"),
+    ),
+    Guard(
+        10,
+        "each module looks at the lock",
+        "plugins/module_utils/_call.py",
+        'verify(self._clusters, self.params["lock"])',
+        "pass",
+        _some(_LOCK, "lock_that_was_lost"),
+    ),
+    Guard(
+        10,
+        "the lock is that of this generation",
+        f"{CLUSTER}/lock.py",
+        'and (seen.holder.run_id, seen.generation) == (lock["holder"], lock["generation"]):',
+        'and seen.holder.run_id == lock["holder"]:',
+        _some(_LOCK, "verify"),
+    ),
+    Guard(
+        10,
+        "the journal's writer is the holder",
+        f"{PLAN}/journal.py",
+        'if journal.get("run_id") != run_id or journal.get("generation") != generation:',
+        "if False:",
+        _some(_JOURNAL, "resumption"),
+    ),
+    Guard(
+        10,
+        "the API server refuses the journal of a former holder",
+        f"{CLUSTER}/journal.py",
+        '            {"op": "test", "path": _GENERATION_PATH, "value": generation},\n',
+        "",
+        _some("tests/integration/test_rollout_journal.py", "between_renewal_and_write"),
+    ),
+    Guard(
+        10,
+        "an eviction that is tried again",
+        f"{CLUSTER}/drain.py",
+        "verify({self.cluster.name: self.cluster}, self.request.lock)",
+        "pass",
+        _some("tests/integration/test_node_drain.py", "loses_its_lock"),
+    ),
+    Guard(
+        11,
+        "a StatefulSet restarts nobody",
+        f"{PLAN}/placement.py",
+        '"podManagementPolicy": "Parallel",\n            "updateStrategy": {"type": "OnDelete"},',
+        '"podManagementPolicy": "Parallel",\n            "updateStrategy": {"type": "RollingUpdate"},',
+        _some(_PLACEMENT, "invariant_11"),
+    ),
+    Guard(
+        11,
+        "a DaemonSet restarts nobody",
+        f"{PLAN}/placement.py",
+        '"spec": {\n            "updateStrategy": {"type": "OnDelete"},',
+        '"spec": {\n            "updateStrategy": {"type": "RollingUpdate"},',
+        _some(_PLACEMENT, "invariant_11"),
+    ),
+    Guard(
+        12,
+        "a rollout is not done with settings that are not put back",
+        f"{PLAN}/journal.py",
+        'if state == DONE and journal["saved"]:',
+        "if False:",
+        _some(_JOURNAL, "refused", "start_to_end"),
+    ),
+    Guard(
+        12,
+        "only our own cordon is taken away",
+        f"{PLAN}/drain.py",
+        'return Cordon(False, "") if current.owner == owner else current',
+        'return Cordon(False, "")',
+        _some(f"{UNIT}/test_plan_drain.py", "only_its_owner"),
+    ),
+    Guard(
+        12,
+        "a cordon that a human makes meanwhile",
+        f"{PLAN}/drain.py",
+        '            "resourceVersion": metadata["resourceVersion"],\n',
+        "",
+        _some("tests/integration/test_node_drain.py", "human_cordon"),
+    ),
+    Guard(
+        13,
+        "addresses are compared whole",
+        f"{PLAN}/rollout.py",
+        "return parsed(left) is not None and parsed(left) == parsed(right)",
+        "return left.startswith(right) or right.startswith(left)",
+        _some(_ROLLOUT, "compared_whole"),
+    ),
+    Guard(
+        13,
+        "the address is the node's, not the pod's",
+        f"{PLAN}/placement.py",
+        '"fieldPath": "status.hostIP"',
+        '"fieldPath": "status.podIP"',
+        _some(_PLACEMENT, "invariant_13"),
+    ),
+    Guard(
+        13,
+        "two spellings of one address",
+        f"{PLAN}/nodes.py",
+        "return str(parse_address(text))",
+        "return text",
+        _some(f"{UNIT}/test_plan_nodes.py"),
+    ),
+    Guard(
+        14,
+        "what looks like a secret in the journal",
+        f"{PLAN}/journal.py",
+        "    if named:\n",
+        "    if False:\n",
+        _some(_JOURNAL, "secrets"),
+    ),
+    Guard(
+        14,
+        "secrets in a module's result",
+        "plugins/module_utils/_call.py",
+        "secrets = _list_no_log_values(arguments, params)",
+        "secrets = set()",
+        _some(f"{UNIT}/test_call.py"),
+    ),
+    Guard(
+        14,
+        "keys of a Secret in a diff",
+        f"{PLAN}/diff.py",
+        'if shown.get("kind") == "Secret":',
+        "if False:",
+        _some(f"{UNIT}/test_plan_diff.py"),
+    ),
+    Guard(
+        14,
+        "the CA's key never enters a cluster",
+        f"{PLAN}/placement.py",
+        'files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet)',
+        'files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet).replace(".crt", ".key")',
+        _some(_PLACEMENT, "invariant_14"),
+    ),
+)
+
+
+def _pytest(root: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def _fault(root: Path, guard: Guard) -> str:
+    """What is wrong with a guard in this copy, or ""."""
+    path = root / guard.file
+    whole = path.read_text()
+    if whole.count(guard.text) != 1:
+        return f"its text is {whole.count(guard.text)} times in {guard.file}, not once: {guard.text!r}"
+    path.write_text(whole.replace(guard.text, guard.without))
+    try:
+        code, output = _pytest(root, guard.tests)
+    finally:
+        path.write_text(whole)
+    if code == 0:
+        return f"without it all tests pass: {' '.join(guard.tests)}"
+    if not _FAILED.search(output):
+        return f"its tests did not run (exit code {code}): {' '.join(guard.tests)}\n{output[-2000:]}"
+    return ""
+
+
+def _try(guards: list[Guard]) -> list[str]:
+    """The faults of these guards, in a copy of their own."""
+    faults = []
+    with clean_copy() as root:
+        for guard in guards:
+            began = time.monotonic()
+            fault = _fault(root, guard)
+            print(f"{guard}: {fault or 'a test fails without it'} ({time.monotonic() - began:.1f} s)", flush=True)
+            faults += [f"{guard}: {fault}"] if fault else []
+    return faults
+
+
+def _unchanged() -> list[str]:
+    """Without a change all of these tests must pass: otherwise a failure says nothing."""
+    chosen: dict[str, set[str]] = {}
+    for guard in GUARDS:
+        chosen.setdefault(guard.tests[0], set()).add(" ".join(guard.tests[2:]))
+    faults = []
+    with clean_copy() as root:
+        for file, words in chosen.items():
+            wanted = (file,) if "" in words else (file, "-k", " or ".join(sorted(words)))
+            code, output = _pytest(root, wanted)
+            faults += [f"unchanged, {' '.join(wanted)} fails (exit code {code}):\n{output[-2000:]}"] if code else []
+    return faults
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    guards = [guard for guard in GUARDS if not words or any(word in str(guard) for word in words)]
+    faults = [f"invariant {number} has no guard here" for number in INVARIANTS if number not in {guard.invariant for guard in GUARDS}]
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda part: part(), (_unchanged, lambda: _try(guards))):
+            faults += found
+    for fault in faults:
+        print(f"! {fault}")
+    print(
+        f"{len(guards) - sum(fault.startswith('invariant') for fault in faults)} of {len(guards)} guards are missed by a test when they are out"
+    )
+    sys.exit(1 if faults or not guards else 0)
+
+
+if __name__ == "__main__":
+    main()
