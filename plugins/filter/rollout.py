@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, gate, journal, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -17,6 +21,20 @@ Json = dict[str, Any]
 def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
     """What a rollout that is gone on with must be asked for again."""
     return rollout.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
+
+
+def plan(hostnet: Mapping[str, Any], spec: Mapping[str, Any], request: Mapping[str, Any], *observed: Any) -> Json:
+    """What a rollout would do now (rollout.rollout_plan)."""
+    return rollout.rollout_plan(hostnet, spec, {**request, **_hook(request.get("hook_text"))}, *observed)
+
+
+def _hook(text: Any) -> Json:
+    """What a file of tasks holds as Ansible reads it, `hook_tasks`, or in `hook_unreadable` why it cannot."""
+    try:
+        # An empty file is not a missing one.
+        return {"hook_tasks": None if text is None else DataLoader().load(str(text), show_content=False) or []}
+    except AnsibleError as error:
+        return {"hook_tasks": [], "hook_unreadable": " ".join(str(error).split())}
 
 
 def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
@@ -54,7 +72,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
             "rollout_settings": settings,
-            "rollout_plan": rollout.rollout_plan,
+            "rollout_plan": plan,
             "rollout_gates": gates,
             "rollout_bindings": bindings,
             "rollout_record": rollout.record,
@@ -78,6 +96,10 @@ class FilterModule:
             "rollout_vm": rollout.vm,
             "rollout_vm_done": rollout.vm_done,
             "rollout_join_problems": rollout.join_problems,
+            "rollout_setting_wishes": system_settings.wanted,
+            "rollout_setting_helper": system_settings.helper,
+            "rollout_setting_commands": system_settings.commands,
+            "rollout_setting_changes": system_settings.changes,
             "rollout_seeds": deployment.seeds,
             "rollout_issued": rollout.issued,
         }

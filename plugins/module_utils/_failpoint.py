@@ -8,7 +8,8 @@ The environment variable HOSTNET_FAILPOINT names one. Each comes once in the wor
 * `<step>:before-begin` is after the change of the step before and before the intent of this one is written, `<step>:after-begin` is before
   the change of this one. What ends one step and begins the next is one write.
 * `journal:<write>:before` and `journal:<write>:after` are around the other writes of the journal: `start` and `finish` of a rollout, `note` (a
-  member begins), `bind` (something about the member in flight is written down, such as its new node) and `end` (a member is done).
+  member begins), `bind` (something about the member in flight is written down, such as its new node), `save` (the old value of a setting, before it is
+  changed) and `end` (a member is done).
 
 At its place the ansible-playbook process and the worker that is there die by SIGKILL. Without the variable this does nothing.
 """
@@ -23,7 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 VARIABLE = "HOSTNET_FAILPOINT"
-WRITES = ("start", "note", "bind", "end", "finish")
+WRITES = ("start", "note", "bind", "save", "end", "finish")
 WHENS = ("before", "after")
 _FORM = re.compile(rf"journal:({'|'.join(WRITES)}):(before|after)|(?!journal:)[^:]+:(before|after)-begin")
 

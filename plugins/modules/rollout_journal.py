@@ -62,10 +62,11 @@ options:
         O(detail). Where that is the same step, its run died in it, and it is closed as failed.
       - V(member) merges O(member) into the member in flight. Without O(member), the member in flight is done, and so is its last
         step, with O(detail).
+      - V(save) writes O(saved) alone.
       - V(read) writes nothing and returns the newest journal of all kube clusters, or an empty one. It needs no lock.
       - V(finish) ends the rollout.
     type: str
-    choices: [start, next, member, finish, read]
+    choices: [start, next, member, save, finish, read]
     required: true
   step:
     description: Name of the step that begins, with O(op=next).
@@ -79,7 +80,9 @@ options:
     description: The member in flight, or what changes of it. Its key C(member) is the name.
     type: dict
   saved:
-    description: Settings changed for the rollout, and the values that they had, merged into C(saved) of the journal. A null says that it was put back.
+    description:
+      - Settings of the system that are changed for the rollout, and the values that they had, merged into C(saved) of the journal with any O(op).
+      - A null says that it was put back.
     type: dict
     default: {}
   state:

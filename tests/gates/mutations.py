@@ -505,6 +505,22 @@ GUARDS = (
     ),
     Guard(
         12,
+        "the value from before the rollout is not overwritten",
+        f"{PLAN}/settings.py",
+        "for name in differ if name not in saved}",
+        "for name in differ}",
+        _some(f"{UNIT}/test_plan_settings.py"),
+    ),
+    Guard(
+        12,
+        "a setting that cannot be read is not changed",
+        f"{PLAN}/settings.py",
+        'if answer.get("error") or answer.get("rc") != 0 or not lines:',
+        "if not lines:",
+        _some(f"{UNIT}/test_plan_settings.py"),
+    ),
+    Guard(
+        12,
         "only our own cordon is taken away",
         f"{PLAN}/drain.py",
         'return Cordon(False, "") if current.owner == owner else current',

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 SCHEMA = 1
 IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
 BEGUN, FAILED = "begun", "failed"
-OPS = ("start", "next", "member", "finish")
+OPS = ("start", "next", "member", "save", "finish")
 
 # A ConfigMap holds 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/). Steps of members that are done are of
 # interest to people alone, so the oldest of them go first; their numbers go on, which shows that some are gone.
@@ -61,34 +61,32 @@ def advance(
     * `next`: a step of the member in flight (of none where there is none) begins. The step that is under way, if any, is done with `detail`;
       where it is the very step that begins, its run died in it, and it is closed as failed. One write, where two would tell the same.
     * `member`: merges into the member in flight; with no member given the one in flight is done, and so is its last step, with `detail`.
+    * `save`: only what `saved` says.
     * `finish`: `state` is done or aborted.
 
-    `saved` is merged into the journal's `saved`, a null takes a key away, with every operation. Raises JournalError.
+    `saved` is merged into the journal's `saved` first, a null takes a key away, with every operation. Raises JournalError.
     """
     if op not in OPS:
         raise JournalError(f"op {op!r} is none of {', '.join(OPS)}")
-    if op == "start":
-        after = _start(journal, now, dict(detail or {}))
-    else:
-        after = _ours(journal, run_id, generation)
-        if op == "next":
-            if not step:
-                raise JournalError("op next needs the name of the step (option step)")
-            _close(after, now, step, dict(detail or {}))
-            _begin(after, now, step)
-        elif op == "member":
-            if member is None:
-                _close(after, now, "", dict(detail or {}))
-            _member(after, member)
-        else:
-            _finish(after, now, state or DONE)
-    after["run_id"], after["generation"] = run_id, generation
-    after["sequence"] = int(journal.get("sequence") or 0) + 1
+    after = _start(journal, now, dict(detail or {})) if op == "start" else _ours(journal, run_id, generation)
     for key, value in (saved or {}).items():
         if value is None:
             after["saved"].pop(key, None)
         else:
             after["saved"][key] = deepcopy(value)
+    if op == "next":
+        if not step:
+            raise JournalError("op next needs the name of the step (option step)")
+        _close(after, now, step, dict(detail or {}))
+        _begin(after, now, step)
+    elif op == "member":
+        if member is None:
+            _close(after, now, "", dict(detail or {}))
+        _member(after, member)
+    elif op == "finish":
+        _finish(after, now, state or DONE)
+    after["run_id"], after["generation"] = run_id, generation
+    after["sequence"] = int(journal.get("sequence") or 0) + 1
     named = secret_names(after)
     if named:
         raise JournalError(
@@ -269,6 +267,8 @@ def _secrets(value: Any, path: str) -> Iterator[str]:
 def describe(op: str, step: str, journal: Mapping[str, Any]) -> str:
     """One line about an operation, for people that read --diff."""
     subject = _name(journal)
+    if op == "save":
+        return f"old values to put back: {', '.join(sorted(journal['saved'])) or 'none'}"
     if op == "next":
         return f"{subject + ': ' if subject else ''}{step} begins"
     if op == "member":

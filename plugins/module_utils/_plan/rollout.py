@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import gate, join
+from . import gate, join, settings
 from .deployment import admitted, other_addresses
 from .journal import in_flight
 from .placement import data_folder
@@ -386,7 +386,8 @@ def rollout_plan(
 ) -> Json:
     """What a rollout would do now.
 
-    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort}. `plan` is
+    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort}, and what request_errors
+    looks at. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
@@ -394,7 +395,9 @@ def rollout_plan(
     Errors are raised before anything is changed.
     """
     work = str(request["work"])
-    errors: list[str] = list(plan.get("conflicts", []))
+    errors = [*request_errors(request), *plan.get("conflicts", [])]
+    if work not in WORKS:
+        return _nothing(errors)
     entries = {str(entry["member"]): entry for entry in status["members"]}
     bindings = {str(entry["member"]): entry for entry in plan["members"]}
     flying = in_flight(journal)
@@ -493,6 +496,50 @@ def rollout_plan(
     return result
 
 
+def request_errors(request: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the settings of a rollout by themselves, one sentence each; nothing has been changed by then.
+
+    Beside what `rollout_plan` needs: `soak_seconds`, `step_timeout_seconds`, `hook` (the path in hostnet_replace_tasks, or `wait`), `hook_tasks`
+    (what the file holds, null where there is none), `hook_unreadable` (why it cannot be read), `probe_file` and `probe_file_exists`.
+    """
+    errors = []
+    if request["work"] not in WORKS:
+        errors.append(f"hostnet_work is {request['work']!r}: upgrade.yml needs -e hostnet_work=reboot, replace or version")
+    if request["surge"] and request["work"] != "replace":
+        errors.append(
+            f"hostnet_surge is for hostnet_work=replace, where a new VM comes; it means nothing with {request['work']}: leave it out"
+        )
+    least = {"max_members": 0, "soak_seconds": 0, "step_timeout_seconds": 1}
+    errors += [
+        f"hostnet_{key} is {request[key]}: it must be a whole number of at least {minimum}"
+        for key, minimum in least.items()
+        if int(request.get(key, minimum)) < minimum
+    ]
+    if request["work"] in ("reboot", "replace"):
+        errors += _hook_errors(str(request.get("hook") or "wait"), request.get("hook_tasks"), str(request.get("hook_unreadable", "")))
+    if request.get("probe_file") and not request.get("probe_file_exists"):
+        errors.append(
+            f"hostnet_probe_file is {request['probe_file']}, which is no file on the controller: start the probe first, or leave it out"
+        )
+    return errors
+
+
+def _hook_errors(path: str, tasks: Any, unreadable: str) -> list[str]:
+    """Why the file of tasks cannot be what does the VMs: a member would be down before Ansible finds that out."""
+    if path == "wait":
+        return []
+    where = f"hostnet_replace_tasks is {path}"
+    if not path.startswith("/"):
+        return [f"{where}: it must be an absolute path on the controller, for example $PWD/hook.yml, or the word wait"]
+    if tasks is None:
+        return [f"{where}, which is no file on the controller: give the path of a file of Ansible tasks, or the word wait"]
+    if unreadable:
+        return [f"{where}, which Ansible cannot read: {unreadable}"]
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(task, Mapping) for task in tasks):
+        return [f"{where}: it must hold a list of Ansible tasks, at least one; docs/upgrade.md has examples"]
+    return []
+
+
 def _nothing(errors: list[str]) -> Json:
     return {
         "errors": errors,
@@ -512,20 +559,18 @@ def _state(entry: Mapping[str, Any]) -> str:
 def _journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None) -> list[str]:
     if journal is None or request.get("abort"):
         return []
-    settings = journal.get("settings", {})
+    begun = journal.get("settings", {})
     wanted = wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
-    if settings == wanted:
+    if begun == wanted:
         return []
-    differs = ", ".join(
-        f"{key} {settings.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if settings.get(key) != wanted[key]
-    )
+    differs = ", ".join(f"{key} {begun.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if begun.get(key) != wanted[key])
     playbook = {"repair": "repair.yml", "scale_down": "scale_down.yml"}.get(
-        str(settings.get("work")), f"upgrade.yml -e hostnet_work={settings.get('work')}"
+        str(begun.get("work")), f"upgrade.yml -e hostnet_work={begun.get('work')}"
     )
     return [
         (
             f"a rollout of {hostnet['name']} was begun and not finished (run {journal.get('run_id')}, {differs}): finish it with playbooks/{playbook}"
-            f"{' -e hostnet_surge=true' if settings.get('surge') else ''}{' -e hostnet_image=' + str(settings['image']) if settings.get('image') else ''}, "
+            f"{' -e hostnet_surge=true' if begun.get('surge') else ''}{' -e hostnet_image=' + str(begun['image']) if begun.get('image') else ''}, "
             f"or end it with -e hostnet_abort=true"
         )
     ]
@@ -707,6 +752,9 @@ def _lines(
         lines.append("an earlier run was cut short: it is gone on with")
     if not plan["members"]:
         lines.append("nothing to do")
+    else:
+        values = settings.wanted(spec, str(plan["members"][-1]["work"]))
+        lines += [f"setting {name} becomes {value} where it is not that already; put back at the end" for name, value in values.items()]
     lists = status["join_lists"]
     before: list[str] = next(iter(lists.values()), [])
     live = [{**dict(entry), "live": name not in plan["broken"]} for name, entry in bindings.items()]

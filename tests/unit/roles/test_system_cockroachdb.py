@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings
 from support.fake_members import play_on, with_written_answers
 
 CLUSTER = "6ce8e7e4-2b8f-4d8a-9d3c-8f0f5a7b1c2d"
@@ -268,3 +269,13 @@ def test_the_spec_is_that_of_the_image_in_use(runs: Path) -> None:
     assert set(spec["gates"]) == {"stop", "admit", "settled"}
     assert spec["inspect"]["commands"]["status"][3:] == ["{certs}", "{host}:26257", "20", "node", "status", "--all", "--format=csv"]
     assert spec["member_files"] == {"locality": "region={region},zone={zone}"}
+    away = {"server.time_until_store_dead": "00:30:00"}
+    assert {work: settings.wanted(spec, work) for work in ("reboot", "version", "replace")} == {
+        "reboot": away,
+        "version": away,
+        "replace": {},
+    }
+    (read,) = settings.commands(spec, away, "read").values()
+    assert read[-3:] == ["sql", "--format=csv", "--execute=SHOW CLUSTER SETTING server.time_until_store_dead"]
+    (write,) = settings.commands(spec, away, "write").values()
+    assert write[-2:] == ["sql", "--execute=SET CLUSTER SETTING server.time_until_store_dead = '00:30:00'"]

@@ -104,6 +104,17 @@ def test_a_start_after_an_end_is_a_new_rollout() -> None:
     assert (again["started_at"], again["order"], again["saved"], again["work"], again["sequence"]) == (LATER, [], {}, "", 3)
 
 
+def test_old_values_are_saved_without_a_step_and_put_back_with_the_end() -> None:
+    journal = go(go(started(), "member", member={"member": "east-0"}), "next", step="stop")
+    after = go(journal, "save", saved={"time_until_store_dead": "5m"})
+    assert (after["saved"], after["steps"], after["member"]) == ({"time_until_store_dead": "5m"}, journal["steps"], journal["member"])
+    assert after["sequence"] == journal["sequence"] + 1
+    done = go(after, "member")
+    with pytest.raises(JournalError, match="saved settings were not put back: time_until_store_dead"):
+        go(done, "finish")
+    assert go(done, "finish", saved={"time_until_store_dead": None})["state"] == "done"
+
+
 @pytest.mark.parametrize(
     ("op", "options", "says"),
     [
@@ -112,7 +123,7 @@ def test_a_start_after_an_end_is_a_new_rollout() -> None:
         ("member", {}, "no member is in flight that could be done"),
         ("member", {"member": {"class": "ok"}}, "no member is in flight; name it"),
         ("finish", {"state": "in_flight"}, "ends with state done or aborted, not 'in_flight'"),
-        ("begin", {"step": "stop"}, "op 'begin' is none of start, next, member, finish"),
+        ("begin", {"step": "stop"}, "op 'begin' is none of start, next, member, save, finish"),
     ],
 )
 def test_what_is_refused(op: str, options: Json, says: str) -> None:

@@ -437,6 +437,47 @@ class TestRefused:
         assert all(entry["member"] == "west-1" or entry["member"] not in down or plan["errors"] for entry in plan["members"])
 
 
+class TestBadRequests:
+    """Said before anything is changed, each with its variable and what to do."""
+
+    @pytest.mark.parametrize(
+        ("request_", "says"),
+        [
+            ({"work": "upgrade"}, "hostnet_work is 'upgrade': upgrade.yml needs -e hostnet_work=reboot, replace or version"),
+            ({"work": ""}, "hostnet_work is ''"),
+            ({"work": "reboot", "surge": True}, "hostnet_surge is for hostnet_work=replace"),
+            ({"max_members": -1}, "hostnet_max_members is -1: it must be a whole number of at least 0"),
+            ({"soak_seconds": -5}, "hostnet_soak_seconds is -5"),
+            ({"step_timeout_seconds": 0}, "hostnet_step_timeout_seconds is 0: it must be a whole number of at least 1"),
+            ({"hook": "hook.yml", "hook_tasks": [{"name": "x"}]}, "hostnet_replace_tasks is hook.yml: it must be an absolute path"),
+            ({"hook": "/hook.yml", "hook_tasks": None}, "hostnet_replace_tasks is /hook.yml, which is no file on the controller"),
+            ({"hook": "/hook.yml", "hook_tasks": [], "hook_unreadable": "line 3"}, "which Ansible cannot read: line 3"),
+            ({"hook": "/hook.yml", "hook_tasks": []}, "it must hold a list of Ansible tasks, at least one"),
+            ({"hook": "/hook.yml", "hook_tasks": {"tasks": []}}, "it must hold a list of Ansible tasks"),
+            ({"hook": "/hook.yml", "hook_tasks": ["x"]}, "it must hold a list of Ansible tasks"),
+            ({"probe_file": "/probe", "probe_file_exists": False}, "hostnet_probe_file is /probe, which is no file on the controller"),
+        ],
+    )
+    def test_each_is_one_error(self, world: World, request_: Json, says: str) -> None:
+        plan = world.plan(**{"work": "replace", **request_})
+        assert len(plan["errors"]) == 1
+        assert says in plan["errors"][0]
+
+    def test_a_hook_is_looked_at_only_where_it_is_called(self, world: World) -> None:
+        for work in ("version", "repair"):
+            assert not world.plan(work, hook="/nowhere", hook_tasks=None)["errors"]
+
+    def test_the_plan_tells_which_settings_are_changed(self, world: World) -> None:
+        world.spec["settings"] = {"read": ["x"], "write": ["y"], "values": {"reboot": {"dead.after": "00:30:00"}}}
+        line = "setting dead.after becomes 00:30:00 where it is not that already; put back at the end"
+        assert line in world.plan("reboot")["lines"]
+        assert line not in world.plan("replace")["lines"]
+
+    def test_what_is_right(self, world: World) -> None:
+        good = {"hook": "/hook.yml", "hook_tasks": [{"name": "x"}], "probe_file": "/probe", "probe_file_exists": True, "soak_seconds": 0}
+        assert not world.plan("replace", surge=True, step_timeout_seconds=1, max_members=0, **good)["errors"]
+
+
 class TestMending:
     def test_two_missing_members_get_two_nodes(self, world: World) -> None:
         for number, name in enumerate(("east-1", "east-2")):
