@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -61,8 +62,17 @@ def main() -> int:
     for member in summary["members"]:
         steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in member["steps"].items())
         print(f"{member['member']:<12}{member['seconds']:>8.1f}{member['own']:>8.1f}{member['vm']:>8.1f}  {steps}")
-    requests = sum(int(str(task.result.get("requests", 0))) for task in rolled.run.tasks if task.action.startswith(OURS))
-    print(f"{requests} API requests, {requests / options.members:.0f} for each member; {rolled.seconds:.0f} s altogether")
+    by_module: Counter[str] = Counter()
+    for task in rolled.run.tasks:
+        if task.action.startswith(OURS):
+            by_module[task.action.removeprefix(OURS)] += int(str(task.result.get("requests", 0)))
+    asked = by_module["member_inspect"] / options.members
+    each = by_module.total() / options.members
+    print(
+        f"{each:.0f} API requests for each member: {asked:.0f} to ask members, which grow with their number, and {each - asked:.0f} other ones"
+    )
+    print(f"{rolled.seconds:.0f} s altogether")
+    print("requests by module: " + ", ".join(f"{module} {count}" for module, count in by_module.most_common()))
     return 0
 
 
