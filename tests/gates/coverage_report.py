@@ -14,7 +14,7 @@ import sys
 import coverage
 from _tree import CHECKOUT, require
 
-SUITES = ("unit", "integration")
+SUITES = ("unit", "integration", "integration-lab")
 
 
 def main() -> None:
