@@ -282,7 +282,7 @@ def test_a_member_that_is_down_at_the_end_is_not_read_back(etcd: World) -> None:
 
 def test_join_lists_are_compared_with_live_nodes(etcd: World) -> None:
     good = [on_wire(address) for address in ETCD.values()]
-    etcd.join([*good, "127.77.0.20"], only="east")
+    etcd.join([*good, on_wire("192.0.2.20")], only="east")
     try:
         with etcd.checking() as check:
             check.ready()
@@ -292,7 +292,7 @@ def test_join_lists_are_compared_with_live_nodes(etcd: World) -> None:
         etcd.join(good)
     assert code == 1
     assert sorted(document["reasons"]) == [
-        "kube cluster east: seeds names 127.77.0.20, and no live node has this address",
+        f"kube cluster east: seeds names {on_wire('192.0.2.20')}, and no live node has this address",
         "seeds differs between the kube clusters east, west",
     ]
 

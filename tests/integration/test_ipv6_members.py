@@ -189,7 +189,7 @@ def test_flags_of_etcd_have_brackets(tmp_path: Path) -> None:
     deployment = made(tmp_path, "etcd", addresses)
     wanted = {member: url_host(address) for member, address in addresses.items()}
     assert wanted["west-0"] == f"[{_WEST_0}]"
-    assert wanted["east-0"] == "127.77.0.171"
+    assert wanted["east-0"] == on_wire("192.0.2.171")
     for member, host in wanted.items():
         argv, environment = deployment.command(member)
         assert f"--listen-peer-urls=https://{host}:2380" in argv

@@ -6,10 +6,10 @@
 What is tested is the system role and the rendering: a wrong flag, a wrong path in a configuration or a certificate that
 does not cover the address shows here in seconds, without a kube cluster. There is no kubelet: probes and hooks do not run.
 
-Bindings have addresses of 192.0.2.0/24, because the plan refuses loopback; on the wire 192.0.2.N is 127.77.0.N, and the
-loopback address of the member's host, which all members share here, is 127.78.0.N. Addresses of IPV6_NETWORK are used as they
-are, because loopback has one IPv6 address only: `ipv6_addresses` gives them to the interface. There 127.79.0.N is the host's
-loopback address, N being the last byte.
+Bindings have addresses of 192.0.2.0/24, because the plan refuses loopback; on the wire 192.0.2.N is 127.77.W.N, and the
+loopback address of the member's host, which all members share here, is 127.78.W.N. W is the number of pytest's worker, so that two
+of them may use one address. Addresses of IPV6_NETWORK are used as they are, because loopback has one IPv6 address only: `ipv6_addresses`
+gives them to the interface. There 127.79.W.N is the host's loopback address, N being the last byte.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ Json = dict[str, Any]
 
 # A unique local network (RFC 4193) of these tests' own: nothing routes it, and no host has it by chance.
 IPV6_NETWORK = ipaddress.ip_network("fd4b:7d1e:a52c:7001::/64")
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _HOST = re.compile(r"\b192\.0\.2\.(\d+)\b")
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -88,13 +89,13 @@ def on_wire(text: str, loopback_of: str = "") -> str:
     """`text` with the addresses that the processes really use; `loopback_of` is the member's address."""
     if loopback_of:
         text = re.sub(r"\b127\.0\.0\.1\b", loopback(loopback_of), text)
-    return _HOST.sub(r"127.77.0.\1", text)
+    return _HOST.sub(rf"127.77.{_WORKER}.\1", text)
 
 
 def loopback(address: str) -> str:
     if ":" in address:
-        return f"127.79.0.{ipaddress.ip_address(address).packed[-1]}"
-    return _HOST.sub(r"127.78.0.\1", address)
+        return f"127.79.{_WORKER}.{ipaddress.ip_address(address).packed[-1]}"
+    return _HOST.sub(rf"127.78.{_WORKER}.\1", address)
 
 
 @contextlib.contextmanager
