@@ -15,8 +15,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-# Hours, minutes and seconds, as databases print an interval.
-_CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9](?:\.[0-9]+)?)")
+# Days, hours, minutes and seconds, as databases print an interval.
+_CLOCK = re.compile(r"(?:([0-9]+) days? )?([0-9]+):([0-5][0-9]):([0-5][0-9](?:\.[0-9]+)?)")
 # What is put into a command stays one word of it.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/+ -]+")
 
@@ -74,4 +74,4 @@ def _longer(now: str, value: str) -> bool:
 
 def _seconds(text: str) -> float | None:
     match = _CLOCK.fullmatch(text)
-    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+    return int(match[1] or 0) * 86400 + int(match[2]) * 3600 + int(match[3]) * 60 + float(match[4]) if match else None

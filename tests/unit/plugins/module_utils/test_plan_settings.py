@@ -67,6 +67,9 @@ def test_what_is_no_word_of_a_command_is_refused(name: str, value: str) -> None:
         ("00:07:00", {DEAD: "00:05:00"}, {"save": {}, "write": {DEAD: "00:30:00"}}),
         ("00:30:00", {}, {"save": {}, "write": {}}),
         ("01:00:00", {}, {"save": {}, "write": {}}),
+        ("1 day 00:00:00", {}, {"save": {}, "write": {}}),
+        ("2 days 00:10:00", {}, {"save": {}, "write": {}}),
+        ("0 days 00:10:00", {}, {"save": {DEAD: "0 days 00:10:00"}, "write": {DEAD: "00:30:00"}}),
         ("5m0s", {}, {"save": {DEAD: "5m0s"}, "write": {DEAD: "00:30:00"}}),
     ],
 )
