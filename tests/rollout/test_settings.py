@@ -83,7 +83,6 @@ def test_a_setting_comes_back_after_kills_and_after_an_abort(kept: Kept) -> None
     kept.next_image()
     both = [{SETTING: BEFORE}] * 2
     for failpoint, value, saved in (
-        ("journal:save:before", BEFORE, [{}, {}]),
         ("journal:save:after", BEFORE, both),
         ("restart:after-begin", MEANWHILE, both),
         # It is back already, and the journal does not say so yet: it is put back once more.
