@@ -35,7 +35,8 @@ def test_every_name_is_known_and_comes_once_in_the_work_on_a_member(task, forget
 
 def test_every_operation_on_the_journal_in_the_role_has_its_names() -> None:
     written = [op for path in sorted(ROLE.rglob("*.yml")) for op in re.findall(r"^\s+op: (\w+)$", path.read_text(), re.MULTILINE)]
-    assert set(written) == {"read", "start", "next", "member", "finish"}
+    # What saves a setting is reached by systems that have some: tests/rollout/test_settings.py kills there.
+    assert set(written) - {"save"} == {"read", "start", "next", "member", "finish"}
 
 
 def test_every_step_of_every_plan_has_its_names() -> None:
