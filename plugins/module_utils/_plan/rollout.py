@@ -505,7 +505,8 @@ def request_errors(request: Mapping[str, Any]) -> list[str]:
     errors = []
     if request["work"] not in WORKS:
         errors.append(f"hostnet_work is {request['work']!r}: upgrade.yml needs -e hostnet_work=reboot, replace or version")
-    if request["surge"] and request["work"] != "replace":
+    # Not with repair and scale_down: an inventory may have it for its upgrades, and those are needed at once.
+    if request["surge"] and request["work"] in ("reboot", "version"):
         errors.append(
             f"hostnet_surge is for hostnet_work=replace, where a new VM comes; it means nothing with {request['work']}: leave it out"
         )

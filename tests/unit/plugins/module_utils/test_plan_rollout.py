@@ -446,6 +446,7 @@ class TestBadRequests:
             ({"work": "upgrade"}, "hostnet_work is 'upgrade': upgrade.yml needs -e hostnet_work=reboot, replace or version"),
             ({"work": ""}, "hostnet_work is ''"),
             ({"work": "reboot", "surge": True}, "hostnet_surge is for hostnet_work=replace"),
+            ({"work": "version", "surge": True}, "hostnet_surge is for hostnet_work=replace"),
             ({"max_members": -1}, "hostnet_max_members is -1: it must be a whole number of at least 0"),
             ({"soak_seconds": -5}, "hostnet_soak_seconds is -5"),
             ({"step_timeout_seconds": 0}, "hostnet_step_timeout_seconds is 0: it must be a whole number of at least 1"),
@@ -462,6 +463,10 @@ class TestBadRequests:
         plan = world.plan(**{"work": "replace", **request_})
         assert len(plan["errors"]) == 1
         assert says in plan["errors"][0]
+
+    def test_a_repair_is_not_refused_for_what_an_inventory_says_about_upgrades(self, world: World) -> None:
+        assert not world.plan("repair", surge=True)["errors"]
+        assert not world.plan("scale_down", surge=True, members=["east-2"])["errors"]
 
     def test_a_hook_is_looked_at_only_where_it_is_called(self, world: World) -> None:
         for work in ("version", "repair"):
