@@ -17,7 +17,7 @@ description:
     killed left behind is removed first.
   - The script runs as root, because it may have to make folders on the host that belong to another user, but without any capability
     that is not in O(capabilities), without a service account token and on a read-only root file system. The only folder it can write to is
-    C(/host).
+    C(/host), where O(host_path) is mounted.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -82,6 +82,11 @@ options:
     type: str
     choices: [Directory, DirectoryOrCreate]
     default: DirectoryOrCreate
+  look_path:
+    description:
+      - Folder of the host that is mounted read-only at C(/look), with all that is mounted below it. It must exist.
+    type: str
+    version_added: "0.3.0"
   host_network:
     description:
       - Whether the script sees the host's network.
@@ -231,6 +236,7 @@ ARGUMENTS: dict[str, Any] = {
     "script": {"type": "str", "required": True},
     "host_path": {"type": "str"},
     "host_path_type": {"type": "str", "choices": ["Directory", "DirectoryOrCreate"], "default": "DirectoryOrCreate"},
+    "look_path": {"type": "str"},
     "host_network": {"type": "bool", "default": False},
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str", "default": "hostnet-run"},
@@ -254,8 +260,10 @@ def problem(params: dict[str, Any]) -> str:
         seen.add(key)
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", params["name"]):
         return f"name {params['name']!r} is not a DNS label (lower case letters, digits and -, at most 63)"
-    if params["host_path"] and (not params["host_path"].startswith("/") or ".." in params["host_path"].split("/")):
-        return f"host_path {params['host_path']!r} must be an absolute path without '..'"
+    for option in ("host_path", "look_path"):
+        path = params[option] or ""
+        if path and (not path.startswith("/") or ".." in path.split("/")):
+            return f"{option} {path!r} must be an absolute path without '..'"
     if params["timeout"] < 1:
         return f"timeout is {params['timeout']}; give at least 1 second"
     return ""
@@ -286,6 +294,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         timeout=params["timeout"],
         host_path=params["host_path"] or "",
         host_path_type=params["host_path_type"],
+        look_path=params["look_path"] or "",
         host_network=params["host_network"],
         capabilities=params["capabilities"],
         labels=params["labels"],

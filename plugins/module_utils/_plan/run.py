@@ -17,6 +17,7 @@ MANAGED_BY = "hostnet.multicluster"
 RUN_LABEL = "hostnet.multicluster/run"
 RUN_ID_LABEL = "hostnet.multicluster/run-id"
 HOST_MOUNT = "/host"
+LOOK_MOUNT = "/look"
 # The log of a container mixes both streams. This file is writable even on a read-only root file system, and the kubelet
 # puts its last 4096 bytes into the pod's status: stdout stays alone in the log.
 _STDERR_FILE = "/dev/termination-log"
@@ -29,7 +30,7 @@ _FATAL_WAITING = frozenset(
 
 @dataclass(frozen=True)
 class Script:
-    """What runs on each node. `timeout` in seconds; `host_path` `` mounts nothing."""
+    """What runs on each node. `timeout` in seconds; `host_path` and `look_path` `` mount nothing."""
 
     name: str
     namespace: str
@@ -38,6 +39,7 @@ class Script:
     timeout: int
     host_path: str = ""
     host_path_type: str = "DirectoryOrCreate"
+    look_path: str = ""
     host_network: bool = False
     capabilities: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -93,9 +95,17 @@ def pod_for(script: Script, node: str, env: Mapping[str, str], run_id: str) -> J
         "securityContext": {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": False, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
     }
+    mounts: list[Json] = []
+    volumes: list[Json] = []
     if script.host_path:
-        container["volumeMounts"] = [{"name": "host", "mountPath": HOST_MOUNT}]
-        spec["volumes"] = [{"name": "host", "hostPath": {"path": script.host_path, "type": script.host_path_type}}]
+        mounts.append({"name": "host", "mountPath": HOST_MOUNT})
+        volumes.append({"name": "host", "hostPath": {"path": script.host_path, "type": script.host_path_type}})
+    if script.look_path:
+        # Looking makes no folder and changes nothing. What is mounted below comes along, and is read-only too where the runtime can do that.
+        mounts.append({"name": "look", "mountPath": LOOK_MOUNT, "readOnly": True, "recursiveReadOnly": "IfPossible"})
+        volumes.append({"name": "look", "hostPath": {"path": script.look_path, "type": "Directory"}})
+    if mounts:
+        container["volumeMounts"], spec["volumes"] = mounts, volumes
     labels = {**script.labels, MANAGED_BY_LABEL: MANAGED_BY, RUN_LABEL: script.name, RUN_ID_LABEL: run_id}
     return {
         "apiVersion": "v1",

@@ -65,6 +65,17 @@ def test_pod_with_everything() -> None:
     assert pod["metadata"]["labels"]["a"] == "b"
 
 
+def test_what_is_only_looked_at_is_read_only_and_never_made() -> None:
+    pod = plan.pod_for(Script("p", "n", "i", "true", 5, host_path="/srv", look_path="/"), "node-1", {}, "r")
+    assert pod["spec"]["volumes"][1] == {"name": "look", "hostPath": {"path": "/", "type": "Directory"}}
+    assert pod["spec"]["containers"][0]["volumeMounts"] == [
+        {"name": "host", "mountPath": "/host"},
+        {"name": "look", "mountPath": "/look", "readOnly": True, "recursiveReadOnly": "IfPossible"},
+    ]
+    alone = plan.pod_for(Script("p", "n", "i", "true", 5, look_path="/"), "node-1", {}, "r")["spec"]
+    assert [volume["name"] for volume in alone["volumes"]] == ["look"]
+
+
 def test_pod_names_fit_and_differ() -> None:
     long = Script("a" * 39 + "-b", "n", "i", "true", 5)
     names = {plan.pod_name(long, node, run) for node in ("x" * 200, "y" * 200) for run in ("11111111", "22222222")}
