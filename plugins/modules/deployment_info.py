@@ -100,7 +100,9 @@ kube_clusters:
       type: dict
       returned: success
     workloads:
-      description: StatefulSets and DaemonSets - kind, name, member, token, CA fingerprint, image, revision.
+      description:
+        - StatefulSets and DaemonSets - kind, name, member, token, CA fingerprint, image, revision, waiting (why a pod of it was never created,
+          from its newest warning event).
       type: list
       elements: dict
       returned: success

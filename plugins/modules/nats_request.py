@@ -110,11 +110,18 @@ options:
     type: list
     elements: str
     default: []
+    version_added: "0.3.0"
   image:
     description:
       - Image of the short-lived pod, with C(sh), C(sleep) and C(nc).
     type: str
     required: true
+  pull_secrets:
+    description:
+      - Names of Secrets in the member's namespace that O(image) is pulled with.
+    type: list
+    elements: str
+    default: []
   name:
     description:
       - First part of the pod's name.
@@ -177,6 +184,7 @@ ARGUMENTS: dict[str, Any] = {
     "body": {"type": "dict", "default": {}},
     "refresh": {"type": "list", "elements": "str", "default": []},
     "image": {"type": "str", "required": True},
+    "pull_secrets": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str", "default": "hostnet-nats"},
     "changes": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},
@@ -215,6 +223,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         text=f"sleep {params['timeout']}",
         timeout=params["timeout"],
         host_network=True,
+        pull_secrets=params["pull_secrets"],
     )
     certificate = f"{folder}/{member.member}/{params['certificate']}"
     files = nats.Files(

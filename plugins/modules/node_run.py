@@ -87,6 +87,13 @@ options:
       - Folder of the host that is mounted read-only at C(/look), with all that is mounted below it. It must exist.
     type: str
     version_added: "0.3.0"
+  pull_secrets:
+    description:
+      - Names of Secrets in O(namespace) that O(image) is pulled with.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.3.0"
   host_network:
     description:
       - Whether the script sees the host's network.
@@ -237,6 +244,7 @@ ARGUMENTS: dict[str, Any] = {
     "host_path": {"type": "str"},
     "host_path_type": {"type": "str", "choices": ["Directory", "DirectoryOrCreate"], "default": "DirectoryOrCreate"},
     "look_path": {"type": "str"},
+    "pull_secrets": {"type": "list", "elements": "str", "default": []},
     "host_network": {"type": "bool", "default": False},
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str", "default": "hostnet-run"},
@@ -295,6 +303,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         host_path=params["host_path"] or "",
         host_path_type=params["host_path_type"],
         look_path=params["look_path"] or "",
+        pull_secrets=params["pull_secrets"],
         host_network=params["host_network"],
         capabilities=params["capabilities"],
         labels=params["labels"],

@@ -11,12 +11,15 @@ import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import placement
+from support import plans
 from support.in_process import call_module
 from support.kube_api import KubeApi
 from support.rbac import restricted_user, roles
 
 Json = dict[str, Any]
 NODES, NAMESPACE = "hostnet-multicluster-nodes", "hostnet-multicluster-namespace"
+NEW_NAMESPACES = "hostnet-multicluster-new-namespaces"
 
 
 def definitions(namespace: str) -> list[Json]:
@@ -38,21 +41,25 @@ def definitions(namespace: str) -> list[Json]:
     ]
 
 
-def test_two_roles_and_no_wildcards() -> None:
+def test_three_roles_and_no_wildcards() -> None:
     found = roles()
-    assert set(found) == {NODES, NAMESPACE}
+    assert set(found) == {NODES, NAMESPACE, NEW_NAMESPACES}
     for role in found.values():
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
-    # For the whole kube cluster: nodes and namespaces, what a drain needs, and nothing that could read a Secret or enter a pod.
+    # For the whole kube cluster: nodes, what a drain needs, and nothing that could read a Secret, enter a pod or make anything.
     verbs = {resource: rule["verbs"] for rule in found[NODES]["rules"] for resource in rule["resources"]}
     assert verbs == {
         "nodes": ["get", "list", "watch", "patch"],
-        "namespaces": ["get", "create", "patch"],
+        "namespaces": ["get"],
+        "priorityclasses": ["get"],
         "pods": ["list", "watch"],
         "pods/eviction": ["create"],
         "poddisruptionbudgets": ["get", "list"],
     }
+    # What only a collection needs that makes its namespaces itself.
+    made = {resource: rule["verbs"] for rule in found[NEW_NAMESPACES]["rules"] for resource in rule["resources"]}
+    assert made == {"namespaces": ["create", "patch"], "resourcequotas": ["get", "create", "patch"]}
 
 
 def test_manifests_in_the_bound_namespace_alone(kube_api: KubeApi, namespace: str) -> None:
@@ -77,16 +84,37 @@ def test_deployment_info_needs_both_roles(kube_api: KubeApi, namespace: str) -> 
     args = {"kube_clusters": [entry], "name": "ledger", "namespace": namespace}
     refused = call_module("deployment_info", args)
     assert f'namespaces "{namespace}" is forbidden' in refused["msg"]
-    user = entry["kubeconfig"].rsplit("kubeconfig-", 1)[1]
-    binding = {
-        "metadata": {"name": f"{user}-nodes"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NODES},
-        "subjects": [{"kind": "User", "name": user}],
-    }
-    restricted_user(kube_api, NODES)  # makes sure that the role is there
-    kube_api.request_json("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    also_bind(kube_api, entry, NODES)
     result = call_module("deployment_info", args)
     assert not result.get("failed"), result
+
+
+def test_only_the_third_role_makes_namespaces(kube_api: KubeApi, namespace: str) -> None:
+    hostnet = plans.settings(kube_clusters=("east",), namespace=f"{namespace}-new")
+    objects = placement.namespace_objects(hostnet, {})
+    entry = restricted_user(kube_api, NODES)
+    also_bind(kube_api, entry, NAMESPACE)
+    refused = call_module("manifests", {"kube_clusters": [entry], "objects": objects})
+    assert refused["failed"]
+    assert f"{namespace}-new" in refused["msg"]
+    assert "grant it as docs/rbac.yaml does" in refused["msg"]
+    also_bind(kube_api, entry, NEW_NAMESPACES)
+    made = call_module("manifests", {"kube_clusters": [entry], "objects": objects})
+    assert not made.get("failed"), made
+    assert [item["action"] for item in made["objects"]] == ["created", "created"]
+    assert not call_module("manifests", {"kube_clusters": [entry], "objects": objects})["changed"]
+
+
+def also_bind(kube: KubeApi, entry: Json, role: str) -> None:
+    """Give the user of `entry` one more role, for the whole kube cluster."""
+    user = entry["kubeconfig"].rsplit("kubeconfig-", 1)[1]
+    restricted_user(kube, role)  # makes sure that the role is there
+    binding = {
+        "metadata": {"name": f"{user}-{role}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "name": user}],
+    }
+    kube.request_json("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
 
 
 def test_a_lock_is_kept_in_the_bound_namespace_and_never_deleted(kube_api: KubeApi, namespace: str) -> None:

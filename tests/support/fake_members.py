@@ -84,7 +84,8 @@ NATS_REQUEST = (
 from ansible.module_utils.basic import AnsibleModule
 
 def main():
-    options = ("kube_clusters", "member", "port", "pki_dir", "ca_certificate", "nkey", "subject", "body", "refresh", "image", "name", "changes", "timeout")
+    options = ("kube_clusters", "member", "port", "pki_dir", "ca_certificate", "nkey", "subject", "body", "refresh", "image", "name", "changes", "timeout",
+        "pull_secrets")
     module = AnsibleModule({name: {"type": "raw"} for name in options}, supports_check_mode=True)
     call = [module.params["subject"], json.dumps(module.params["body"])]
     result = answers([module.params["member"]], {"request": call})[module.params["member"]["member"]]["request"]

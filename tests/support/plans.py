@@ -57,6 +57,8 @@ def settings(kube_clusters: Sequence[str] = ("east", "west"), **changes: Any) ->
         # Of the role certificates, where the system has such keys.
         "nkeys": {"system": "UAZURZWMZGPMTOO7CYDUOGR2KC6TVUH7ECF3WBDX2JXHEWKLNGDHVSXY"},
         "probe_image": "example.test/busybox:1",
+        "pull_secrets": [],
+        "priority_class": "system-cluster-critical",
         "timeout": 300,
         **changes,
     }

@@ -87,6 +87,7 @@ def _collection_token(cluster: Cluster) -> str:
     roles: list[str] = []
     if RBAC_FILE.exists():
         applied = kubectl(cluster, "apply", "--filename", "-", "--output", "name", data=RBAC_FILE.read_text())
+        # All of them: in the lab the collection makes the namespaces itself.
         roles = [line.split("/", 1)[1] for line in applied.splitlines() if line.startswith("clusterrole.rbac.authorization.k8s.io/")]
     wanted = _SERVICE_ACCOUNT + "".join(_BINDING % {"role": role} for role in roles)
     kubectl(cluster, "apply", "--filename", "-", data=wanted)

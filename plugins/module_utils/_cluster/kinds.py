@@ -41,6 +41,8 @@ NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 POD = Kind("v1", "Pod", "pods")
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+PRIORITY_CLASS = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 SECRET = Kind("v1", "Secret", "secrets")
 SERVICE = Kind("v1", "Service", "services")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
@@ -57,6 +59,8 @@ BUILT_IN: dict[tuple[str, str], Kind] = {
         NODE,
         POD,
         POD_DISRUPTION_BUDGET,
+        PRIORITY_CLASS,
+        RESOURCE_QUOTA,
         SECRET,
         SERVICE,
         SERVICE_ACCOUNT,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .._plan import names
 from .._plan.classify import pod_of
-from . import journal, kinds
+from . import journal, kinds, uncreated
 from .client import Json, KubeCluster, each_cluster, in_parallel
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
@@ -44,6 +44,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
     config_maps, stateful_sets, daemon_sets, pods = in_parallel(lambda kind: cluster.list(kind, namespace, selector)[0], _LISTED)
     by_name = {item["metadata"]["name"]: item for item in config_maps}
     join = by_name.get(names.join(name))
+    uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
     return {
         "namespace": {
             "labels": found["metadata"].get("labels", {}),
@@ -54,7 +55,9 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
         "members": [json.loads(text) for _key, text in sorted((_data(by_name.get(names.members(name))) or {}).items())],
         "join": _data(join),
         "rollout": journal.document(cluster.name, by_name.get(names.rollout(name))),
-        "workloads": [_workload(item) for item in stateful_sets + daemon_sets],
+        "workloads": [
+            {**_workload(item), "waiting": uncreated_why.get(item["metadata"]["name"], "")} for item in stateful_sets + daemon_sets
+        ],
         "pods": _pods(cluster, pods, namespace),
         "secrets": _secrets(cluster, namespace, selector),
     }
@@ -185,10 +188,16 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
             break
     summaries = _pods(cluster, list(pods.values()), namespace)
     lines = []
-    for entry in missing(pods):
+    rest = missing(pods)
+    nowhere = [entry["member"] for entry in rest if pod_of(summaries, entry["member"], entry["node"]) is None]
+    why = uncreated.reasons(
+        cluster, namespace, {names.workload(name), *(names.workload(name, member) for member in nowhere)} if nowhere else ()
+    )
+    for entry in rest:
         found = pod_of(summaries, entry["member"], entry["node"])
+        reason = uncreated.reason_of(why, name, entry["member"])
         state = (
-            "has no pod"
+            "has no pod" + (f" ({reason})" if reason else "")
             if found is None
             else f"pod {found['name']} is {found['phase']}, not {condition}" + (f" ({found['waiting']})" if found["waiting"] else "")
         )

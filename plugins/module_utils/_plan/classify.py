@@ -26,11 +26,12 @@ def classify(
     pod: Mapping[str, Any] | None,
     inspected: Mapping[str, Any] | None,
     cluster_id: str,
+    uncreated: str = "",
 ) -> tuple[str, str]:
     """Class of a member and the reason in words (empty for `ok`).
 
     `node` is the Node of the binding's name as it is now (None: there is none), `pod` the member's pod, `inspected` what
-    the system said about the member. Classes are those of docs/design.md, section 7.
+    the system said about the member, `uncreated` why it has no pod as far as its workload's events tell. Classes are those of docs/design.md, section 7.
     """
     folder = data_folder(hostnet, binding)
     where = f"node {binding['node']}"
@@ -64,7 +65,7 @@ def classify(
             f"{where} has the same name and address, but it is another VM, to which no member was admitted, so none starts there",
         )
     if pod is None:
-        return "unknown", "it has no pod"
+        return "unknown", "it has no pod" + (f" ({uncreated})" if uncreated else "")
     if not pod["running"]:
         return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
     if inspected is None or not inspected.get("reachable"):
@@ -96,7 +97,8 @@ def deployment_status(
         node = by_name.get((kube_cluster, str(binding["node"])))
         pod = pod_of(observed[kube_cluster]["pods"], str(binding["member"]), str(binding["node"]))
         inspected = inspection.get(binding["member"])
-        kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"])
+        uncreated = _uncreated(observed[kube_cluster]["workloads"], str(binding["member"]))
+        kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated)
         said = inspected or {}
         certificates = dates.get(str(binding["member"]), {})
         first = (
@@ -154,6 +156,11 @@ def deployment_status(
         "members": members,
         "join_lists": lists,
     }
+
+
+def _uncreated(workloads: Sequence[Mapping[str, Any]], member: str) -> str:
+    """Why the workload of a member has no pod: its own StatefulSet, or the DaemonSet."""
+    return next((str(entry["waiting"]) for entry in workloads if entry.get("waiting") and entry["member"] in (member, "")), "")
 
 
 def _rollout(observed: Mapping[str, Any]) -> Json | None:

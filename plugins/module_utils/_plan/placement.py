@@ -35,6 +35,8 @@ STAY_TOLERATIONS = [
     {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"},
     {"key": "node.kubernetes.io/pid-pressure", "operator": "Exists", "effect": "NoSchedule"},
 ]
+# https://karpenter.sh/docs/concepts/disruption/#pod-level-controls: no consolidation and no drift of the node while the pod is there.
+_POD_ANNOTATIONS = {"karpenter.sh/do-not-disrupt": "true"}
 
 
 def all_ports(spec: Mapping[str, Any]) -> dict[str, int]:
@@ -97,7 +99,23 @@ def namespace_objects(hostnet: Mapping[str, Any], existing: Mapping[str, Any]) -
             },
         }
         objects.append({"kube_cluster": cluster["name"], "definition": definition})
+        if hostnet.get("priority_class"):
+            objects.append({"kube_cluster": cluster["name"], "definition": _priority_quota(hostnet)})
     return objects
+
+
+def _priority_quota(hostnet: Mapping[str, Any]) -> Json:
+    """Without such a quota GKE lets no pod have a critical priority class outside of kube-system. It limits nothing.
+
+    https://kubernetes.io/docs/concepts/policy/resource-quotas/#limit-priority-class-consumption-by-default
+    """
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": [hostnet["priority_class"]]}
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "hostnet-priority", "namespace": hostnet["namespace"], "labels": {names.MANAGED_BY_LABEL: names.PREFIX}},
+        "spec": {"hard": {"pods": "1G"}, "scopeSelector": {"matchExpressions": [scope]}},
+    }
 
 
 def _cluster_objects(
@@ -313,6 +331,9 @@ def _pod_spec(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": STAY_TOLERATIONS + list(hostnet["tolerations"]),
+        # Preemption and a node under pressure take others first.
+        **({"priorityClassName": hostnet["priority_class"]} if hostnet.get("priority_class") else {}),
+        **({"imagePullSecrets": [{"name": name} for name in hostnet["pull_secrets"]]} if hostnet.get("pull_secrets") else {}),
         "containers": [container],
         "volumes": volumes,
     }
@@ -357,7 +378,7 @@ def _stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity:
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": selector},
-            "template": {"metadata": {"labels": _labels(hostnet, member)}, "spec": pod},
+            "template": {"metadata": {"labels": _labels(hostnet, member), "annotations": dict(_POD_ANNOTATIONS)}, "spec": pod},
         },
     }
 
@@ -392,6 +413,6 @@ def _daemon_set(
         "spec": {
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}},
-            "template": {"metadata": {"labels": _labels(hostnet)}, "spec": pod},
+            "template": {"metadata": {"labels": _labels(hostnet), "annotations": dict(_POD_ANNOTATIONS)}, "spec": pod},
         },
     }

@@ -43,6 +43,7 @@ class Script:
     host_network: bool = False
     capabilities: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    pull_secrets: Sequence[str] = ()
 
     @property
     def selector(self) -> str:
@@ -106,6 +107,8 @@ def pod_for(script: Script, node: str, env: Mapping[str, str], run_id: str) -> J
         volumes.append({"name": "look", "hostPath": {"path": script.look_path, "type": "Directory"}})
     if mounts:
         container["volumeMounts"], spec["volumes"] = mounts, volumes
+    if script.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in script.pull_secrets]
     labels = {**script.labels, MANAGED_BY_LABEL: MANAGED_BY, RUN_LABEL: script.name, RUN_ID_LABEL: run_id}
     return {
         "apiVersion": "v1",

@@ -79,7 +79,15 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hosts[name] = {
             "tasks_from": tasks,
             "done": str(folder / "done"),
-            "hostnet": {"name": "ledger", "kube_clusters": [], "timeout": 10, "pki_dir": "/pki", "ca": {}, "probe_image": "i"},
+            "hostnet": {
+                "name": "ledger",
+                "kube_clusters": [],
+                "timeout": 10,
+                "pki_dir": "/pki",
+                "ca": {},
+                "probe_image": "i",
+                "pull_secrets": [],
+            },
             "hostnet_targets": [target(member, folder) for member in SERVERS],
             "hostnet_member": {"member": "east-0"},
             "hostnet_forget": FORGET,

@@ -159,6 +159,8 @@ def test_invariant_9_what_cannot_be_known_is_unknown(node: Json, pod: Json | Non
 
 def test_no_pod_is_unknown() -> None:
     assert classify.classify(HOSTNET, BINDINGS[0], BINDINGS, NODES[0], None, None, "c1d") == ("unknown", "it has no pod")
+    why = classify.classify(HOSTNET, BINDINGS[0], BINDINGS, NODES[0], None, None, "c1d", "FailedCreate: exceeded quota")
+    assert why == ("unknown", "it has no pod (FailedCreate: exceeded quota)")
 
 
 def test_invariant_8_another_vm_without_a_pod_is_reimaged() -> None:

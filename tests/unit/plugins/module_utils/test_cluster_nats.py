@@ -142,6 +142,7 @@ ARGS: dict[str, Any] = {
     "body": {},
     "refresh": [],
     "image": "i",
+    "pull_secrets": [],
     "name": "nats",
     "changes": True,
     "timeout": 30,

@@ -168,6 +168,7 @@ def test_records_bindings_and_workloads() -> None:
             "ca_fingerprint": "ab",
             "image": "example.test/etcd:1",
             "revision": "r9",
+            "waiting": "",
         },
         {
             "kind": "DaemonSet",
@@ -177,6 +178,7 @@ def test_records_bindings_and_workloads() -> None:
             "ca_fingerprint": "",
             "image": "example.test/etcd:1",
             "revision": "3",
+            "waiting": "",
         },
     ]
 
@@ -298,7 +300,7 @@ def test_at_the_deadline_each_member_that_is_missing_has_a_line(condition: str) 
 def test_a_deadline_in_the_past_still_looks_once() -> None:
     cluster = FakeCluster()
     assert wait(cluster, seconds=-1)
-    assert [kind for kind, _name in cluster.asked] == ["Pod"]
+    assert [kind for kind, _name in cluster.asked] == ["Pod", "Event"]
     assert wait(FakeCluster(pods=[pod()]), seconds=-1) == []
 
 
@@ -319,3 +321,55 @@ def test_a_pod_that_ends_is_not_ready() -> None:
     ending = pod()
     ending["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
     assert len(wait(FakeCluster(pods=[ending]))) == 1
+
+
+QUOTA = 'create Pod ledger-east-0-0 in StatefulSet ledger-east-0 failed error: pods "ledger-east-0-0" is forbidden: exceeded quota: few'
+
+
+def refused(name: str, message: str, when: str) -> Json:
+    return {"involvedObject": {"name": name}, "reason": "FailedCreate", "message": message, "lastTimestamp": when}
+
+
+def test_a_pod_that_was_never_created_is_explained_by_its_workload() -> None:
+    template = {"spec": {"containers": [{"image": "example.test/etcd:1"}]}}
+
+    def stateful_set(member: str, replicas: int = 1) -> Json:
+        labels = {names.MEMBER_LABEL: member}
+        return {"metadata": {"name": f"ledger-{member}", "labels": labels}, "spec": {"replicas": replicas, "template": template}}
+
+    cluster = FakeCluster(
+        statefulsets=[stateful_set("east-0"), stateful_set("east-1"), stateful_set("east-2", 0)],
+        pods=[pod("ledger-east-1-0", member="east-1")],
+        events=[
+            refused("ledger-east-0", "older", "2026-11-22T12:00:01Z"),
+            refused("ledger-east-0", QUOTA, "2026-11-22T12:00:05Z"),
+            refused("ledger-east-1", "it has a pod by now", "2026-11-22T12:00:05Z"),
+            refused("ledger-east-2", "nobody wants one of it", "2026-11-22T12:00:05Z"),
+        ],
+    )
+    found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["workloads"]
+    assert [entry["waiting"] for entry in found] == [f"FailedCreate: {QUOTA}", "", ""]
+    assert [asked for asked in cluster.asked if asked[0] == "Event"] == [("Event", "type=Warning,reason=FailedCreate")]
+    assert wait(cluster) == [f"kube cluster east: member east-0 on node vm-1: has no pod (FailedCreate: {QUOTA})"]
+
+
+@pytest.mark.parametrize(("there", "waiting"), [(1, "FailedCreate: no class"), (2, "")])
+def test_a_daemon_set_that_lacks_a_pod_is_explained(there: int, waiting: str) -> None:
+    template = {"spec": {"containers": [{"image": "example.test/etcd:1"}]}}
+    status = {"desiredNumberScheduled": 2, "currentNumberScheduled": there}
+    cluster = FakeCluster(
+        daemonsets=[{"metadata": {"name": "ledger"}, "spec": {"template": template}, "status": status}],
+        events=[refused("ledger", "no class", "2026-11-22T12:00:05Z"), refused("another", "x", "2026-11-22T12:00:06Z")],
+    )
+    assert observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["workloads"][0]["waiting"] == waiting
+    assert wait(cluster)[0].endswith("has no pod (FailedCreate: no class)")
+
+
+def test_events_that_may_not_be_read_hide_nothing() -> None:
+    class Mute(FakeCluster):
+        def list(self, kind: kinds.Kind, *args: Any, **options: Any) -> tuple[list[Json], str]:
+            if kind == kinds.EVENT:
+                raise KubeError(self.name, "events", "forbidden", 403)
+            return super().list(kind, *args, **options)
+
+    assert wait(Mute()) == ["kube cluster east: member east-0 on node vm-1: has no pod"]

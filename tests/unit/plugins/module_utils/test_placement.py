@@ -405,8 +405,25 @@ def test_rendering_does_not_change_its_input() -> None:
 def test_namespaces_are_made_only_where_there_is_none() -> None:
     hostnet = plans.settings()
     observed = {"east": plans.nothing(), "west": plans.nothing(namespace={"labels": {}, "phase": "Active"})}
-    (made,) = placement.namespace_objects(hostnet, observed)
+    made, quota = placement.namespace_objects(hostnet, observed)
+    assert (quota["kube_cluster"], quota["definition"]["kind"]) == ("east", "ResourceQuota")
+    assert quota["definition"]["spec"]["scopeSelector"]["matchExpressions"][0]["values"] == ["system-cluster-critical"]
+    assert len(placement.namespace_objects({**hostnet, "priority_class": ""}, observed)) == 1
     assert made["kube_cluster"] == "east"
     assert made["definition"]["metadata"]["name"] == "bank"
     assert made["definition"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
-    assert len(placement.namespace_objects(hostnet, {})) == 2
+    assert len(placement.namespace_objects(hostnet, {})) == 4
+
+
+@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+def test_members_are_guarded_against_preemption_and_karpenter(placed: str) -> None:
+    for workload in workloads(rendered(placed=placed)[3]):
+        template = workload["spec"]["template"]
+        assert template["spec"]["priorityClassName"] == "system-cluster-critical"
+        assert template["metadata"]["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
+        assert workload["spec"]["updateStrategy"] == {"type": "OnDelete"}, "a new template restarts nobody"
+        assert "imagePullSecrets" not in template["spec"]
+    for workload in workloads(rendered(placed=placed, priority_class="", pull_secrets=["mirror"])[3]):
+        spec = workload["spec"]["template"]["spec"]
+        assert "priorityClassName" not in spec
+        assert spec["imagePullSecrets"] == [{"name": "mirror"}]

@@ -36,6 +36,7 @@ def test_pod_is_pinned_and_hardened() -> None:
     }
     assert container["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
     assert "volumes" not in spec
+    assert "imagePullSecrets" not in spec
     assert pod["metadata"]["labels"] == {
         "app.kubernetes.io/managed-by": "hostnet.multicluster",
         "hostnet.multicluster/run": "probe",
@@ -74,6 +75,11 @@ def test_what_is_only_looked_at_is_read_only_and_never_made() -> None:
     ]
     alone = plan.pod_for(Script("p", "n", "i", "true", 5, look_path="/"), "node-1", {}, "r")["spec"]
     assert [volume["name"] for volume in alone["volumes"]] == ["look"]
+
+
+def test_pull_secrets() -> None:
+    spec = plan.pod_for(Script("p", "n", "i", "true", 5, pull_secrets=["mirror", "other"]), "node-1", {}, "r")["spec"]
+    assert spec["imagePullSecrets"] == [{"name": "mirror"}, {"name": "other"}]
 
 
 def test_pod_names_fit_and_differ() -> None:
