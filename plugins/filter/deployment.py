@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, join, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, classify, deployment, join, placement
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -36,8 +36,13 @@ def objects(
 
 
 def script(name: str) -> str:
-    """A script that node_run runs on nodes: `probe`, `admit` or `remove`."""
-    return {"probe": deployment.PROBE_SCRIPT, "admit": deployment.ADMIT_SCRIPT, "remove": deployment.REMOVE_SCRIPT}[name]
+    """A script that node_run runs on nodes: `probe`, `admit`, `remove`, or `look`."""
+    return {
+        "probe": deployment.PROBE_SCRIPT,
+        "admit": deployment.ADMIT_SCRIPT,
+        "remove": deployment.REMOVE_SCRIPT,
+        "look": claim.LOOK_SCRIPT,
+    }[name]
 
 
 class FilterModule:
@@ -45,6 +50,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
+            "claim_judged": claim.judge,
+            "claim_look_nodes": claim.look_nodes,
             "deployment_errors": deployment.settings_errors,
             "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": deployment.admitted,

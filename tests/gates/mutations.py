@@ -55,6 +55,7 @@ def _some(file: str, *words: str) -> tuple[str, ...]:
 _DEPLOY = f"{UNIT}/test_deployment_plan.py"
 _MEMBERS = f"{UNIT}/test_deployment_members.py"
 _ROLLOUT = f"{UNIT}/test_plan_rollout.py"
+_CLAIM = f"{UNIT}/test_claim.py"
 _JOIN = f"{UNIT}/test_plan_join.py"
 _CLASSIFY = f"{UNIT}/test_classify.py"
 _PLACEMENT = f"{UNIT}/test_placement.py"
@@ -94,6 +95,54 @@ GUARDS = (
         "if claimed == planned:",
         "if True:",
         _some(_DEPLOY, "unfinished"),
+    ),
+    Guard(
+        1,
+        "a claim that had a cluster id once",
+        f"{PLAN}/deployment.py",
+        '"lost_record" if claim.recorded_once(identity, members, observed) else "unfinished"',
+        '"unfinished"',
+        _some(_CLAIM, "invariant_1"),
+    ),
+    Guard(
+        1,
+        "a join list with state existing says that the system ran",
+        f"{PLAN}/claim.py",
+        '(found.get("join") or {}).get("HOSTNET_STATE") == "existing"',
+        "False",
+        _some(_CLAIM, "invariant_1"),
+    ),
+    Guard(
+        1,
+        "a member that is healthy or ready says that the system runs",
+        f"{PLAN}/claim.py",
+        "ran = bool(healthy) or ready or ",
+        "ran = ",
+        _some(_CLAIM, "healthy"),
+    ),
+    Guard(
+        8,
+        "disks with content of a majority of the first members",
+        f"{PLAN}/claim.py",
+        'sum(state == "content" for state in states.values()) >= needed',
+        "False",
+        _some(_CLAIM, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "a first member's disk that is another one",
+        f"{PLAN}/claim.py",
+        "    if wrong:",
+        "    if False:",
+        _some(_CLAIM, "invariant_8"),
+    ),
+    Guard(
+        2,
+        "two cluster ids beside a claim",
+        f"{PLAN}/claim.py",
+        "if len(reported) > 1:",
+        "if False:",
+        _some(_CLAIM, "invariant_2"),
     ),
     Guard(
         1,

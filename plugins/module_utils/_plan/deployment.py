@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import join, journal, names
+from . import claim, join, journal, names
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
@@ -79,11 +79,12 @@ def deployment_plan(
 
     `nodes` are the nodes that match the selector (nodes_info), `observed` is deployment_info's `kube_clusters`.
 
-    Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, never finished; `existing`; `lost_record`: members
-    exist but no record), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `warnings`, `identity`
-    (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings
-    that exist), `new` (bindings to admit, their admission still empty), `batches` (lists of names of members that are started
-    together, one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
+    Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`;
+    `lost_record`: members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join,
+    `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `warnings`, `identity` (the record
+    found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new`
+    (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together, one batch after
+    another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
     `nodes` may hold nodes that do not match the selector (`selected` false): they tell what became of members, and never get one.
     """
@@ -104,7 +105,7 @@ def deployment_plan(
     conflicts = errors[unfinished:]
     evidence = _evidence(hostnet, nodes, observed)
     if identity is not None:
-        mode = "existing" if record else "unfinished"
+        mode = "existing" if record else "lost_record" if claim.recorded_once(identity, members, observed) else "unfinished"
         conflicts += _identity_errors(hostnet, identity)
         errors += _identity_errors(hostnet, identity)
     else:
@@ -115,9 +116,11 @@ def deployment_plan(
     before = len(errors)
     new = [] if mode == "lost_record" else _new_bindings(hostnet, spec, selected, members, errors, warnings)
     refused = len(errors) - before
-    if mode == "lost_record":
+    if mode == "lost_record" and identity is None:
         identity, lost = _restored_identity(hostnet, observed, evidence)
         errors += lost
+    elif mode == "lost_record" and not members:
+        errors.append(claim.without_members(hostnet, claim.recorded_once(identity or {}, members, observed)))
     if mode == "unfinished" and identity is not None and not errors:
         errors += _unfinished_errors(hostnet, identity, members, new)
     everybody = members + new
@@ -154,6 +157,8 @@ def deployment_plan(
             )
     return {
         "mode": mode,
+        # Of mode `unfinished` the role members decides, which looks at members and disks first (_plan/claim.py).
+        "state": "new" if mode in ("first", "unfinished") else "existing",
         "errors": errors,
         "conflicts": conflicts,
         "warnings": warnings,

@@ -263,10 +263,10 @@ def test_unfinished_deploy_goes_on_with_the_claim() -> None:
 def test_unfinished_deploy_takes_the_members_that_it_has_bound() -> None:
     hostnet, nodes, _bindings, observed = finished()
     for found in observed.values():
-        found["cluster_record"] = None
+        found["cluster_record"], found["join"]["HOSTNET_STATE"] = None, "new"
     observed["west"]["members"] = []
     plan = deployment.deployment_plan(hostnet, SPEC, nodes, observed)
-    assert (plan["mode"], plan["errors"]) == ("unfinished", [])
+    assert (plan["mode"], plan["state"], plan["errors"]) == ("unfinished", "new", [])
     assert [entry["member"] for entry in plan["members"]] == EVERYBODY[:3]
     assert plan["batches"] == [EVERYBODY]
     # Only nodes that get a member are asked again: the others hold data by now.
