@@ -50,8 +50,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
-            "claim_judged": claim.judge,
-            "claim_look_nodes": claim.look_nodes,
             "deployment_errors": deployment.settings_errors,
             "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": deployment.admitted,
