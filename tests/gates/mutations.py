@@ -61,6 +61,7 @@ _CLASSIFY = f"{UNIT}/test_classify.py"
 _PLACEMENT = f"{UNIT}/test_placement.py"
 _GATE = f"{UNIT}/test_gate.py"
 _JOURNAL = f"{UNIT}/test_plan_journal.py"
+_DOCUMENTS = f"{UNIT}/test_documents.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 
 GUARDS = (
@@ -639,6 +640,46 @@ GUARDS = (
         'files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet)',
         'files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet).replace(".crt", ".key")',
         _some(_PLACEMENT, "invariant_14"),
+    ),
+    Guard(
+        8,
+        "an admission id in a binding that somebody edited",
+        f"{PLAN}/documents.py",
+        'if not _ADMISSION.fullmatch(found["admission"]):',
+        "if False:",
+        _some(_DOCUMENTS, "test_bindings"),
+    ),
+    Guard(
+        7,
+        "two members of one node or address in edited bindings",
+        f"{PLAN}/documents.py",
+        "if other != key:",
+        "if False:",
+        _some(_DOCUMENTS, "one_place"),
+    ),
+    Guard(
+        10,
+        "a journal that somebody edited",
+        f"{PLAN}/journal.py",
+        "problem = documents.journal_problem(found)",
+        'problem = ""',
+        _some(_DOCUMENTS, "test_journals"),
+    ),
+    Guard(
+        10,
+        "a member in hand that is nobody",
+        f"{PLAN}/documents.py",
+        'if name not in members and found["work"] != "scale_down":',
+        "if False:",
+        _some(_DOCUMENTS, "nobody"),
+    ),
+    Guard(
+        2,
+        "records that somebody edited",
+        f"{CLUSTER}/observe.py",
+        "if edited:",
+        "if False:",
+        _some(f"{UNIT}/test_observe.py", "edited"),
     ),
 )
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from support import plans
 from support.in_process import call_module
 from support.kube_api import KubeApi
 
@@ -86,10 +87,13 @@ def test_absent_namespace_costs_one_request_for_each_kube_cluster(run_module: An
 
 def test_everything_of_one_deployment_is_read_and_no_secret(run_module: Any, args: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
     east = kubes["east"]
-    config_map(east, namespace, "ledger-identity", {"token": "t"})
-    config_map(east, namespace, "ledger-cluster-id", {"cluster_id": "c"})
-    config_map(east, namespace, "ledger-members", {"east-0": json.dumps({"member": "east-0", "address": "10.0.0.1"})})
-    config_map(east, namespace, "ledger-join", {"seeds": "10.0.0.1"})
+    identity, record = plans.identity(["east-0"]), {"cluster_id": "c", "token": "t"}
+    binding = plans.admitted(plans.settings(), plans.spec_of("etcd"), plans.five_nodes())[0]
+    join = {"seeds": "10.0.0.1", "HOSTNET_STATE": "existing", "HOSTNET_TOKEN": "t"}
+    config_map(east, namespace, "ledger-identity", identity)
+    config_map(east, namespace, "ledger-cluster-id", record)
+    config_map(east, namespace, "ledger-members", {"east-0": json.dumps(binding)})
+    config_map(east, namespace, "ledger-join", join)
     workload(east, namespace, "statefulsets", "ledger-east-0", "east-0")
     workload(east, namespace, "daemonsets", "ledger")
     annotations = {names.CERTIFICATES_ANNOTATION: json.dumps({"east-0": {"server": {"serial": "1f", "not_after": "2027"}}})}
@@ -104,8 +108,8 @@ def test_everything_of_one_deployment_is_read_and_no_secret(run_module: Any, arg
     found = result["kube_clusters"]["east"]
     assert found["namespace"]["phase"] == "Active"
     assert found["namespace"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
-    assert (found["identity"], found["cluster_record"], found["join"]) == ({"token": "t"}, {"cluster_id": "c"}, {"seeds": "10.0.0.1"})
-    assert found["members"] == [{"member": "east-0", "address": "10.0.0.1"}]
+    assert (found["identity"], found["cluster_record"], found["join"]) == (identity, record, join)
+    assert found["members"] == [binding]
     assert [(entry["kind"], entry["name"], entry["member"], entry["token"], entry["ca_fingerprint"]) for entry in found["workloads"]] == [
         ("StatefulSet", "ledger-east-0", "east-0", "t", "ab"),
         ("DaemonSet", "ledger", "", "t", "ab"),

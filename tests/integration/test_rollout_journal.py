@@ -222,7 +222,7 @@ def test_a_journal_that_cannot_be_read_stops_the_start(base: Json, kubes: dict[s
     body = {"metadata": {"name": "ledger-rollout"}, "data": {"journal": '{"schema": 99}'}}
     kubes["west"].request_json("POST", f"/api/v1/namespaces/{namespace}/configmaps", body)
     result = call({**base, "op": "start"})
-    assert f"kube cluster west: ConfigMap {namespace}/ledger-rollout: its journal cannot be read by this version" in result["msg"]
+    assert f"kube cluster west: ConfigMap {namespace}/ledger-rollout: its journal cannot be read: its schema is 99" in result["msg"]
     assert stored(kubes, namespace) == {"east": None, "west": {"schema": 99}}
 
 

@@ -46,6 +46,9 @@ READ_TIMEOUT_SECONDS = 60.0
 # Lists objects without spec and status, a fraction of the bytes for nodes (served since Kubernetes 1.15).
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
+# `status` of a KubeError about an object that was read and makes no sense: the API server did answer.
+UNREADABLE = 422
+
 # The options of one kube cluster, named as users of kubernetes.core know them. `name` is ours.
 KUBE_CLUSTER_OPTIONS: dict[str, Json] = {
     "name": {"type": "str", "required": True},

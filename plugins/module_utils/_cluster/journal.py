@@ -14,7 +14,7 @@ from __future__ import annotations
 from .._plan import journal as plan
 from .._plan import names
 from . import kinds
-from .client import Json, KubeCluster, KubeError, each_cluster
+from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster
 from .lock import LockLost, each_or_raise, json_patch, labels, renew, renew_one
 
 GENERATION_ANNOTATION = f"{names.PREFIX}/generation"
@@ -111,13 +111,13 @@ def document(cluster: str, config_map: Json | None) -> Json | None:
     text = str(((config_map or {}).get("data") or {}).get("journal") or "")
     if not text:
         return None
-    document = plan.parse(text)
-    if document is None:
+    try:
+        return plan.parse(text)
+    except plan.JournalError as error:
         metadata = (config_map or {})["metadata"]
         raise KubeError(
             cluster,
             f"ConfigMap {metadata['namespace']}/{metadata['name']}",
-            "its journal cannot be read by this version of the collection: use the one that wrote it; if somebody edited it, delete the "
-            "ConfigMap there, so that the journals of the other kube clusters count",
-        )
-    return document
+            f"its journal cannot be read: {error}. If somebody edited it, delete the ConfigMap there, so that the journals of the other kube clusters count",
+            UNREADABLE,
+        ) from error

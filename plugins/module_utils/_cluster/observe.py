@@ -9,10 +9,10 @@ import json
 import time
 from collections.abc import Sequence
 
-from .._plan import names
+from .._plan import documents, names
 from .._plan.classify import pod_of
 from . import journal, kinds, uncreated
-from .client import Json, KubeCluster, each_cluster, in_parallel
+from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster, in_parallel
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
@@ -45,6 +45,9 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
     by_name = {item["metadata"]["name"]: item for item in config_maps}
     join = by_name.get(names.join(name))
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
+    edited = documents.unusable(name, {key: item.get("data") or {} for key, item in by_name.items()})
+    if edited:
+        raise KubeError(cluster.name, f"ConfigMap {namespace}/{edited[0]}", edited[1], UNREADABLE)
     return {
         "namespace": {
             "labels": found["metadata"].get("labels", {}),
@@ -140,7 +143,7 @@ def _secrets(cluster: KubeCluster, namespace: str, selector: str) -> list[Json]:
     secrets = []
     for item in answer.get("items") or []:
         annotation = item["metadata"].get("annotations", {}).get(names.CERTIFICATES_ANNOTATION, "{}")
-        secrets.append({"name": item["metadata"]["name"], "certificates": json.loads(annotation)})
+        secrets.append({"name": item["metadata"]["name"], "certificates": documents.certificates(annotation)})
     return secrets
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
+from . import documents
+
 Json = dict[str, Any]
 
 SCHEMA = 1
@@ -213,16 +215,21 @@ def size(journal: Mapping[str, Any]) -> int:
     return len(dump(journal))
 
 
-def parse(text: str) -> Json | None:
-    """A stored document, or None where the text is none that this version understands."""
+def parse(text: str) -> Json:
+    """A stored document. Raises JournalError, which says what is wrong, for a text that is none, or none that this version understands."""
     try:
         found = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        return None
-    if not isinstance(found.get("generation"), int) or not isinstance(found.get("sequence"), int):
-        return None
+    except ValueError as error:
+        raise JournalError("it is no JSON") from error
+    if not isinstance(found, dict):
+        raise JournalError("it is no object")
+    if found.get("schema") != SCHEMA:
+        raise JournalError(
+            f"its schema is {found.get('schema')!r}, this version of the collection reads {SCHEMA}: use the version that wrote it"
+        )
+    problem = documents.journal_problem(found)
+    if problem:
+        raise JournalError(problem)
     return found
 
 

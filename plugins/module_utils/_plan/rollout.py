@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import gate, join, settings
+from . import documents, gate, join, settings
 from .deployment import admitted, other_addresses
 from .journal import in_flight
 from .placement import data_folder
@@ -409,6 +409,7 @@ def rollout_plan(
         )
         return _nothing(errors)
     errors += _journal_errors(hostnet, request, journal if flying else None)
+    errors += documents.in_hand_errors(journal if flying else None, bindings)
     known = set(bindings)
     # Whoever left for good in the rollout that is gone on with is no member any more.
     finished = [*(journal or {}).get("done", []), in_hand] if flying else []

@@ -15,8 +15,13 @@ import pytest
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds, observe
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from support import plans
 
 Json = dict[str, Any]
+
+IDENTITY = plans.identity(["east-0", "east-1"])
+BINDINGS = plans.admitted(plans.settings(), plans.spec_of("etcd"), plans.five_nodes())[:2]
+JOIN = {"seeds": "10.0.0.1", "HOSTNET_STATE": "existing", "HOSTNET_TOKEN": "t"}
 
 
 def pod(name: str = "ledger-east-0-0", *, member: str = "east-0", node: str = "vm-1", ready: bool = True, **status: Any) -> Json:
@@ -98,31 +103,56 @@ def test_one_list_for_each_kind_whatever_the_number_of_members() -> None:
 def test_invariant_14_secrets_are_asked_for_without_their_data() -> None:
     cluster = FakeCluster()
     cluster.secrets = [
-        {"metadata": {"name": "ledger-east-0", "annotations": {names.CERTIFICATES_ANNOTATION: '{"east-0": {"server": {"serial": "1f"}}}'}}},
+        {
+            "metadata": {
+                "name": "ledger-east-0",
+                "annotations": {names.CERTIFICATES_ANNOTATION: '{"east-0": {"server": {"serial": "1f", "not_after": "2027"}}}'},
+            }
+        },
         {"metadata": {"name": "other"}},
+        {"metadata": {"name": "edited", "annotations": {names.CERTIFICATES_ANNOTATION: "{"}}},
     ]
     found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["secrets"]
     assert found == [
-        {"name": "ledger-east-0", "certificates": {"east-0": {"server": {"serial": "1f"}}}},
+        {"name": "ledger-east-0", "certificates": {"east-0": {"server": {"serial": "1f", "not_after": "2027"}}}},
         {"name": "other", "certificates": {}},
+        {"name": "edited", "certificates": {}},
     ]
     assert [accept for kind, accept in cluster.asked if kind == "Secret"] == [
         "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
     ]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99, "generation": 1, "sequence": 1}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"schema": 99, "generation": 1, "sequence": 1}', '{"schema": 1, "generation": 1, "sequence": 1}']
+)
 def test_a_journal_that_cannot_be_read_is_an_error_that_says_what_to_do(text: str) -> None:
     metadata = {"name": "ledger-rollout", "namespace": "bank"}
     cluster = FakeCluster(configmaps=[{"metadata": metadata, "data": {"journal": text}}])
     with pytest.raises(KubeError) as raised:
         observe.observe(as_clusters(cluster), "ledger", "bank")
-    assert str(raised.value).startswith("kube cluster east: ConfigMap bank/ledger-rollout: its journal cannot be read by this version")
+    assert str(raised.value).startswith("kube cluster east: ConfigMap bank/ledger-rollout: its journal cannot be read: ")
     assert "delete the ConfigMap there" in str(raised.value)
+    assert not raised.value.unreachable, "the API server did answer"
+
+
+@pytest.mark.parametrize(
+    ("object_name", "data", "said"),
+    [
+        ("ledger-identity", {"token": "t"}, "key system is missing"),
+        ("ledger-members", {"east-0": "{"}, "key east-0 is no JSON"),
+    ],
+)
+def test_a_record_that_was_edited_is_an_error_that_says_what_to_do(object_name: str, data: Json, said: str) -> None:
+    cluster = FakeCluster(configmaps=[{"metadata": {"name": object_name}, "data": data}])
+    with pytest.raises(KubeError) as raised:
+        observe.observe(as_clusters(cluster), "ledger", "bank")
+    assert str(raised.value).startswith(f"kube cluster east: ConfigMap bank/{object_name}: {said}. Somebody edited it: restore it")
+    assert not raised.value.unreachable, "the API server did answer"
 
 
 def test_the_journal() -> None:
-    document = {"schema": 1, "generation": 3, "sequence": 4, "state": "in_flight"}
+    document = {"schema": 1, "generation": 3, "sequence": 4, "run_id": "r", "state": "in_flight", "done": [], "steps": []}
     metadata = {"name": "ledger-rollout", "namespace": "bank"}
     for data, expected in (({"journal": json.dumps(document)}, document), ({}, None)):
         cluster = FakeCluster(configmaps=[{"metadata": metadata, "data": data}])
@@ -136,10 +166,10 @@ def test_records_bindings_and_workloads() -> None:
     template = {"spec": {"containers": [{"image": "example.test/etcd:1"}]}}
     cluster = FakeCluster(
         configmaps=[
-            config_map("ledger-identity", {"token": "t"}),
-            config_map("ledger-cluster-id", {"cluster_id": "c"}),
-            config_map("ledger-members", {"east-1": '{"member": "east-1"}', "east-0": '{"member": "east-0"}'}),
-            config_map("ledger-join", None),
+            config_map("ledger-identity", IDENTITY),
+            config_map("ledger-cluster-id", {"cluster_id": "c", "token": "t"}),
+            config_map("ledger-members", {entry["member"]: json.dumps(entry) for entry in BINDINGS}),
+            config_map("ledger-join", JOIN),
             config_map("ledger-config", {"x": "y"}),
         ],
         statefulsets=[
@@ -157,7 +187,7 @@ def test_records_bindings_and_workloads() -> None:
     )
     found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]
     assert found["namespace"] == {"labels": {"a": "b"}, "phase": "Active"}
-    assert (found["identity"], found["cluster_record"], found["join"]) == ({"token": "t"}, {"cluster_id": "c"}, {})
+    assert (found["identity"], found["cluster_record"], found["join"]) == (IDENTITY, {"cluster_id": "c", "token": "t"}, JOIN)
     assert [binding["member"] for binding in found["members"]] == ["east-0", "east-1"]
     assert found["workloads"] == [
         {

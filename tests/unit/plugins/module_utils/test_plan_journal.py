@@ -276,8 +276,16 @@ def test_newest_is_the_same_for_everybody(journals: dict[str, Json | None], chan
 def test_parse_takes_only_what_it_understands() -> None:
     good = started()
     assert plan.parse(json.dumps(good)) == good
-    for text in ("", "nonsense", "[]", '{"schema": 2, "generation": 1, "sequence": 1}', '{"schema": 1}', '{"schema": 1, "generation": 1}'):
-        assert plan.parse(text) is None
+    for text, said in (
+        ("", "it is no JSON"),
+        ("nonsense", "it is no JSON"),
+        ("[]", "it is no object"),
+        ('{"schema": 2, "generation": 1, "sequence": 1}', "its schema is 2"),
+        ('{"schema": 1}', "generation is missing"),
+        ('{"schema": 1, "generation": 1}', "sequence is missing"),
+    ):
+        with pytest.raises(plan.JournalError, match=said):
+            plan.parse(text)
     assert not in_flight(None)
     assert not in_flight({})
 
