@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 MINIMUM_CRYPTOGRAPHY = 41
 VAULT_HEADER = b"$ANSIBLE_VAULT;"
 LOCK_FILE = ".lock"
+IGNORE_FILE = ".gitignore"
 LOCK_SECONDS = 120.0
 LOCK_POLL_SECONDS = 0.05
 FOLDER_MODE = 0o700
@@ -371,6 +372,38 @@ def _look_at_ca(request: Request, name: str, vault: Vault, now: datetime) -> _Ca
     return ca
 
 
+@dataclass(frozen=True, slots=True)
+class CaState:
+    """What is known of the CA before anything is issued. `fingerprint` is empty where there is none yet."""
+
+    certificate: Path
+    private_key: Path
+    fingerprint: str = ""
+    has_key: bool = False
+    problem: str = ""
+
+
+def ca_state(request: Request, vault: Vault, now: datetime) -> CaState:
+    """The CA of this request: whether it is here, and can issue at ``now``. Reads only."""
+    certificate = request.ca_certificate or request.pki_dir / "ca.crt"
+    private_key = request.ca_private_key or request.pki_dir / "ca.key"
+    try:
+        ca = _look_at_ca(request, "ca", vault, now)
+    except CertificateError as error:
+        return CaState(certificate, private_key, problem=str(error))
+    return CaState(certificate, private_key, ca.facts.fingerprint, ca.key is not None)
+
+
+def fingerprint_of(path: Path) -> str:
+    """SHA-256 fingerprint of the certificate in this file, empty where there is none that can be read."""
+    if CRYPTOGRAPHY_IMPORT_ERROR is not None:
+        return ""
+    try:
+        return _fingerprint(x509.load_pem_x509_certificate(path.read_bytes()))
+    except (OSError, ValueError):
+        return ""
+
+
 def nkey_path(pki_dir: Path, name: str) -> Path:
     """Where the seed of a NATS user's nkey is."""
     return pki_dir / f"{name}.nk"
@@ -630,6 +663,11 @@ def _locked(pki_dir: Path, *, create: bool) -> Iterator[bool]:
     try:
         if create:
             pki_dir.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            # An inventory is in a version control more often than not. Only in a folder of our own: another one has its own rules.
+            if not any(pki_dir.iterdir()):
+                ignore = pki_dir / IGNORE_FILE
+                ignore.write_text("*\n")
+                ignore.chmod(CERTIFICATE_MODE)
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), KEY_MODE)
     except OSError as error:
         if create:

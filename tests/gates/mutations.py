@@ -62,6 +62,7 @@ _PLACEMENT = f"{UNIT}/test_placement.py"
 _GATE = f"{UNIT}/test_gate.py"
 _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
+_PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 
 GUARDS = (
@@ -360,6 +361,46 @@ GUARDS = (
         '"certify", "admit", "start", "join", *after',
         '"admit", "start", "certify", "join", *after',
         _some(_ROLLOUT, "TestSteps"),
+    ),
+    Guard(
+        6,
+        "the CA's key is here before a VM goes",
+        f"{PLAN}/pki_place.py",
+        'elif recorded and not pki["has_key"]:',
+        "elif False:",
+        _some(_PKI_PLACE, "recorded_ca_that_is_not_here"),
+    ),
+    Guard(
+        6,
+        "a rollout refuses without the recorded CA",
+        f"{PLAN}/deployment.py",
+        "    conflicts += lost_ca\n",
+        "",
+        _some(_PKI_PLACE, "every_plan_says_so"),
+    ),
+    Guard(
+        6,
+        "no default for the CA inside of a collection",
+        f"{PLAN}/pki_place.py",
+        "if collection:\n        why",
+        "if False:\n        why",
+        _some(_PKI_PLACE, "nothing_lasts"),
+    ),
+    Guard(
+        6,
+        "no default for the CA in a container",
+        f"{PLAN}/pki_place.py",
+        'elif reason := (surroundings.throw_away or {}).get(folder, ""):',
+        'elif reason := "":',
+        _some(_PKI_PLACE, "nothing_lasts"),
+    ),
+    Guard(
+        6,
+        "the order of inventories chooses no CA",
+        f"{PLAN}/pki_place.py",
+        "if len(found) > 1:",
+        "if len(found) > 2:",
+        _some(_PKI_PLACE, "several_folders"),
     ),
     Guard(
         6,

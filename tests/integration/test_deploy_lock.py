@@ -334,6 +334,31 @@ def test_a_deploy_between_two_rollouts(world: World) -> None:
     world.lock("r2", "free")
 
 
+def test_no_playbook_begins_what_the_ca_has_to_finish(world: World) -> None:
+    """Its key is gone from this controller: said before the first change and in check mode. status looks on, and removing needs none."""
+    world.deployed()
+    before, leases = world.objects(), world.leases()
+    key = world.folder / "pki" / "ca.key"
+    key.unlink()
+    for playbook, variables in (
+        ("deploy.yml", {}),
+        ("upgrade.yml", {"hostnet_work": "reboot", "hostnet_replace_tasks": "wait"}),
+        ("repair.yml", {}),
+        ("scale_down.yml", {"hostnet_members": ["east-1"]}),
+    ):
+        for check in (False, True):
+            run = world.play(playbook, check=check, **variables)
+            said = message(run)
+            assert f"deployment {NAME} relies on the CA with the SHA-256 fingerprint" in said, said
+            assert f"its private key {key} does not exist on this controller" in said
+            assert f"restore the folder {key.parent} with ca.crt and ca.key" in said
+            assert not run.changed, run.output
+    assert (world.objects(), world.leases()) == (before, leases)
+    looked = world.play("status.yml")
+    assert looked.rc == 0, looked.output
+    assert f"{key} does not exist on this controller" in looked.output
+
+
 def test_remove_leaves_the_lock_and_nothing_else(world: World) -> None:
     world.deployed()
     generation = world.free()

@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import claim, join, journal, names
+from . import claim, join, journal, names, pki_place
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
@@ -81,8 +81,8 @@ def deployment_plan(
 
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`;
     `lost_record`: members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join,
-    `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `warnings`, `identity` (the record
-    found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new`
+    `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `lost_ca` (those about its CA),
+    `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new`
     (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together, one batch after
     another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
@@ -155,12 +155,17 @@ def deployment_plan(
                 f"is named as its node: two of one name would be one to {hostnet['system']}. Use hostnet_placement=node_name, or let fewer "
                 f"nodes match"
             )
+    lost_ca = pki_place.refusals(hostnet, identity)
+    errors += lost_ca
+    conflicts += lost_ca
+    warnings += pki_place.warnings(hostnet, identity)
     return {
         "mode": mode,
         # Of mode `unfinished` the role members decides, which looks at members and disks first (_plan/claim.py).
         "state": "new" if mode in ("first", "unfinished") else "existing",
         "errors": errors,
         "conflicts": conflicts,
+        "lost_ca": lost_ca,
         "warnings": warnings,
         "identity": identity,
         "cluster_id": str((record or {}).get("cluster_id", "")),

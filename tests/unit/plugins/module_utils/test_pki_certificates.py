@@ -141,6 +141,7 @@ def test_first_run_second_run_and_modes(pki: Path) -> None:
     assert stat.S_IMODE(pki.stat().st_mode) == 0o700
     modes = {str(path.relative_to(pki)): stat.S_IMODE(path.stat().st_mode) for path in pki.rglob("*")}
     assert modes == {
+        ".gitignore": 0o644,
         ".lock": 0o600,
         "ca.crt": 0o644,
         "ca.key": 0o600,
@@ -537,6 +538,18 @@ def test_bad_input_is_seen_before_anything_is_written(pki: Path) -> None:
     assert "certificates[0] (east-0/node): ip_addresses: 'x'" in str(raised.value)
     assert "certificates[1] (east-0/node): name and file" in str(raised.value)
     assert not pki.exists()
+
+
+def test_version_control_keeps_out_of_a_new_folder(pki: Path) -> None:
+    ensure(request_for(pki, entry()))
+    assert (pki / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_the_users_own_gets_no_gitignore(pki: Path) -> None:
+    pki.mkdir(parents=True)
+    (pki / "README").write_text("kept in git, with an encrypted key")
+    ensure(request_for(pki, entry()))
+    assert not (pki / ".gitignore").exists()
 
 
 def test_pki_dir_below_a_file(tmp_path: Path) -> None:

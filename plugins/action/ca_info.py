@@ -1,0 +1,79 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""ca_info runs here, on the controller: the inventories, the pki folder and the vault's secrets are here only."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import ARGUMENT_SPEC as CERTIFICATES
+from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import LoadedVault
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki, _pki_place
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "pki_dir": {"type": "path", "default": ""},
+    "ca": CERTIFICATES["ca"],
+    # Not used: they come from the module_defaults of the action group.
+    "kube_clusters": CERTIFICATES["kube_clusters"],
+    "lock": CERTIFICATES["lock"],
+}
+_COLLECTION = Path(__file__).parents[2]
+
+
+class ActionModule(ActionBase):
+    """Collects what only Ansible knows (inventory sources, the playbook's folder, collections), and leaves the rest to module_utils."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        given = task_vars or {}
+        _validation, options = self.validate_argument_spec(ARGUMENT_SPEC)
+        found = _pki_place.look(
+            str(options["name"]),
+            str(options["pki_dir"]),
+            [str(source) for source in given.get("ansible_inventory_sources") or []],
+            self._old_roots(str(given.get("playbook_dir") or "")),
+            [str(constants.DEFAULT_LOCAL_TMP)],
+            lambda folder: self._ca_state(folder, options["ca"]),
+        )
+        result.update(changed=False, **found)
+        if not result["warnings"]:
+            del result["warnings"]
+        return result
+
+    def _ca_state(self, folder: Path, ca: dict[str, Any]) -> _pki.CaState:
+        certificate, key = (self._path(ca[name]) if ca[name] else None for name in ("certificate", "private_key"))
+        missing = _pki.missing_library()
+        if missing:
+            return _pki.CaState(certificate or folder / "ca.crt", key or folder / "ca.key", problem=missing)
+        request = _pki.Request(folder, [], Lifetime(365, 30), ca_vault=ca["vault"], ca_certificate=certificate, ca_private_key=key)
+        return _pki.ca_state(request, LoadedVault(self._loader._vault.secrets), datetime.now(UTC))
+
+    def _path(self, given: str) -> Path:
+        return Path(str(self._loader.path_dwim(str(given))))
+
+    @staticmethod
+    def _old_roots(playbook_dir: str) -> set[str]:
+        """Where version 0.2.0 made a folder `pki`, unless it was told another place: beside the playbook, so within a collection."""
+        homes = {
+            _COLLECTION.resolve(),
+            *(Path(path, "ansible_collections/hostnet/multicluster") for path in AnsibleCollectionConfig.collection_paths),
+        }
+        roots = {home / "playbooks" for home in homes} | ({Path(playbook_dir)} if playbook_dir else set())
+        return {os.path.realpath(root) for root in roots}
