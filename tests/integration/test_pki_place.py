@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki_place
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import record_labels
 from ansible_collections.hostnet.multicluster.plugins.modules import ca_info
 from support.collection import CHECKOUT
 from support.kube_api import KubeApi, create_node
@@ -227,7 +228,8 @@ def test_what_version_0_2_0_left_in_the_collection_is_named_and_moved_by_the_pri
     for kube in operator.kubes:
         kube.request_json("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         record = {"token": f"{operator.name}-5f0c9a71", "ca_fingerprint": made["ca"]["fingerprint"], **RECORD}
-        body = {"metadata": {"name": f"{operator.name}-identity"}, "data": record, "immutable": True}
+        labels = record_labels(operator.name, "etcd")
+        body = {"metadata": {"name": f"{operator.name}-identity", "labels": labels}, "data": record, "immutable": True}
         kube.request_json("POST", f"/api/v1/namespaces/{namespace}/configmaps", body)
     said = refusal(operator.deploy(inventory))
     assert f"relies on the CA with the SHA-256 fingerprint {made['ca']['fingerprint']}" in said

@@ -81,7 +81,7 @@ def place(name: str, given: str, resolved: str, surroundings: Surroundings) -> P
         )
     [folder] = found
     path = next((path for path in _candidates(folder, name) if path in surroundings.authorities), f"{folder}/{FOLDER}/{name}")
-    collection = next((found for seen in (*surroundings.folders, folder) if (found := inside_collection(seen))), "")
+    collection = next(filter(None, map(inside_collection, (*surroundings.folders, folder))), "")
     why = ""
     if collection:
         why = f"is inside of the collection {collection}, whose next installation deletes it"
