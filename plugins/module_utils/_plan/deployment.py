@@ -82,7 +82,8 @@ def deployment_plan(
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`;
     `lost_record`: members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join,
     `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `lost_ca` (those about its CA),
-    `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new`
+    `warnings`, `identity` (the record
+    found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new`
     (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together, one batch after
     another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
