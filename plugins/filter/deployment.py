@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, classify, deployment, join, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, classify, deployment, join, placement, trial
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -64,6 +64,8 @@ class FilterModule:
             "deployment_script": script,
             "deployment_namespaces": placement.namespace_objects,
             "deployment_objects": objects,
+            "deployment_trial_errors": trial.trial_errors,
+            "deployment_trial_pods": trial.trial_pods,
             "deployment_targets": classify.member_targets,
             "deployment_status": classify.deployment_status,
             "deployment_table": classify.status_table,

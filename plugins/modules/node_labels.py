@@ -12,6 +12,8 @@ author:
   - hostnet.multicluster contributors (@hostnet-multicluster)
 description:
   - Gives the listed nodes their labels and takes the labels in O(owned) from all other nodes.
+  - Keeps the cluster autoscaler away from nodes (O(nodes[].guarded)), with the annotation C(cluster-autoscaler.kubernetes.io/scale-down-disabled).
+    The annotation C(hostnet.multicluster/scale-down-disabled-by) beside it lists for whom. What somebody else had set is left as it is.
   - One LIST for each kube cluster (one more request for every further 500 nodes), one PATCH for each node that differs.
   - Nothing is changed where a kube cluster does not answer or a listed node does not exist.
 extends_documentation_fragment:
@@ -43,6 +45,23 @@ options:
           - Values are strings; quote what YAML would read as a boolean.
         type: dict
         default: {}
+      guarded:
+        description:
+          - Whether the cluster autoscaler is to leave the node alone, for O(guarded_by).
+        type: bool
+        default: false
+        version_added: "0.3.0"
+  guarded_by:
+    description:
+      - Name of the deployment that nodes are guarded for. The last one that guards a node takes the annotation away.
+    type: str
+    version_added: "0.3.0"
+  release:
+    description:
+      - Whether nodes that are not listed as O(nodes[].guarded) are no longer guarded for O(guarded_by).
+    type: bool
+    default: false
+    version_added: "0.3.0"
   owned:
     description:
       - Label keys that are yours alone. A node that is not listed, or is listed without the key, loses the label.
@@ -59,11 +78,14 @@ EXAMPLES = r"""
   hostnet.multicluster.node_labels:
     kube_clusters: "{{ hostnet_kube_clusters }}"
     owned: [example.com/ledger]
+    guarded_by: ledger
+    release: true
     nodes:
       - kube_cluster: east
         name: east-worker
         labels:
           example.com/ledger: east-0
+        guarded: true
       - kube_cluster: west
         name: west-worker
         labels:
@@ -102,6 +124,16 @@ nodes:
       type: dict
       returned: success
       sample: {example.com/ledger: east-0}
+    annotations_before:
+      description: As RV(nodes[].before), for annotations.
+      type: dict
+      returned: where annotations change
+      sample: {}
+    annotations_after:
+      description: As RV(nodes[].after), for annotations.
+      type: dict
+      returned: where annotations change
+      sample: {cluster-autoscaler.kubernetes.io/scale-down-disabled: "true", hostnet.multicluster/scale-down-disabled-by: ledger}
 requests:
   description: API requests sent.
   returned: always
@@ -113,8 +145,9 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import plan_labels, read_labels, write_labels
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import Guard, plan_labels, read_labels, write_labels
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.labels import changes_diff, label_errors, labels_by_node
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -127,8 +160,11 @@ ARGUMENTS: dict[str, Any] = {
             "kube_cluster": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
             "labels": {"type": "dict", "default": {}},
+            "guarded": {"type": "bool", "default": False},
         },
     },
+    "guarded_by": {"type": "str"},
+    "release": {"type": "bool", "default": False},
     "owned": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -136,12 +172,17 @@ ARGUMENTS: dict[str, Any] = {
 def run(call: _call.Call) -> dict[str, Any]:
     params = call.params
     errors = label_errors(params["nodes"], params["owned"], [entry["name"] for entry in params["kube_clusters"]])
+    name = params["guarded_by"] or ""
+    guarded = {(node["kube_cluster"], node["name"]) for node in params["nodes"] if node["guarded"]}
+    if (guarded or params["release"]) and not is_dns_label(name):
+        errors.append("guarded_by must be the name of a deployment, a DNS label, where nodes are guarded or released")
     if errors:
         raise _call.Failure("; ".join(errors))
+    guard: Guard | None = {"name": name, "nodes": guarded, "release": params["release"]} if name else None
     current = read_labels(call.clusters)
-    changes = plan_labels(current, labels_by_node(params["nodes"]), params["owned"])
+    changes = plan_labels(current, labels_by_node(params["nodes"]), params["owned"], guard)
     if not call.check_mode:
-        changes = write_labels(call.clusters, current, changes)
+        changes = write_labels(call.clusters, current, changes, guard)
     changed = [{"kube_cluster": name, **change} for name in sorted(changes) for change in changes[name]]
     return {"changed": bool(changed), "nodes": changed, "diff": changes_diff(changes)}
 

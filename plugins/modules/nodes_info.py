@@ -146,6 +146,10 @@ nodes:
       description: All labels.
       type: dict
       returned: success
+    annotations:
+      description: Of its annotations those that keep the cluster autoscaler away, see O(hostnet.multicluster.node_labels#module:nodes[].guarded).
+      type: dict
+      returned: success
     taints:
       description: All taints.
       type: list

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import held
 from ansible_collections.hostnet.multicluster.plugins.modules import node_labels
 from support.in_process import call_module
 from support.kube_api import KubeApi
@@ -87,7 +88,8 @@ def test_owned_keys_are_taken_from_others_and_nothing_else_is(kube_clusters: lis
 @pytest.mark.usefixtures("four_nodes")
 def test_return_is_documented(kube_clusters: list[Json]) -> None:
     documented = yaml.safe_load(node_labels.RETURN)
-    result = call_module("node_labels", {"kube_clusters": kube_clusters, "nodes": [wanted("east", "east-1")]})
+    guarded = {**wanted("east", "east-1"), "guarded": True}
+    result = call_module("node_labels", {"kube_clusters": kube_clusters, "nodes": [guarded], "guarded_by": "ledger"})
     assert set(documented) <= set(result)
     assert set(result["nodes"][0]) == set(documented["nodes"]["contains"])
 
@@ -127,6 +129,64 @@ def test_a_node_that_was_replaced_meanwhile_is_not_labelled(kube_api: KubeApi, c
     # The other one is gone, and its label with it: that is what was wanted.
     assert "gone" not in str(error.value)
     assert labels(kube_api) == {}
+
+
+def annotations(kube: KubeApi, node: str) -> dict[str, str]:
+    return {**kube.request_json("GET", f"/api/v1/nodes/{node}")["metadata"].get("annotations", {})}
+
+
+def guard(kube: KubeApi, name: str, *nodes: str, **more: Any) -> Json:
+    """The module called for deployment `name`, with these nodes of `east`."""
+    listed = [{"kube_cluster": "east", "name": node, "labels": {}, "guarded": True} for node in nodes]
+    return call_module("node_labels", {"kube_clusters": [kube.entry], "nodes": listed, "guarded_by": name, "release": True, **more})
+
+
+@pytest.mark.usefixtures("four_nodes")
+def test_the_autoscaler_is_kept_away_until_the_last_deployment_goes(kube_api: KubeApi) -> None:
+    path = "/api/v1/nodes/east-2"
+    foreign = {"metadata": {"annotations": {held.SCALE_DOWN: "true"}}}
+    kube_api.request_json("PATCH", path, foreign, "application/merge-patch+json")
+    first = guard(kube_api, "ledger", "east-1", "east-2")
+    assert [node["name"] for node in first["nodes"]] == ["east-1"], "east-2 is somebody else's"
+    assert first["diff"]["after"] == {"east/east-1": {held.SCALE_DOWN: "true", held.HOLDERS: "ledger"}}
+    assert first["requests"] == 2
+    assert not guard(kube_api, "ledger", "east-1", "east-2")["changed"]
+    assert guard(kube_api, "bank", "east-1", "east-3")["changed"]
+    assert annotations(kube_api, "east-1") == {held.SCALE_DOWN: "true", held.HOLDERS: "bank,ledger"}
+    assert [node["name"] for node in guard(kube_api, "ledger")["nodes"]] == ["east-1"]
+    assert annotations(kube_api, "east-1") == {held.SCALE_DOWN: "true", held.HOLDERS: "bank"}
+    assert guard(kube_api, "bank")["changed"]
+    assert [annotations(kube_api, node) for node in ("east-1", "east-2", "east-3")] == [{}, {held.SCALE_DOWN: "true"}, {}]
+
+
+@pytest.mark.usefixtures("four_nodes")
+def test_labels_and_the_guard_are_one_patch_and_others_are_left_alone_without_release(kube_api: KubeApi) -> None:
+    guard(kube_api, "ledger", "east-2")
+    both = {**wanted("east", "east-1"), "guarded": True}
+    done = call_module("node_labels", {"kube_clusters": [kube_api.entry], "nodes": [both], "guarded_by": "ledger"})
+    assert (done["requests"], labels(kube_api)) == (2, {"east-1": "east-1-0"})
+    assert annotations(kube_api, "east-1") == annotations(kube_api, "east-2") == {held.SCALE_DOWN: "true", held.HOLDERS: "ledger"}
+
+
+def test_two_deployments_that_write_at_once_lose_nobodys_name(kube_api: KubeApi, create_node: Callable[..., Json]) -> None:
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, nodes
+
+    create_node(kube_api, "vm", address="10.0.0.1")
+    clusters = client.connect([kube_api.entry])
+    current = nodes.read_labels(clusters)
+    mine: nodes.Guard = {"name": "ledger", "nodes": {("east", "vm")}, "release": False}
+    changes = nodes.plan_labels(current, {("east", "vm"): {KEY: "vm-0"}}, [], mine)
+    # In between, the other one.
+    assert guard(kube_api, "bank", "vm")["changed"]
+    (made,) = nodes.write_labels(clusters, current, changes, mine)["east"]
+    assert annotations(kube_api, "vm") == {held.SCALE_DOWN: "true", held.HOLDERS: "bank,ledger"}
+    assert labels(kube_api) == {"vm": "vm-0"}
+    assert made["name"] == "vm"
+
+
+def test_a_guard_needs_a_name(kube_api: KubeApi) -> None:
+    for name in ("", "Not A Label"):
+        assert guard(kube_api, name, "east-1")["msg"].startswith("guarded_by must be the name of a deployment")
 
 
 def test_wrong_options_are_all_told_at_once(kube_clusters: list[Json]) -> None:

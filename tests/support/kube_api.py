@@ -39,6 +39,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .collection import cache_root
 
+LIMITED_CLASS = "limited"
 _START_SECONDS = 90.0
 _PR_SET_PDEATHSIG = 1
 _CA_USAGE = x509.KeyUsage(
@@ -194,12 +195,23 @@ class KubeApi:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=Node,RBAC",
             "--disable-admission-plugins=ServiceAccount",
+            f"--admission-control-config-file={self._write_admission()}",
             "--allow-privileged=true",
             "--service-cluster-ip-range=10.255.0.0/24",
             "--endpoint-reconciler-type=none",
             "--shutdown-delay-duration=0s",
         )
         self._write_kubeconfig(Path(self.kubeconfig), "admin", ["system:masters"])
+
+    def _write_admission(self) -> Path:
+        """As GKE does with its critical classes: a pod of class LIMITED_CLASS needs a quota of its namespace that covers it."""
+        scope = {"scopeName": "PriorityClass", "operator": "In", "values": [LIMITED_CLASS]}
+        limited = [{"resource": "pods", "matchScopes": [scope]}]
+        quota = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration", "limitedResources": limited}
+        plugins = [{"name": "ResourceQuota", "configuration": quota}]
+        path = self.folder / "admission.yaml"
+        path.write_text(yaml.safe_dump({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins}))
+        return path
 
     def wait(self, seconds: float = _START_SECONDS) -> None:
         """Waits until /readyz answers; raises RuntimeError with the end of the logs when it does not."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict, TypeVar
 
-from .._plan.labels import LabelChange, label_changes, label_patch
+from .._plan import held
+from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
 from .._plan.nodes import Node, node_facts
 from . import kinds
 from .client import METADATA_ONLY, Json, KubeCluster, KubeError, each_cluster, in_parallel
 
 R = TypeVar("R")
+
+# Kubelets and controllers write to Nodes too, so a write that goes by what was read is tried again.
+_ATTEMPTS = 4
 
 
 class ClusterState(TypedDict):
@@ -26,10 +30,20 @@ class ClusterState(TypedDict):
 
 
 class NodeLabels(TypedDict):
-    """Identity and labels of a node."""
+    """Identity, labels and (of held.py) annotations of a node, as of `version`."""
 
     uid: str
     labels: dict[str, str]
+    annotations: dict[str, str]
+    version: str
+
+
+class Guard(TypedDict):
+    """Whose nodes the cluster autoscaler shall leave alone: (kube cluster, node) of deployment `name`; `release`: and its others no more."""
+
+    name: str
+    nodes: set[tuple[str, str]]
+    release: bool
 
 
 def does_not_answer(error: KubeError) -> bool:
@@ -118,7 +132,7 @@ def read_labels(clusters: dict[str, KubeCluster]) -> dict[str, dict[str, NodeLab
         for items, _version in cluster.pages(kinds.NODE, accept=METADATA_ONLY, object_hook=_slim):
             for item in items:
                 metadata = item["metadata"]
-                found[metadata["name"]] = {"uid": metadata["uid"], "labels": dict(metadata.get("labels") or {})}
+                found[metadata["name"]] = _node_labels(metadata)
         return found
 
     answers, errors = _all_or_error(clusters, read)
@@ -126,14 +140,26 @@ def read_labels(clusters: dict[str, KubeCluster]) -> dict[str, dict[str, NodeLab
     return answers
 
 
+def _node_labels(metadata: Json) -> NodeLabels:
+    return {
+        "uid": metadata["uid"],
+        "labels": dict(metadata.get("labels") or {}),
+        "annotations": held.own(metadata.get("annotations")),
+        "version": metadata["resourceVersion"],
+    }
+
+
 def plan_labels(
-    current: Mapping[str, Mapping[str, NodeLabels]], wanted: Mapping[tuple[str, str], Mapping[str, str]], owned: Sequence[str]
+    current: Mapping[str, Mapping[str, NodeLabels]],
+    wanted: Mapping[tuple[str, str], Mapping[str, str]],
+    owned: Sequence[str],
+    guard: Guard | None = None,
 ) -> dict[str, list[LabelChange]]:
     """The changes of each kube cluster. `wanted` is by (kube cluster, node). Raises KubeError for a node that does not exist."""
     for kube_cluster, name in wanted:
         if name not in current[kube_cluster]:
             raise KubeError(kube_cluster, f"Node {name}", "there is no such node; correct its name or leave it out", 404, "NotFound")
-    return {
+    changes = {
         kube_cluster: label_changes(
             {name: node["labels"] for name, node in nodes.items()},
             {name: labels for (cluster, name), labels in wanted.items() if cluster == kube_cluster},
@@ -141,10 +167,39 @@ def plan_labels(
         )
         for kube_cluster, nodes in current.items()
     }
+    if guard is None:
+        return changes
+    return {
+        kube_cluster: held.with_annotations(
+            changes[kube_cluster],
+            {name: node["annotations"] for name, node in nodes.items()},
+            {name for cluster, name in guard["nodes"] if cluster == kube_cluster},
+            guard["name"],
+            guard["release"],
+        )
+        for kube_cluster, nodes in current.items()
+    }
+
+
+def _body(node: NodeLabels, change: LabelChange) -> Json:
+    """The PATCH of one node. With the UID the API server refuses it where another VM has come under the old name."""
+    metadata: Json = {"uid": node["uid"], "labels": label_patch(change)}
+    annotations = annotation_patch(change)
+    if annotations:
+        # Who holds an annotation is read and written back: nobody's name may get lost in between.
+        metadata |= {"annotations": annotations, "resourceVersion": node["version"]}
+    return {"metadata": metadata}
+
+
+def _another_vm(cluster: KubeCluster, what: str) -> KubeError:
+    return KubeError(cluster.name, what, "another VM has come under this name meanwhile; run again", 409, "Conflict")
 
 
 def write_labels(
-    clusters: dict[str, KubeCluster], current: Mapping[str, Mapping[str, NodeLabels]], changes: Mapping[str, Sequence[LabelChange]]
+    clusters: dict[str, KubeCluster],
+    current: Mapping[str, Mapping[str, NodeLabels]],
+    changes: Mapping[str, Sequence[LabelChange]],
+    guard: Guard | None = None,
 ) -> dict[str, list[LabelChange]]:
     """Send one PATCH for each change and return those that were made.
 
@@ -154,16 +209,27 @@ def write_labels(
 
     def write(cluster: KubeCluster) -> tuple[list[LabelChange], list[KubeError]]:
         def patch(change: LabelChange) -> KubeError | None:
-            # With the UID the API server refuses the patch where another VM has come under the old name.
-            body: Json = {"metadata": {"uid": current[cluster.name][change["name"]]["uid"], "labels": label_patch(change)}}
-            try:
-                cluster.merge_patch(kinds.NODE, change["name"], body)
-            except KubeError as error:
-                if error.status == 404 and not change["after"]:
-                    return None
-                if error.status in (409, 422) and "uid" in error.detail.lower():
-                    return KubeError(cluster.name, error.what, "another VM has come under this name meanwhile; run again", 409, "Conflict")
-                return error
+            node = current[cluster.name][change["name"]]
+            for attempt in range(_ATTEMPTS):
+                try:
+                    cluster.merge_patch(kinds.NODE, change["name"], _body(node, change))
+                except KubeError as error:
+                    if error.status == 404 and not change["after"] and not change.get("annotations_after"):
+                        return None
+                    if error.status in (409, 422) and "uid" in error.detail.lower():
+                        return _another_vm(cluster, error.what)
+                    if error.status != 409 or guard is None or attempt == _ATTEMPTS - 1:
+                        return error
+                    # Somebody wrote to the Node meanwhile, perhaps another deployment that holds it too.
+                    fresh = cluster.get(kinds.NODE, change["name"])
+                    if fresh is None or fresh["metadata"]["uid"] != node["uid"]:
+                        return _another_vm(cluster, error.what)
+                    node = _node_labels(fresh["metadata"])
+                    guarded = (cluster.name, change["name"]) in guard["nodes"]
+                    wanted = (held.hold if guarded else held.release)(node["annotations"], guard["name"])
+                    change = held.annotated(change, node["annotations"], wanted)
+                    continue
+                return None
             return None
 
         mine = changes[cluster.name]

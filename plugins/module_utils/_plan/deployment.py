@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import claim, join, journal, names, pki_place
+from . import claim, held, join, journal, names, pki_place
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
@@ -701,24 +701,31 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
 
 
 def member_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_labels: every node that carries a member which may run, labelled or not.
+    """`nodes` of node_labels: every node that carries a member, with the label where that may run, whatever the node has already.
 
-    Another VM under the node's name is left alone: nobody was admitted to it.
+    The cluster autoscaler is to leave the disk of a stopped member alone too. Another VM under the node's name is nobody's: no member was
+    admitted to it.
     """
     current = {(node["kube_cluster"], node["name"]): node for node in nodes}
     label = names.node_label(str(hostnet["name"]))
     return [
-        {"kube_cluster": binding["kube_cluster"], "name": binding["node"], "labels": {label: str(binding["member"])}}
+        {
+            "kube_cluster": binding["kube_cluster"],
+            "name": binding["node"],
+            "labels": {} if binding.get("stopped") else {label: str(binding["member"])},
+            "guarded": True,
+        }
         for binding in bindings
-        if not binding.get("stopped") and current.get((binding["kube_cluster"], binding["node"]), {}).get("uid") == binding["node_uid"]
+        if current.get((binding["kube_cluster"], binding["node"]), {}).get("uid") == binding["node_uid"]
     ]
 
 
 def node_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """Those of `member_labels` that the nodes do not have."""
-    current = {(node["kube_cluster"], node["name"]): node["labels"] for node in nodes}
+    """Those of `member_labels` whose nodes lack something of it."""
+    current = {(node["kube_cluster"], node["name"]): node for node in nodes}
     return [
         entry
         for entry in member_labels(hostnet, bindings, nodes)
-        if any(current[entry["kube_cluster"], entry["name"]].get(label) != value for label, value in entry["labels"].items())
+        if any(current[entry["kube_cluster"], entry["name"]]["labels"].get(label) != value for label, value in entry["labels"].items())
+        or held.hold(current[entry["kube_cluster"], entry["name"]].get("annotations") or {}, str(hostnet["name"]))
     ]

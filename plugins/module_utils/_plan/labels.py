@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 # Names and values: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -22,11 +22,16 @@ Labels = Mapping[str, str]
 
 
 class LabelChange(TypedDict):
-    """The labels of one node that change: key to value before and after; a key that is absent is absent on the node."""
+    """The labels of one node that change: key to value before and after; a key that is absent is absent on the node.
+
+    The same for annotations, where some of them change.
+    """
 
     name: str
     before: dict[str, str]
     after: dict[str, str]
+    annotations_before: NotRequired[dict[str, str]]
+    annotations_after: NotRequired[dict[str, str]]
 
 
 def key_error(key: str) -> str:
@@ -86,6 +91,11 @@ def label_patch(change: LabelChange) -> dict[str, str | None]:
     return {**dict.fromkeys(change["before"]), **change["after"]}
 
 
+def annotation_patch(change: LabelChange) -> dict[str, str | None]:
+    """As `label_patch`, for metadata.annotations."""
+    return {**dict.fromkeys(change.get("annotations_before", {})), **change.get("annotations_after", {})}
+
+
 def label_errors(nodes: Sequence[Mapping[str, Any]], owned: Sequence[str], kube_clusters: Sequence[str]) -> list[str]:
     """What is wrong with the options of module node_labels, one sentence each; [] where all is well."""
     errors = [error for error in map(owned_error, owned) if error]
@@ -113,4 +123,7 @@ def labels_by_node(nodes: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
 def changes_diff(changes: Mapping[str, Sequence[LabelChange]]) -> dict[str, dict[str, dict[str, str]]]:
     """The changes of all kube clusters in the form that Ansible prints with --diff."""
     entries = [(f"{kube_cluster}/{change['name']}", change) for kube_cluster, mine in changes.items() for change in mine]
-    return {"before": {name: change["before"] for name, change in entries}, "after": {name: change["after"] for name, change in entries}}
+    return {
+        "before": {name: {**change["before"], **change.get("annotations_before", {})} for name, change in entries},
+        "after": {name: {**change["after"], **change.get("annotations_after", {})} for name, change in entries},
+    }

@@ -9,6 +9,8 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from . import held
+
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 # Address types of Node.status; any other address type is the name of an annotation.
@@ -32,6 +34,7 @@ class Node(TypedDict):
 
     `address` is the one chosen by the address type, in its canonical spelling, or "" where the node has none.
     `selected` is false for a node that is listed although it does not match the selector.
+    `annotations` are only those that keep the cluster autoscaler away (held.py).
     `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
     """
 
@@ -47,6 +50,7 @@ class Node(TypedDict):
     unschedulable: bool
     control_plane: bool
     labels: dict[str, str]
+    annotations: dict[str, str]
     taints: list[dict[str, Any]]
     boot_id: str
     machine_id: str
@@ -116,6 +120,7 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "unschedulable": bool(spec.get("unschedulable", False)),
         "control_plane": any(label in labels for label in _CONTROL_PLANE_LABELS),
         "labels": labels,
+        "annotations": held.own(metadata.get("annotations")),
         "taints": [dict(taint) for taint in spec.get("taints") or []],
         "boot_id": info.get("bootID", ""),
         "machine_id": info.get("machineID", ""),

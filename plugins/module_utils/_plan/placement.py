@@ -339,6 +339,15 @@ def _pod_spec(
     }
 
 
+def pod_template(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> Json:
+    """The pod template of the first of these bindings, all of one kube cluster: labels, annotations and spec of its pod."""
+    nobody = {"token": "", "ca_fingerprint": ""}
+    daemon_set = hostnet["placement"] == "daemonset"
+    workload = _daemon_set(hostnet, spec, nobody, bindings) if daemon_set else _stateful_set(hostnet, spec, nobody, bindings[0])
+    template: Json = workload["spec"]["template"]
+    return template
+
+
 def _annotations(identity: Mapping[str, Any]) -> dict[str, str]:
     return {names.TOKEN_ANNOTATION: str(identity["token"]), names.CA_ANNOTATION: str(identity["ca_fingerprint"])}
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, held
 from support import plans
 from support.plans import Json
 
@@ -215,16 +215,23 @@ def test_expectations_labels_and_removals_name_their_nodes(hostnet: Json, bindin
         "kube_cluster": "east",
         "name": "east-worker2",
         "labels": {"hostnet.multicluster/ledger": "east-1"},
+        "guarded": True,
     }
     assert len(deployment.node_labels(hostnet, bindings, nodes[1:])) == 4, "a node that is gone is not labelled"
-    nodes[1] |= {"labels": {"hostnet.multicluster/ledger": "east-1"}}
+    nodes[1] |= {"labels": {"hostnet.multicluster/ledger": "east-1"}, "annotations": {held.SCALE_DOWN: "true", held.HOLDERS: "ledger"}}
     nodes[2] |= {"uid": "another VM"}
     labelled = deployment.node_labels(hostnet, bindings, nodes)
     assert [entry["name"] for entry in labelled] == [nodes[index]["name"] for index in (0, 3, 4)], (
         "only what lacks its label, never another VM"
     )
+    nodes[1]["annotations"] = {held.SCALE_DOWN: "true", held.HOLDERS: "other"}
+    assert len(deployment.node_labels(hostnet, bindings, nodes)) == 4, "it guards the node too"
+    nodes[1]["annotations"] = {held.SCALE_DOWN: "true"}
+    assert len(deployment.node_labels(hostnet, bindings, nodes)) == 3, "somebody else guards it already"
     stopped = [{**binding, "stopped": True} for binding in bindings]
-    assert deployment.node_labels(hostnet, stopped, nodes) == [], "a label would start the member of a DaemonSet"
+    without = deployment.node_labels(hostnet, stopped, nodes)
+    assert [entry["labels"] for entry in without] == [{}, {}, {}], "a label would start the member of a DaemonSet"
+    assert all(entry["guarded"] for entry in without), "its disk is as much worth as that of one that runs"
     assert deployment.remove_nodes(nodes[:1], "ledger") == [
         {"kube_cluster": "east", "name": "east-worker", "env": {"DEPLOYMENT": "ledger"}}
     ]

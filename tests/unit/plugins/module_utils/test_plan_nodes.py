@@ -90,6 +90,7 @@ def test_facts_of_a_whole_node() -> None:
         "unschedulable": True,
         "control_plane": True,
         "labels": {"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z", "node-role.kubernetes.io/control-plane": ""},
+        "annotations": {},
         "taints": [{"key": "k", "effect": "NoSchedule"}],
         "boot_id": "b",
         "machine_id": "m",

@@ -818,7 +818,8 @@ class TestBindings:
         world.node("east-1")["uid"] = "another"
         world.nodes.remove(world.node("west-0"))
         labels = deployment.member_labels(world.hostnet, world.bindings, world.nodes)
-        assert [entry["name"] for entry in labels] == ["east-worker", "west-worker2"]
+        assert [entry["name"] for entry in labels if entry["labels"]] == ["east-worker", "west-worker2"]
+        assert [entry["name"] for entry in labels if entry["guarded"]] == ["east-worker", "east-worker3", "west-worker2"]
         assert labels[0]["labels"] == {"hostnet.multicluster/ledger": "east-0"}
         drained = rollout.drain_nodes(world.bindings, world.nodes)
         assert [entry["name"] for entry in drained] == ["east-worker", "east-worker3", "west-worker2"]

@@ -1,0 +1,45 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks each API server whether it would let a pod in, as a dry run: quotas, LimitRanges, Pod Security and webhooks all answer, nothing is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import kinds
+from .client import Json, KubeCluster, KubeError, each_cluster
+
+_ADVICE = "; grant it as docs/rbac.yaml does"
+# Kubernetes makes these two itself, and lets nobody else make a class with this prefix.
+_BUILT_IN = "system-"
+# Says nothing about the pod: a webhook that cannot be asked without consequences, a quota or an account that is not there yet, a name that is taken.
+_SILENT = ("does not support dry run", "status unknown for quota", "serviceaccount", "already exists")
+
+
+def try_pods(clusters: Mapping[str, KubeCluster], pods: Mapping[str, Json | None], priority_class: str) -> dict[str, Json]:
+    """By kube cluster {refused: why the API server would not let its pod in, or "", class_exists}; None: only the class is looked for.
+
+    Raises KubeError where a kube cluster does not answer, or where the user may not ask.
+    """
+    involved = {name: clusters[name] for name in pods}
+
+    def one(cluster: KubeCluster) -> Json:
+        own = bool(priority_class) and not priority_class.startswith(_BUILT_IN)
+        exists = not own or cluster.get(kinds.PRIORITY_CLASS, priority_class) is not None
+        pod = pods[cluster.name]
+        return {"class_exists": exists, "refused": _refused(cluster, pod) if pod and exists else ""}
+
+    return each_cluster(involved, one)
+
+
+def _refused(cluster: KubeCluster, pod: Json) -> str:
+    try:
+        cluster.create(pod, dry_run=True)
+    except KubeError as error:
+        if error.unreachable or error.status in (401, 404) or "cannot create resource" in error.detail:
+            raise
+        if any(words in error.detail for words in _SILENT):
+            return ""
+        return error.detail.removesuffix(_ADVICE)
+    return ""
