@@ -18,6 +18,9 @@ description:
   - The groups are C(kube_cluster_<name>), C(region_<region>) and C(zone_<zone>), all of them children of C(hostnet_nodes).
   - The group C(all) gets C(hostnet_kube_clusters), the list that the modules' option C(kube_clusters) takes, C(hostnet_node_selector),
     C(hostnet_address_type), and C(hostnet_absent_kube_clusters), the names of those that did not answer.
+  - Several sources of this plugin (one file for each kube cluster, all given with C(-i) or in one folder) add up, in any order. Sources that
+    contradict each other are an error, and so is one that cannot be read. As Ansible may go on after such an error with the sources that are
+    left, it is kept in C(hostnet_inventory_errors) of the group C(all), and playbooks that change something refuse to work then.
   - The source is a file named C(hostnet.yml), or one whose name ends in C(.hostnet.yml); C(.yaml) will do as well.
 extends_documentation_fragment:
   - constructed
@@ -32,9 +35,10 @@ options:
     choices: [hostnet.multicluster.nodes]
   kube_clusters:
     description:
-      - The kube clusters, with the options that the modules know. Every context of the kubeconfig, under its own name, when omitted.
+      - The kube clusters, with the options that the modules know. Or the word V(all_contexts), for every context of the kubeconfig under its own
+        name. That is for kubeconfigs that a tool makes for one deployment, such as a lab's; in one that people log in with it would be a guess.
       - Values may be templates.
-    required: false
+    required: true
   kubeconfig:
     description:
       - The kubeconfig of each entry of O(kube_clusters) that names none. It may be a template; C(~) is expanded.
@@ -78,8 +82,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-# all.hostnet.yml: every context of ~/.kube/config. The names of the contexts must be DNS labels.
+# lab.hostnet.yml: every context of a kubeconfig that was made for this purpose. The names of the contexts must be DNS labels.
 - plugin: hostnet.multicluster.nodes
+  kubeconfig: ~/.cache/lab/kubeconfig
+  kube_clusters: all_contexts
 
 # production.hostnet.yml: names of your own for the contexts that a cloud's tool made, and groups by machine type
 - plugin: hostnet.multicluster.nodes
@@ -100,6 +106,7 @@ EXAMPLES = r"""
 
 # status.hostnet.yml: for looking on while a kube cluster is down
 - plugin: hostnet.multicluster.nodes
+  kube_clusters: [{name: east, context: east}, {name: west, context: west}]
   absent_ok: [west]
   qualified_names: true
   cache: true
@@ -124,11 +131,12 @@ from ansible.template import trust_as_template
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, unknown_error
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, merge_sources, unknown_error
 
 _FILE_NAMES = ("hostnet.yml", "hostnet.yaml")
 _TEMPLATED = ("kube_clusters", "kubeconfig", "node_selector", "address_type", "absent_ok")
 _PARENT_GROUP = "hostnet_nodes"
+_ALL_CONTEXTS = "all_contexts"
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -144,6 +152,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill the inventory. Raises AnsibleParserError for wrong options and for a kube cluster that does not answer."""
         super().parse(inventory, loader, path)
+        try:
+            self._parse(path, cache)
+        except AnsibleParserError as error:
+            # Ansible may go on without this source, and half of the kube clusters must not look like all of them.
+            self._set("hostnet_inventory_errors", [*self._before("hostnet_inventory_errors", []), f"inventory source {path}: {error}"])
+            raise
+
+    def _parse(self, path: str, cache: bool) -> None:
         if client.KUBERNETES_IMPORT_ERROR:
             raise AnsibleParserError(missing_required_lib("kubernetes"))
         self._read_config_data(path)
@@ -154,24 +170,45 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if unknown:
             raise AnsibleParserError(unknown)
 
+        known = self._before("hostnet_kube_clusters", [])
+        merged, error = merge_sources(known, options["kube_clusters"])
+        for option in ("node_selector", "address_type"):
+            other = self._before(f"hostnet_{option}", options[option]) if known else options[option]
+            if other != options[option] and not error:
+                error = f"{option} is {options[option]!r}, and an inventory source before this one has {other!r}: give all of them the same"
+        if error:
+            raise AnsibleParserError(error)
+        # Before the nodes are read: a status names a kube cluster that does not answer too.
+        self._set("hostnet_kube_clusters", merged)
+        self._set("hostnet_node_selector", options["node_selector"])
+        self._set("hostnet_address_type", options["address_type"])
+
         nodes, absent = self._nodes(options, path, cache)
         try:
             hosts = host_names(nodes, self.get_option("qualified_names"))
         except ValueError as error:
             raise AnsibleParserError(str(error)) from None
+        for host, node in zip(hosts, nodes, strict=True):
+            present = self.inventory.get_host(host)
+            other = str(present.vars.get("hostnet_kube_cluster", node["kube_cluster"])) if present else node["kube_cluster"]
+            if other != node["kube_cluster"]:
+                raise AnsibleParserError(
+                    f"kube clusters {other} and {node['kube_cluster']} both have a node {host}; set qualified_names: true"
+                )
 
-        for variable, value in (
-            ("hostnet_kube_clusters", options["kube_clusters"]),
-            ("hostnet_node_selector", options["node_selector"]),
-            ("hostnet_address_type", options["address_type"]),
-            ("hostnet_absent_kube_clusters", absent),
-        ):
-            self.inventory.set_variable("all", variable, value)
+        self._set("hostnet_absent_kube_clusters", sorted({*self._before("hostnet_absent_kube_clusters", []), *absent}))
         self.inventory.add_group(_PARENT_GROUP)
         for name in names:
             self._group("kube_cluster", name)
         for host, node in zip(hosts, nodes, strict=True):
             self._add_node(host, node)
+
+    def _before(self, variable: str, default: Any) -> Any:
+        """What an earlier source has set for the group `all`."""
+        return self.inventory.groups["all"].vars.get(variable, default)
+
+    def _set(self, variable: str, value: Any) -> None:
+        self.inventory.set_variable("all", variable, value)
 
     # -- options -------------------------------------------------------------------------------------------------
 
@@ -187,11 +224,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return values
 
     def _kube_clusters(self, options: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-        """The entries of kube_clusters with kubeconfigs as absolute paths; without entries, one for each context."""
+        """The entries of kube_clusters with kubeconfigs as absolute paths; with the word all_contexts, one for each context."""
         # An environment variable that is set to nothing counts as not set, as it does for kubectl.
         default = _absolute(options["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config", path)
         given = options["kube_clusters"]
         if given is None:
+            raise AnsibleParserError(
+                "kube_clusters is not named: list the kube clusters of the deployment, each with a name and its context; or, where every context of the "
+                f"kubeconfig {default} is one of them, write kube_clusters: {_ALL_CONTEXTS}"
+            )
+        if given == _ALL_CONTEXTS:
             try:
                 contexts = client.contexts(default)
             except ValueError as error:

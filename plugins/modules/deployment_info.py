@@ -52,6 +52,17 @@ options:
         description: The node that the member is bound to.
         type: str
         required: true
+  absent_ok:
+    description:
+      - Names of kube clusters that may fail to answer. They are C(absent) in the result then, with nothing else. Only to look on.
+      - A kube cluster that refuses the credentials is an error even so.
+    type: list
+    elements: str
+    default: []
+  read_lock:
+    description: Whether the holder of the lock is read too, which is one request more for each kube cluster.
+    type: bool
+    default: false
   condition:
     description: What is waited for - V(running) containers, V(ready) pods, or pods that are V(gone).
     type: str
@@ -78,6 +89,18 @@ kube_clusters:
   returned: success
   type: dict
   contains:
+    absent:
+      description: Whether it did not answer, as O(absent_ok) allows. All else is empty then.
+      type: bool
+      returned: success
+    error:
+      description: Why it is absent; empty where it is not.
+      type: str
+      returned: success
+    uid:
+      description: UID of its namespace C(kube-system), which no other Kubernetes cluster has.
+      type: str
+      returned: success
     namespace:
       description: Labels and phase of the namespace, or null where it does not exist.
       type: dict
@@ -90,10 +113,31 @@ kube_clusters:
       description: The recorded cluster id, or null.
       type: dict
       returned: success
-    members:
-      description: Bindings of the members.
+    rosters:
+      description: Data of the ConfigMaps that record which kube clusters the deployment has, beside the one in the claim.
       type: list
       elements: dict
+      returned: success
+    members:
+      description: Bindings of the members of all kube clusters, as this one holds them.
+      type: list
+      elements: dict
+      returned: success
+    members_found:
+      description: Whether it has the ConfigMap with bindings.
+      type: bool
+      returned: success
+    ordinals:
+      description: The highest ordinal that was ever given in each kube cluster.
+      type: dict
+      returned: success
+    rollout:
+      description: The journal of the latest rollout, or null.
+      type: dict
+      returned: success
+    lock:
+      description: Who holds the lock (run_id, what, host, user, since, renewed_at), or null. Null without O(read_lock).
+      type: dict
       returned: success
     join:
       description: Data of the join ConfigMap, or null.
@@ -101,8 +145,8 @@ kube_clusters:
       returned: success
     workloads:
       description:
-        - StatefulSets and DaemonSets - kind, name, member, token, CA fingerprint, image, revision, waiting (why a pod of it was never created,
-          from its newest warning event).
+        - StatefulSets and DaemonSets - kind, name, member, token, CA fingerprint, image, node and address that it is made for, path of its data,
+          revision, waiting (why a pod of it was never created, from its newest warning event).
       type: list
       elements: dict
       returned: success
@@ -142,6 +186,8 @@ ARGUMENTS: dict[str, Any] = {
             "node": {"type": "str", "required": True},
         },
     },
+    "absent_ok": {"type": "list", "elements": "str", "default": []},
+    "read_lock": {"type": "bool", "default": False},
     "condition": {"type": "str", "choices": ["running", "ready", "gone"], "default": "ready"},
     "timeout": {"type": "int", "default": 300},
 }
@@ -156,7 +202,8 @@ def run(call: _call.Call) -> dict[str, Any]:
         if missing:
             text = f"after {timeout} seconds {len(missing)} of {len(expect)} members are not {condition}: {'; '.join(missing)}"
             raise _call.Failure(text, missing=missing)
-    return {"changed": False, "kube_clusters": observe.observe(call.clusters, name, namespace)}
+    found = observe.observe(call.clusters, name, namespace, call.params["absent_ok"], call.params["read_lock"])
+    return {"changed": False, "kube_clusters": found}
 
 
 def main() -> None:

@@ -57,6 +57,12 @@ options:
     type: list
     elements: str
     default: []
+  roster:
+    description:
+      - Which kube clusters the deployment has, as C(roster) of the plan - C(revision), C(kube_clusters) and C(lost) (UID of the namespace
+        C(kube-system) by name), and C(data_root).
+      - Revision 1 becomes a part of a new claim. Any other one, and that of a claim which has none, gets a ConfigMap of its own, create-only like the claim.
+    type: dict
   run_id:
     description: Who claims. Only for people that read the record.
     type: str
@@ -78,6 +84,11 @@ EXAMPLES = r"""
     ca_fingerprint: "{{ certificates.ca.fingerprint }}"
     token: ledger-5f0c9a71
     members: [east-0, east-1, west-0]
+    roster:
+      revision: 1
+      kube_clusters: "{{ {'east': east_uid, 'west': west_uid} }}"
+      lost: {}
+      data_root: /var/lib/hostnet
 
 - name: Record the cluster id that every member reported
   hostnet.multicluster.identity:
@@ -121,6 +132,14 @@ identity:
       description: The run that claimed.
       type: str
       returned: success
+    kube_clusters:
+      description: The kube clusters that it was claimed with, as JSON - UID of the namespace kube-system by name.
+      type: str
+      returned: when the claim has them
+    data_root:
+      description: The data root that it was claimed with.
+      type: str
+      returned: when the claim has it
 cluster_id:
   description: The recorded cluster id, empty while the deployment is only claimed.
   returned: success
@@ -141,6 +160,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import IdentityConflict, record_labels, write_record
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import roster as rosters
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -152,6 +172,15 @@ ARGUMENTS: dict[str, Any] = {
     "ca_fingerprint": {"type": "str", "required": True},
     "token": {"type": "str", "required": True, "no_log": False},
     "members": {"type": "list", "elements": "str", "default": []},
+    "roster": {
+        "type": "dict",
+        "options": {
+            "revision": {"type": "int", "required": True},
+            "kube_clusters": {"type": "dict", "required": True},
+            "lost": {"type": "dict", "default": {}},
+            "data_root": {"type": "str", "required": True},
+        },
+    },
     "run_id": {"type": "str", "default": ""},
     "cluster_id": {"type": "str", "default": ""},
 }
@@ -167,6 +196,23 @@ def refuse_another(params: client.Json, found: client.Json, claim: client.Json) 
             )
 
 
+def write_roster(call: _call.Call, claim: client.Json, labels: dict[str, str]) -> list[str]:
+    """Writes the roster that was given where neither the claim nor a ConfigMap has it. Returns the kube clusters that got it."""
+    wanted = call.params["roster"]
+    if wanted is None:
+        return []
+    roster = rosters.make(wanted["kube_clusters"], wanted["data_root"], wanted["revision"], wanted["lost"])
+    if rosters.parse(claim) == roster:
+        return []
+    name = names.roster(call.params["name"], roster["revision"])
+    record, created = write_record(call.clusters, call.params["namespace"], name, labels, rosters.dump(roster), call.check_mode)
+    if rosters.parse(record) != roster:
+        raise IdentityConflict(
+            f"ConfigMap {call.params['namespace']}/{name} records other kube clusters than this run has: somebody else has changed them meanwhile; run again"
+        )
+    return created
+
+
 def claim_and_record(call: _call.Call) -> dict[str, Any]:
     """Writes what is missing and returns the module's result. Raises IdentityConflict and KubeError."""
     params = call.params
@@ -179,6 +225,9 @@ def claim_and_record(call: _call.Call) -> dict[str, Any]:
         "members": ",".join(params["members"]),
         "claimed_by": params["run_id"],
     }
+    if params["roster"] and params["roster"]["revision"] == 1:
+        first = rosters.dump(rosters.make(params["roster"]["kube_clusters"], params["roster"]["data_root"]))
+        claim |= {key: first[key] for key in ("kube_clusters", "data_root")}
     name = names.identity(params["name"])
     cluster_id = ""
     created: list[str] = []
@@ -205,6 +254,7 @@ def claim_and_record(call: _call.Call) -> dict[str, Any]:
     identity, claimed = write_record(call.clusters, params["namespace"], name, labels, claim, call.check_mode)
     created += claimed
     refuse_another(params, identity, claim)
+    created += write_roster(call, identity, labels)
     text = "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))
     return {
         "changed": bool(created),

@@ -68,6 +68,18 @@ options:
     description: Take, or free, the lock whoever holds it.
     type: bool
     default: false
+  joining:
+    description:
+      - Names of kube clusters that the deployment is to grow into. Any other one that its record does not name is an error, as is one that the record
+        names and O(kube_clusters) does not have, or that is another Kubernetes cluster than the one recorded.
+    type: list
+    elements: str
+    default: []
+  without:
+    description: Names of kube clusters of the deployment that are left out on purpose, because they have nothing left to lock or are gone for good.
+    type: list
+    elements: str
+    default: []
   lock:
     description: Not used here; accepted because the other modules have it.
 seealso:
@@ -183,6 +195,8 @@ ARGUMENTS: client.Json = {
     "what": {"type": "str", "default": ""},
     "take_over": {"type": "str", "default": ""},
     "force": {"type": "bool", "default": False},
+    "joining": {"type": "list", "elements": "str", "default": []},
+    "without": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -202,7 +216,9 @@ def run(call: Call) -> client.Json:
             outcome = locks.release(call.clusters, name, namespace, me, params["force"], call.check_mode)
         else:
             take_over = [run_id.strip() for run_id in params["take_over"].split(",") if run_id.strip()]
-            outcome = locks.acquire(call.clusters, name, namespace, me, take_over, params["force"], call.check_mode)
+            outcome = locks.acquire(
+                call.clusters, name, namespace, me, take_over, params["force"], call.check_mode, params["joining"], params["without"]
+            )
     except locks.LockRefused as error:
         raise Failure(str(error), holders=error.holders) from error
     result: client.Json = {

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,6 +103,11 @@ def nothing(**changes: Any) -> Json:
         "identity": None,
         "cluster_record": None,
         "members": [],
+        "members_found": False,
+        "ordinals": {},
+        "rosters": [],
+        "uid": "",
+        "absent": False,
         "join": None,
         "workloads": [],
         "pods": [],
@@ -162,9 +168,34 @@ def admitted(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequenc
     return deployment.admitted(plan["new"], TOKEN, str(hostnet["placement"]))
 
 
+def uid_of(kube_cluster: str) -> str:
+    """UID of the namespace kube-system of a kube cluster in these tests."""
+    return f"uid-of-{kube_cluster}"
+
+
+def of_0_2_0(observed: Mapping[str, Mapping[str, Any]]) -> dict[str, Json]:
+    """The same as version 0.2.0 would have left it: no record of the kube clusters, and bindings where their members are alone."""
+    old = {}
+    for name, found in observed.items():
+        claim = {key: value for key, value in (found["identity"] or {}).items() if key not in ("kube_clusters", "data_root")}
+        local = [dict(entry) for entry in found["members"] if entry["kube_cluster"] == name]
+        old[name] = {**found, "identity": claim or None, "members": local, "ordinals": {}, "rosters": []}
+    return old
+
+
 def running(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], cluster_id: str = "c1d") -> dict[str, Json]:
     """What is observed of a deployment that is finished and well."""
     observed = {}
+    ordinals: dict[str, int] = {}
+    for binding in bindings:
+        ordinals[str(binding["kube_cluster"])] = max(ordinals.get(str(binding["kube_cluster"]), -1), int(binding["ordinal"]))
+    claim = identity(
+        [str(binding["member"]) for binding in bindings],
+        placement=str(hostnet["placement"]),
+        system=hostnet["system"],
+        kube_clusters=json.dumps({str(cluster["name"]): uid_of(str(cluster["name"])) for cluster in hostnet["kube_clusters"]}),
+        data_root=str(hostnet["data_root"]),
+    )
     seeds = ",".join(str(binding["address"]) for binding in bindings)
     placement = str(hostnet["placement"])
     for cluster in hostnet["kube_clusters"]:
@@ -178,9 +209,12 @@ def running(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], c
         dates = {binding["member"]: {"server": {"serial": "1f", "not_after": "2027-11-22T12:00:00Z"}} for binding in local}
         observed[str(cluster["name"])] = nothing(
             namespace={"labels": {"pod-security.kubernetes.io/enforce": "privileged"}, "phase": "Active"},
-            identity=identity([str(binding["member"]) for binding in bindings], placement=placement, system=hostnet["system"]),
+            uid=uid_of(str(cluster["name"])),
+            identity=dict(claim),
             cluster_record={"cluster_id": cluster_id, "token": TOKEN} if cluster_id else None,
-            members=local,
+            members=[dict(binding) for binding in bindings],
+            members_found=True,
+            ordinals=dict(ordinals),
             join={"seeds": seeds, "HOSTNET_STATE": "existing"},
             workloads=workloads,
             pods=pods,

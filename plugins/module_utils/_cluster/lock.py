@@ -15,14 +15,14 @@ import getpass
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from .._plan import lock as plan
 from .._plan import names
 from .._plan.lock import Holder, Seen
-from . import kinds
+from . import kinds, membership
 from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster
 
 HOLDER_ANNOTATION = f"{names.PREFIX}/holder"
@@ -124,6 +124,15 @@ def seen_of(lease: Json | None) -> Seen:
     except ValueError:
         fields = None
     return Seen(plan.holder_of(fields, run_id), generation, renewed_at)
+
+
+def holder_summary(lease: Json | None) -> Json | None:
+    """Who holds the lock as its Lease says, for a status: {run_id, what, host, user, since, renewed_at}; None where nobody does."""
+    seen = seen_of(lease)
+    if seen.holder is None:
+        return None
+    fields = seen.holder.as_dict()
+    return {**{key: fields[key] for key in ("run_id", "what", "host", "user", "since")}, "renewed_at": seen.renewed_at}
 
 
 def holders_of(seen: dict[str, Seen], judged: dict[str, str], now: str) -> Json:
@@ -329,12 +338,19 @@ def acquire(
     take_over: Sequence[str] = (),
     force: bool = False,
     dry_run: bool = False,
+    joining: Collection[str] = (),
+    without: Collection[str] = (),
 ) -> Outcome:
     """Take the lock in every kube cluster, or renew it where `me` has it in all of them.
 
     `take_over` are run ids whose lock may be taken though they may live; `force` takes anybody's. Nothing is written before every kube
-    cluster has answered, and what this call took is given back where it cannot have all. Raises LockRefused and KubeError.
+    cluster has answered, and what this call took is given back where it cannot have all. A lock in some of the deployment's kube clusters is none, so
+    these are compared with its record first: `joining` are those that it is to grow into, `without` those that are left out on purpose.
+    Raises LockRefused and KubeError.
     """
+    wrong = membership.problems(clusters, name, namespace, joining, without)
+    if wrong:
+        raise LockRefused("; ".join(wrong), {})
     for _attempt in range(_ATTEMPTS):
         leases = _leases(clusters, name, namespace)
         now = timestamp()

@@ -13,51 +13,78 @@ from .._plan import documents, names
 from .._plan.classify import pod_of
 from . import journal, kinds, uncreated
 from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .lock import holder_summary
+from .membership import SYSTEM_NAMESPACE, data_of, records_of, uid_of
+from .nodes import does_not_answer
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
 
 
-def observe(clusters: dict[str, KubeCluster], name: str, namespace: str) -> dict[str, Json]:
+def observe(
+    clusters: dict[str, KubeCluster], name: str, namespace: str, absent_ok: Sequence[str] = (), with_lock: bool = False
+) -> dict[str, Json]:
     """What deployment `name` has in `namespace` of every kube cluster (see RETURN of module deployment_info).
 
-    Raises KubeError where a kube cluster does not answer: nothing may be concluded from a part of the picture.
+    Raises KubeError where a kube cluster does not answer and is not in `absent_ok`: nothing may be concluded from a part of the picture.
     """
-    return each_cluster(clusters, lambda cluster: _observe_one(cluster, name, namespace))
+
+    def one(cluster: KubeCluster) -> Json:
+        try:
+            return _observe_one(cluster, name, namespace, with_lock)
+        except KubeError as error:
+            if cluster.name in absent_ok and does_not_answer(error):
+                return {**_NOTHING, "absent": True, "error": str(error)}
+            raise
+
+    return each_cluster(clusters, one)
 
 
-def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
+# Of a kube cluster that has nothing of the deployment, or does not answer.
+_NOTHING: Json = {
+    "absent": False,
+    "error": "",
+    "uid": "",
+    "namespace": None,
+    "identity": None,
+    "cluster_record": None,
+    "rosters": [],
+    "members": [],
+    "members_found": False,
+    "ordinals": {},
+    "join": None,
+    "rollout": None,
+    "lock": None,
+    "workloads": [],
+    "pods": [],
+    "secrets": [],
+}
+
+
+def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: bool) -> Json:
     selector = names.deployment_selector(name)
-    found = cluster.get(kinds.NAMESPACE, namespace)
+    system, found = in_parallel(lambda one: cluster.get(kinds.NAMESPACE, one), (SYSTEM_NAMESPACE, namespace))
+    uid = uid_of(system)
     if found is None:
-        return {
-            "namespace": None,
-            "identity": None,
-            "cluster_record": None,
-            "members": [],
-            "join": None,
-            "rollout": None,
-            "workloads": [],
-            "pods": [],
-            "secrets": [],
-        }
+        return {**_NOTHING, "uid": uid}
     config_maps, stateful_sets, daemon_sets, pods = in_parallel(lambda kind: cluster.list(kind, namespace, selector)[0], _LISTED)
     by_name = {item["metadata"]["name"]: item for item in config_maps}
-    join = by_name.get(names.join(name))
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
     edited = documents.unusable(name, {key: item.get("data") or {} for key, item in by_name.items()})
     if edited:
         raise KubeError(cluster.name, f"ConfigMap {namespace}/{edited[0]}", edited[1], UNREADABLE)
     return {
+        **_NOTHING,
+        **records_of(name, config_maps),
+        "uid": uid,
         "namespace": {
             "labels": found["metadata"].get("labels", {}),
             "phase": found.get("status", {}).get("phase", "Active"),
         },
-        "identity": _data(by_name.get(names.identity(name))),
-        "cluster_record": _data(by_name.get(names.cluster_record(name))),
-        "members": [json.loads(text) for _key, text in sorted((_data(by_name.get(names.members(name))) or {}).items())],
-        "join": _data(join),
+        "cluster_record": data_of(by_name.get(names.cluster_record(name))),
+        "join": data_of(by_name.get(names.join(name))),
         "rollout": journal.document(cluster.name, by_name.get(names.rollout(name))),
+        "lock": holder_summary(cluster.get(kinds.LEASE, names.rollout(name), namespace)) if with_lock else None,
         "workloads": [
             {**_workload(item), "waiting": uncreated_why.get(item["metadata"]["name"], "")} for item in stateful_sets + daemon_sets
         ],
@@ -66,13 +93,11 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str) -> Json:
     }
 
 
-def _data(config_map: Json | None) -> Json | None:
-    return None if config_map is None else dict(config_map.get("data") or {})
-
-
 def _workload(item: Json) -> Json:
     metadata, status, spec = item["metadata"], item.get("status", {}), item["spec"]
     annotations = metadata.get("annotations", {})
+    environment = spec["template"]["spec"]["containers"][0].get("env") or []
+    volumes = spec["template"]["spec"].get("volumes") or []
     return {
         "kind": item["kind"],
         "name": metadata["name"],
@@ -80,8 +105,21 @@ def _workload(item: Json) -> Json:
         "token": annotations.get(names.TOKEN_ANNOTATION, ""),
         "ca_fingerprint": annotations.get(names.CA_ANNOTATION, ""),
         "image": spec["template"]["spec"]["containers"][0]["image"],
+        "node": _pinned_to(spec["template"]["spec"]),
+        "address": next((str(entry.get("value", "")) for entry in environment if entry["name"] == "HOSTNET_ADDRESS"), ""),
+        "data_path": next((str(entry["hostPath"]["path"]) for entry in volumes if entry["name"] == "data" and "hostPath" in entry), ""),
         "revision": str(status.get("updateRevision", "") or metadata.get("generation", "")),
     }
+
+
+def _pinned_to(pod_spec: Json) -> str:
+    """The node that a pod template is pinned to by name; "" where it is not."""
+    affinity = ((pod_spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    for term in affinity.get("nodeSelectorTerms") or []:
+        for field in term.get("matchFields") or []:
+            if field.get("key") == "metadata.name" and field.get("values"):
+                return str(field["values"][0])
+    return ""
 
 
 def _pods(cluster: KubeCluster, pods: Sequence[Json], namespace: str) -> list[Json]:

@@ -90,15 +90,22 @@ def deployment_status(
     members = []
     bindings = sorted(plan["members"], key=join.canonical_key)
     lists = {
-        name: [entry for entry in str((observed[name]["join"] or {}).get("seeds", "")).split(",") if entry] for name in sorted(observed)
+        name: [entry for entry in str((observed[name]["join"] or {}).get("seeds", "")).split(",") if entry]
+        for name in sorted(observed)
+        if not observed[name].get("absent")
     }
     for binding in bindings:
         kube_cluster = str(binding["kube_cluster"])
         node = by_name.get((kube_cluster, str(binding["node"])))
-        pod = pod_of(observed[kube_cluster]["pods"], str(binding["member"]), str(binding["node"]))
+        there = observed.get(kube_cluster, {"absent": True, "error": f"kube cluster {kube_cluster} is not in the inventory", "pods": []})
+        pod = pod_of(there["pods"], str(binding["member"]), str(binding["node"]))
         inspected = inspection.get(binding["member"])
-        uncreated = _uncreated(observed[kube_cluster]["workloads"], str(binding["member"]))
-        kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated)
+        if there.get("absent"):
+            # As it was known last, from the copies that the other kube clusters have.
+            kind, reason = "unknown", f"its kube cluster does not answer, and unreachable is not dead: {there['error']}"
+        else:
+            uncreated = _uncreated(there["workloads"], str(binding["member"]))
+            kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated)
         said = inspected or {}
         certificates = dates.get(str(binding["member"]), {})
         first = (
@@ -131,16 +138,19 @@ def deployment_status(
                 "started_at": pod["started_at"] if pod else "",
                 "restarts": pod["restarts"] if pod else 0,
                 "certificate": {"serial": first.get("serial", ""), "not_after": first.get("not_after", "")},
-                "join_list": lists[kube_cluster],
+                "join_list": lists.get(kube_cluster, []),
             }
         )
-    problems = [f"member {entry['member']}: {entry['class']}: {entry['reason']}" for entry in members if not entry["healthy"]]
+    absent = {name: str(observed[name]["error"]) for name in sorted(observed) if observed[name].get("absent")}
+    problems = [f"kube cluster {name} does not answer: {error}" for name, error in absent.items()]
+    problems += [str(error) for error in plan.get("membership", [])]
+    problems += [f"member {entry['member']}: {entry['class']}: {entry['reason']}" for entry in members if not entry["healthy"]]
     ids = sorted({str(entry["cluster_id"]) for entry in members if entry["cluster_id"]})
     if len(ids) > 1:
         problems.insert(0, f"members report {len(ids)} cluster ids: {', '.join(ids)}")
     if len({tuple(entries) for entries in lists.values()}) > 1:
         problems.append("join lists differ between kube clusters; run playbooks/deploy.yml")
-    if not plan["identity"]:
+    if not plan["identity"] and not (absent and not members):
         problems.append("there is no identity record" if members else "it is not deployed")
     return {
         "schema": SCHEMA_VERSION,
@@ -151,6 +161,11 @@ def deployment_status(
         "cluster_id": plan["cluster_id"],
         "identity": plan["identity"],
         "rollout": _rollout(observed),
+        "lock": {name: observed[name]["lock"] for name in sorted(observed) if observed[name].get("lock")},
+        "kube_clusters": [
+            {"name": name, "uid": str(observed[name].get("uid", "")), "absent": name in absent, "error": absent.get(name, "")}
+            for name in sorted(observed)
+        ],
         "healthy": bool(members) and not problems,
         "problems": problems,
         "members": members,
@@ -247,4 +262,10 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"a rollout ({rollout['work']}, run {rollout['run_id']}{at}) was begun and has not ended: its playbook goes on with it"
         )
+    holders: dict[str, list[str]] = {}
+    for name, holder in sorted((status.get("lock") or {}).items()):
+        holders.setdefault(
+            f"{holder['run_id']} ({holder['what']}, {holder['user']} on {holder['host']}, since {holder['since']})", []
+        ).append(name)
+    lines += [f"the lock is held in kube cluster {', '.join(where)} by run {text}" for text, where in holders.items()]
     return lines + [f"! {problem}" for problem in status["problems"]]

@@ -15,7 +15,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from . import bindings as copies
 from . import claim, held, join, journal, names, pki_place
+from . import roster as rosters
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
@@ -54,7 +56,10 @@ def settings_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any]) -> list
             errors.append(
                 f"kube cluster {cluster['name']!r} has a name that is not a DNS label; give it one with `name:` in hostnet_kube_clusters"
             )
-    for absent in hostnet.get("absent_kube_clusters", []):
+    # A status shows what it can reach.
+    tolerant = bool(hostnet.get("absent_ok"))
+    errors += [] if tolerant else [str(error) for error in hostnet.get("inventory_errors", [])]
+    for absent in [] if tolerant else hostnet.get("absent_kube_clusters", []):
         errors.append(
             f"kube cluster {absent} did not answer: the inventory may go on without it, a deploy may not (unreachable is not dead). Bring its API server back"
         )
@@ -81,9 +86,10 @@ def deployment_plan(
 
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`;
     `lost_record`: members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join,
-    `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `lost_ca` (those about its CA),
-    `warnings`, `identity` (the record
-    found, or null), `cluster_id`, `incomplete` (a kube cluster lacks the record that others have), `members` (bindings that exist), `new`
+    `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are
+    about its kube clusters), `lost_ca` (those about its CA), `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete`
+    (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in force), `roster_complete`
+    (it is, everywhere), `members` (bindings that exist), `ordinals` (the highest ones that were ever given, by kube cluster), `new`
     (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together, one batch after
     another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
@@ -97,12 +103,18 @@ def deployment_plan(
     )
     errors += _rollout_errors(hostnet, observed)
     unfinished = len(errors)
+    membership = _membership_errors(hostnet, observed)
+    errors += membership
     identity = _agreed(observed, "identity", "identity record", hostnet, errors)
     record = _agreed(observed, "cluster_record", "cluster id", hostnet, errors)
-    members: list[Json] = []
-    for kube_cluster in sorted(observed):
-        members += [dict(binding) for binding in observed[kube_cluster]["members"]]
-    members.sort(key=join.canonical_key)
+    merged = copies.merge(hostnet, nodes, observed)
+    members = merged.members
+    errors += merged.errors
+    warnings += [
+        f"kube cluster {name} has lost its bindings (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))}); they are restored from the other "
+        f"kube clusters' copies"
+        for name in merged.restored
+    ]
     conflicts = errors[unfinished:]
     evidence = _evidence(hostnet, nodes, observed)
     if identity is not None:
@@ -114,14 +126,20 @@ def deployment_plan(
     errors += _namespace_errors(hostnet, observed)
     selected = [node for node in nodes if node.get("selected", True)]
     errors += _node_errors(hostnet, spec, selected)
+    ordinals: dict[str, int] = {}
+    if mode in ("existing", "lost_record"):
+        # A run that was cut short before that gives the claimed names once more.
+        ordinals = copies.highest_ordinals(hostnet, members, nodes, observed)
     before = len(errors)
-    new = [] if mode == "lost_record" else _new_bindings(hostnet, spec, selected, members, errors, warnings)
+    new = [] if mode == "lost_record" else _new_bindings(hostnet, spec, selected, members, ordinals, errors, warnings)
     refused = len(errors) - before
     if mode == "lost_record" and identity is None:
-        identity, lost = _restored_identity(hostnet, observed, evidence)
+        identity, lost = _restored_identity(hostnet, observed, evidence, members)
         errors += lost
     elif mode == "lost_record" and not members:
         errors.append(claim.without_members(hostnet, claim.recorded_once(identity or {}, members, observed)))
+    if mode in ("existing", "lost_record") and identity is not None and (members or mode == "existing"):
+        errors += copies.strangers(hostnet, members, nodes, observed)
     if mode == "unfinished" and identity is not None and not errors:
         errors += _unfinished_errors(hostnet, identity, members, new)
     everybody = members + new
@@ -160,20 +178,33 @@ def deployment_plan(
     errors += lost_ca
     conflicts += lost_ca
     warnings += pki_place.warnings(hostnet, identity)
+    roster, lacking = _next_roster(hostnet, observed)
+    if mode != "first" and lacking and not errors:
+        known = ", ".join(f"{name} ({uid})" for name, uid in roster["kube_clusters"].items())
+        warnings.append(f"the record of {hostnet['name']}'s kube clusters is completed, revision {roster['revision']}: {known}")
     return {
         "mode": mode,
         # Of mode `unfinished` the role members decides, which looks at members and disks first (_plan/claim.py).
         "state": "new" if mode in ("first", "unfinished") else "existing",
         "errors": errors,
         "conflicts": conflicts,
+        "membership": membership,
         "lost_ca": lost_ca,
         "warnings": warnings,
         "identity": identity,
         "cluster_id": str((record or {}).get("cluster_id", "")),
+        "roster": roster,
+        "roster_complete": not lacking,
         "members": members,
+        "ordinals": copies.highest_ordinals(hostnet, [*members, *new], [], {"": {"ordinals": ordinals}}),
         "new": new,
         "incomplete": mode == "existing"
-        and any(not observed[name]["identity"] or (record and not observed[name]["cluster_record"]) for name in observed),
+        and (
+            bool(lacking)
+            or any(
+                not found["identity"] or (record and not found["cluster_record"]) for found in observed.values() if not found.get("absent")
+            )
+        ),
         "batches": _batches(mode, spec, members, new),
         "seeds": seeds(observed),
         "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, selected, new)],
@@ -195,6 +226,59 @@ def _cluster_names(hostnet: Mapping[str, Any]) -> str:
     return ", ".join(sorted(str(cluster["name"]) for cluster in hostnet["kube_clusters"]))
 
 
+def _membership_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:
+    """Why these are not the kube clusters, or not the data root, that the deployment was made with."""
+    recorded, errors = rosters.newest(observed)
+    uids = {name: str(found.get("uid", "")) for name, found in observed.items()}
+    roster = recorded or rosters.of_claims(observed)
+    name = str(hostnet["name"])
+    joining, without = hostnet.get("new_kube_clusters", []), hostnet.get("without_kube_clusters", [])
+    errors += rosters.problems(name, roster, uids, joining, without)
+    if recorded is None and roster is not None:
+        errors += _legacy_errors(hostnet, observed)
+    root = recorded["data_root"] if recorded else ""
+    if root and root != str(hostnet["data_root"]):
+        errors.append(
+            f"hostnet_data_root is {hostnet['data_root']}, and {name} is recorded with {root}: its members' data is there, so it keeps that folder. Give "
+            f"hostnet_data_root={root}"
+        )
+    return errors
+
+
+def _legacy_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:
+    """What speaks against completing the record of a deployment of version 0.2.0 with the kube clusters at hand."""
+    errors = []
+    addresses = {str(binding["address"]) for found in observed.values() for binding in found["members"]}
+    for name in sorted(observed):
+        found = observed[name]
+        # Version 0.2.0 kept in a kube cluster the bindings of its own members alone.
+        elsewhere = sorted({str(binding["kube_cluster"]) for binding in found["members"]} - {name}) if not found.get("ordinals") else []
+        if elsewhere:
+            errors.append(
+                f"kube cluster {name} holds the members of {', '.join(elsewhere)}: it was renamed, or contexts or hosts were swapped in the inventory. Name "
+                f"each kube cluster as {hostnet['name']} was deployed"
+            )
+        lost = [entry for entry in str((found["join"] or {}).get("seeds", "")).split(",") if entry and entry not in addresses]
+        # A rollout that was cut short may have been between a binding and the lists.
+        if lost and addresses and not journal.in_flight(journal.newest({other: observed[other].get("rollout") for other in observed})):
+            errors.append(
+                f"kube cluster {name}: the join list has {', '.join(lost)}, which no member at hand has: a kube cluster of {hostnet['name']} is missing in "
+                f"the inventory, or its bindings were deleted. Add it, or restore its ConfigMap {names.members(str(hostnet['name']))} from a backup"
+            )
+    return errors
+
+
+def _next_roster(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> tuple[rosters.Roster, list[str]]:
+    """The roster that is to be in force, and the kube clusters that have to get it."""
+    uids = {name: str(observed[name].get("uid", "")) for name in sorted(observed)}
+    recorded, _errors = rosters.newest(observed)
+    if recorded is None:
+        roster = rosters.make(uids, str(hostnet["data_root"]))
+    else:
+        roster = rosters.grown(recorded, uids) or recorded
+    return roster, rosters.missing_copies(roster, observed)
+
+
 def _agreed(observed: Mapping[str, Any], field: str, title: str, hostnet: Mapping[str, Any], errors: list[str]) -> Json | None:
     """The record that all kube clusters with one agree on. Missing ones are mended by the identity module, create-only."""
     found = {name: observed[name][field] for name in sorted(observed) if observed[name][field]}
@@ -214,14 +298,17 @@ def _agreed(observed: Mapping[str, Any], field: str, title: str, hostnet: Mappin
 def _evidence(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]) -> list[str]:
     """Everything that shows that a deployment of this name exists or existed, without its record."""
     evidence = []
+    # Every kube cluster has all bindings; each is told once.
+    told: set[str] = set()
     for name in sorted(observed):
         found = observed[name]
         workloads = sorted(found["workloads"], key=lambda entry: join.natural_key(str(entry["name"])))
         pods = sorted(found["pods"], key=lambda pod: join.natural_key(str(pod["name"])))
         evidence += [f"kube cluster {name}: {entry['kind']} {hostnet['namespace']}/{entry['name']}" for entry in workloads]
         evidence += [f"kube cluster {name}: pod {hostnet['namespace']}/{pod['name']}" for pod in pods]
-        members = sorted(found["members"], key=join.canonical_key)
+        members = sorted((binding for binding in found["members"] if binding["member"] not in told), key=join.canonical_key)
         evidence += [f"kube cluster {name}: binding of member {binding['member']}" for binding in members]
+        told |= {binding["member"] for binding in members}
         # Either is written only after the claim, so somebody deleted the claim alone.
         if found["cluster_record"]:
             evidence.append(f"kube cluster {name}: ConfigMap {hostnet['namespace']}/{names.cluster_record(str(hostnet['name']))}")
@@ -236,13 +323,14 @@ def _evidence(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], ob
     return evidence
 
 
-def _restored_identity(hostnet: Mapping[str, Any], observed: Mapping[str, Any], evidence: Sequence[str]) -> tuple[Json | None, list[str]]:
+def _restored_identity(
+    hostnet: Mapping[str, Any], observed: Mapping[str, Any], evidence: Sequence[str], bindings: Sequence[Mapping[str, Any]]
+) -> tuple[Json | None, list[str]]:
     """The identity that every workload carries, where they all agree; members that run then prove the cluster id."""
     workloads = [(name, entry) for name in sorted(observed) for entry in observed[name]["workloads"]]
     tokens = {str(entry["token"]) for _name, entry in workloads}
     tokens |= {str(found["cluster_record"].get("token", "")) for found in observed.values() if found["cluster_record"]}
     fingerprints = {str(entry["ca_fingerprint"]) for _name, entry in workloads}
-    bindings = [binding for name in sorted(observed) for binding in observed[name]["members"]]
     placements = {"daemonset" if entry["kind"] == "DaemonSet" else "node_name" for _name, entry in workloads}
     if (
         len(tokens) == 1
@@ -340,15 +428,19 @@ def _new_bindings(
     spec: Mapping[str, Any],
     nodes: Sequence[Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]],
+    ordinals: Mapping[str, int],
     errors: list[str],
     warnings: list[str],
 ) -> list[Json]:
-    """A binding for every matching node that has none. Ordinals are never given twice, not even after a node is gone."""
+    """A binding for every matching node that has none.
+
+    An ordinal is never given twice, not even after its member has left: `ordinals` has the highest ones that are known.
+    """
     bound = {(str(binding["kube_cluster"]), str(binding["node"])): binding for binding in members}
-    taken: dict[str, set[int]] = {}
+    highest = dict(ordinals)
     addresses = {str(binding["address"]): binding for binding in members}
     for member in members:
-        taken.setdefault(str(member["kube_cluster"]), set()).add(int(member["ordinal"]))
+        highest[str(member["kube_cluster"])] = max(highest.get(str(member["kube_cluster"]), -1), int(member["ordinal"]))
     new: list[Json] = []
     for node in sorted(nodes, key=lambda item: (join.natural_key(str(item["kube_cluster"])), join.natural_key(str(item["name"])))):
         where = f"kube cluster {node['kube_cluster']}: node {node['name']}"
@@ -373,9 +465,8 @@ def _new_bindings(
                 f"after every member has forgotten the old one"
             )
             continue
-        used = taken.setdefault(str(node["kube_cluster"]), set())
-        ordinal = max(used, default=-1) + 1
-        used.add(ordinal)
+        ordinal = highest.get(str(node["kube_cluster"]), -1) + 1
+        highest[str(node["kube_cluster"])] = ordinal
         name = names.member(str(node["kube_cluster"]), ordinal)
         new.append(
             {
@@ -392,6 +483,7 @@ def _new_bindings(
                 "zone": node["zone"],
                 "region": node["region"],
                 "boot_id": node.get("boot_id", ""),
+                "machine_id": node.get("machine_id", ""),
             }
         )
     return sorted(new, key=join.canonical_key)

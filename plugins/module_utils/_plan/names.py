@@ -44,8 +44,19 @@ def cluster_record(name: str) -> str:
     return f"{name}-cluster-id"
 
 
+def roster(name: str, revision: int) -> str:
+    """ConfigMap with one revision of the record of the deployment's kube clusters. Immutable from its creation."""
+    return f"{name}-kube-clusters-{revision}"
+
+
+def is_roster(name: str, object_name: str) -> bool:
+    """Whether `object_name` is that of a `roster` of the deployment, of any revision."""
+    start, revision = f"{name}-kube-clusters-", object_name.rpartition("-")[2]
+    return object_name.startswith(start) and revision.isascii() and revision.isdigit() and object_name == start + revision
+
+
 def members(name: str) -> str:
-    """ConfigMap with the bindings of one kube cluster's members."""
+    """ConfigMap with the bindings of all members, the same in every kube cluster."""
     return f"{name}-members"
 
 

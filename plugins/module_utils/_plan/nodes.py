@@ -196,3 +196,21 @@ def host_names(nodes: Sequence[Node], qualified: bool) -> list[str]:
         if other != node["kube_cluster"]:
             raise ValueError(f"kube clusters {other} and {node['kube_cluster']} both have a node {node['name']}; set qualified_names: true")
     return [node["name"] for node in nodes]
+
+
+def merge_sources(known: Sequence[Mapping[str, Any]], added: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The kube clusters of several inventory sources together, sorted by name, and what they contradict each other in (or "").
+
+    The result does not depend on the order of the sources.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for entry in [*known, *added]:
+        name = str(entry["name"])
+        first = entries.setdefault(name, dict(entry))
+        differs = sorted(key for key in {*first, *entry} if first.get(key) != entry.get(key))
+        if differs:
+            return [], (
+                f"kube cluster {name} is in two inventory sources (or twice in one), which differ in {', '.join(differs)}: two kube clusters need two names, "
+                f"and one is named once"
+            )
+    return [entries[name] for name in sorted(entries)], ""

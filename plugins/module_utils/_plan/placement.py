@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import bindings as copies
 from . import join, names
 
 Json = dict[str, Any]
@@ -70,12 +71,15 @@ def render_objects(
         **join.join_values(spec.get("join", {}), bindings, seeds, all_ports(spec)),
     }
     issued = {(entry["name"], entry["file"]): entry for entry in certificates}
+    # In every kube cluster all of them: they outlive the loss of one.
+    known = {"": {"ordinals": hostnet.get("ordinals") or {}}}
+    copy = copies.dump(sorted(bindings, key=join.canonical_key), copies.highest_ordinals(hostnet, bindings, [], known))
     objects: list[Json] = []
     for cluster in hostnet["kube_clusters"]:
         local = sorted(
             (binding for binding in bindings if binding["kube_cluster"] == cluster["name"]), key=lambda item: int(item["ordinal"])
         )
-        objects += _cluster_objects(hostnet, spec, identity, str(cluster["name"]), local, join_data, issued)
+        objects += _cluster_objects(hostnet, spec, identity, str(cluster["name"]), local, copy, join_data, issued)
     return objects
 
 
@@ -124,6 +128,7 @@ def _cluster_objects(
     identity: Mapping[str, Any],
     kube_cluster: str,
     bindings: Sequence[Mapping[str, Any]],
+    copy: Mapping[str, str],
     join_data: Mapping[str, str],
     issued: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> list[Json]:
@@ -133,7 +138,7 @@ def _cluster_objects(
     def add(definition: Json, **extra: Any) -> None:
         objects.append({"kube_cluster": kube_cluster, "definition": definition, **extra})
 
-    add(_config_map(hostnet, names.members(name), {str(entry["member"]): json.dumps(dict(entry), sort_keys=True) for entry in bindings}))
+    add(_config_map(hostnet, names.members(name), copy))
     add(_config_map(hostnet, names.join(name), dict(join_data)))
     if spec.get("config"):
         config = {file: _fill(str(text), hostnet, spec, ipv6=_is_ipv6(bindings)) for file, text in spec["config"].items()}

@@ -318,6 +318,7 @@ def rebound(hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mappin
         "address": node["address"],
         "other_addresses": other_addresses(node),
         "boot_id": node.get("boot_id", ""),
+        "machine_id": node.get("machine_id", ""),
         "zone": node["zone"],
         "region": node["region"],
         "process": node["name"] if hostnet["placement"] == "daemonset" and spec.get("process") != "member" else binding["member"],
@@ -333,6 +334,7 @@ def readdressed(binding: Mapping[str, Any], node: Mapping[str, Any]) -> Json:
         "address": node["address"],
         "other_addresses": other_addresses(node),
         "boot_id": node.get("boot_id", ""),
+        "machine_id": node.get("machine_id", ""),
     }
 
 

@@ -84,7 +84,7 @@ def test_without_the_namespace_nothing_else_is_asked() -> None:
     cluster = FakeCluster()
     cluster.namespace = None
     found = observe.observe(as_clusters(cluster), "ledger", "bank")
-    assert cluster.asked == [("Namespace", "bank")]
+    assert sorted(cluster.asked) == [("Namespace", "bank"), ("Namespace", "kube-system")]
     assert found["east"]["namespace"] is None
     assert found["east"]["members"] == found["east"]["pods"] == []
 
@@ -94,7 +94,7 @@ def test_one_list_for_each_kind_whatever_the_number_of_members() -> None:
         cluster = FakeCluster(pods=[pod(f"ledger-east-{number}-0", member=f"east-{number}") for number in range(members)])
         observe.observe(as_clusters(cluster), "ledger", "bank")
         assert sorted(cluster.asked) == sorted(
-            [("Namespace", "bank")]
+            [("Namespace", "bank"), ("Namespace", "kube-system")]
             + [(kind, "hostnet.multicluster/deployment=ledger") for kind in ("ConfigMap", "StatefulSet", "DaemonSet", "Pod")]
             + [("Secret", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")]
         )
@@ -163,7 +163,19 @@ def test_records_bindings_and_workloads() -> None:
     def config_map(name: str, data: Json | None) -> Json:
         return {"metadata": {"name": name}, **({"data": data} if data is not None else {})}
 
-    template = {"spec": {"containers": [{"image": "example.test/etcd:1"}]}}
+    template = {
+        "spec": {
+            "containers": [{"image": "example.test/etcd:1", "env": [{"name": "HOSTNET_ADDRESS", "value": "10.0.0.1"}]}],
+            "volumes": [{"name": "data", "hostPath": {"path": "/data/ledger/east-0-1f"}}],
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["vm-1"]}]}]
+                    }
+                }
+            },
+        }
+    }
     cluster = FakeCluster(
         configmaps=[
             config_map("ledger-identity", IDENTITY),
@@ -183,7 +195,12 @@ def test_records_bindings_and_workloads() -> None:
                 "status": {"updateRevision": "r9"},
             }
         ],
-        daemonsets=[{"metadata": {"name": "ledger", "generation": 3}, "spec": {"template": template}}],
+        daemonsets=[
+            {
+                "metadata": {"name": "ledger", "generation": 3},
+                "spec": {"template": {"spec": {"containers": [{"image": "example.test/etcd:1"}]}}},
+            }
+        ],
     )
     found = observe.observe(as_clusters(cluster), "ledger", "bank")["east"]
     assert found["namespace"] == {"labels": {"a": "b"}, "phase": "Active"}
@@ -197,6 +214,9 @@ def test_records_bindings_and_workloads() -> None:
             "token": "t",
             "ca_fingerprint": "ab",
             "image": "example.test/etcd:1",
+            "node": "vm-1",
+            "address": "10.0.0.1",
+            "data_path": "/data/ledger/east-0-1f",
             "revision": "r9",
             "waiting": "",
         },
@@ -207,6 +227,9 @@ def test_records_bindings_and_workloads() -> None:
             "token": "",
             "ca_fingerprint": "",
             "image": "example.test/etcd:1",
+            "node": "",
+            "address": "",
+            "data_path": "",
             "revision": "3",
             "waiting": "",
         },

@@ -272,7 +272,7 @@ def test_invariant_3_and_5_join_lists_are_equal_in_all_kube_clusters(placed: str
     assert lists[0]["definition"]["data"]["HOSTNET_TOKEN"] == plans.TOKEN
 
 
-def test_bindings_are_written_where_their_members_are() -> None:
+def test_every_kube_cluster_gets_all_bindings_and_the_highest_ordinals() -> None:
     _hostnet, _spec, bindings, objects = rendered()
     for kube_cluster in ("east", "west"):
         (found,) = [
@@ -280,8 +280,8 @@ def test_bindings_are_written_where_their_members_are() -> None:
             for entry in objects
             if entry["kube_cluster"] == kube_cluster and entry["definition"]["metadata"]["name"] == "ledger-members"
         ]
-        local = {one["member"]: one for one in bindings if one["kube_cluster"] == kube_cluster}
-        assert {name: json.loads(text) for name, text in found.items()} == local
+        expected = {**{one["member"]: one for one in bindings}, "ordinals": {"east": 2, "west": 1}}
+        assert {name: json.loads(text) for name, text in found.items()} == expected
 
 
 def test_a_member_that_a_rollout_stopped_keeps_its_workload_and_has_no_pod() -> None:

@@ -1,0 +1,226 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bindings of all members, from the copies that every kube cluster holds: pure functions.
+
+ConfigMap `<name>-members` has all bindings in every kube cluster, and the highest ordinal that was ever given in each of them. A kube
+cluster's own copy counts for its own members. Where that was deleted (the ConfigMap, the namespace, or the whole kube cluster), the copies of the others
+count instead, as far as nothing that is left there speaks against them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import join, names
+
+Json = dict[str, Any]
+Observed = Mapping[str, Mapping[str, Any]]
+
+# A key of the ConfigMap beside the members' names, which all end in a number.
+ORDINALS_KEY = "ordinals"
+# What tells where a member runs, and from which disk.
+_PLACE = ("node", "node_uid", "address", "admission", "ordinal")
+
+
+@dataclass
+class Merged:
+    """`members` of all kube clusters; `restored`: kube clusters whose own copy is gone; `errors`: why the copies cannot be trusted."""
+
+    members: list[Json] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def dump(bindings: Sequence[Mapping[str, Any]], ordinals: Mapping[str, int]) -> dict[str, str]:
+    """The data of ConfigMap `<name>-members`, the same in every kube cluster."""
+    data = {str(entry["member"]): json.dumps(dict(entry), sort_keys=True) for entry in bindings}
+    return {**data, ORDINALS_KEY: json.dumps(dict(sorted(ordinals.items())), sort_keys=True)}
+
+
+def _config_map(hostnet: Mapping[str, Any]) -> str:
+    return f"{hostnet['namespace']}/{names.members(str(hostnet['name']))}"
+
+
+def has_copy(found: Mapping[str, Any]) -> bool:
+    """Whether this kube cluster has its ConfigMap `<name>-members`."""
+    return bool(found.get("members_found", bool(found.get("members"))))
+
+
+def merge(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observed: Observed) -> Merged:
+    """The bindings in force. Kube clusters that only the copies name (absent, or not at hand) have theirs too."""
+    result = Merged()
+    everywhere = sorted({*observed, *(str(entry["kube_cluster"]) for found in observed.values() for entry in found.get("members") or [])})
+    for name in everywhere:
+        found = observed.get(name, {})
+        if has_copy(found):
+            result.members += [dict(entry) for entry in found["members"] if entry["kube_cluster"] == name]
+            continue
+        chosen, errors = _from_copies(hostnet, name, observed)
+        absent = name not in observed or bool(found.get("absent"))
+        if chosen and not absent:
+            result.restored.append(name)
+            errors += _contradictions(hostnet, name, chosen, nodes, found)
+        # Of a kube cluster that does not answer nothing is changed, so what was known last is good enough to show.
+        result.errors += [] if absent else errors
+        result.members += chosen
+    result.members.sort(key=join.canonical_key)
+    return result
+
+
+def _from_copies(hostnet: Mapping[str, Any], name: str, observed: Observed) -> tuple[list[Json], list[str]]:
+    """The bindings of kube cluster `name` as the others have them, and where those differ."""
+    chosen: dict[str, Json] = {}
+    source: dict[str, str] = {}
+    errors: list[str] = []
+    # A deployment of version 0.2.0 has no copies; its kube clusters hold bindings of their own members alone.
+    holders = [
+        other
+        for other in sorted(observed)
+        if other != name and any(entry["kube_cluster"] == name for entry in observed[other].get("members") or [])
+    ]
+    for other in holders:
+        for entry in observed[other]["members"]:
+            if entry["kube_cluster"] != name:
+                continue
+            member = str(entry["member"])
+            known = chosen.setdefault(member, dict(entry))
+            source.setdefault(member, other)
+            differs = [key for key in _PLACE if known.get(key) != entry.get(key)]
+            if differs:
+                errors.append(
+                    f"ConfigMap {_config_map(hostnet)} is gone in kube cluster {name}, and the copies in {source[member]} and {other} differ for "
+                    f"member {member} in {', '.join(differs)}: restore the ConfigMap in {name} from a backup"
+                )
+    return sorted(chosen.values(), key=join.canonical_key), errors
+
+
+def _contradictions(
+    hostnet: Mapping[str, Any],
+    name: str,
+    bindings: Sequence[Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Any],
+) -> list[str]:
+    """What is left in a kube cluster whose own bindings are gone, and does not fit the copies of the others."""
+    label = names.node_label(str(hostnet["name"]))
+    by_member = {str(entry["member"]): entry for entry in bindings}
+    lost = f"ConfigMap {_config_map(hostnet)} is gone in kube cluster {name}, and the copies elsewhere say that member"
+    remedy = "nothing is restored from a guess: restore the ConfigMap from a backup, or correct what is wrong"
+    errors = []
+    for node in nodes:
+        member = node["labels"].get(label, "") if node["kube_cluster"] == name else ""
+        if member in by_member and by_member[member]["node"] != node["name"]:
+            errors.append(
+                f"{lost} {member} is on node {by_member[member]['node']}, but node {node['name']} has its label {label}={member}: {remedy}"
+            )
+    for entry in found.get("workloads") or []:
+        binding = by_member.get(str(entry["member"]))
+        if binding is None:
+            continue
+        for field_name in ("node", "address"):
+            carried = str(entry.get(field_name) or "")
+            if carried and carried != str(binding[field_name]):
+                errors.append(
+                    f"{lost} {entry['member']} has {field_name} {binding[field_name]}, but {entry['kind']} {entry['name']} has {carried}: {remedy}"
+                )
+    return errors
+
+
+def strangers(
+    hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], observed: Observed
+) -> list[str]:
+    """Labels of nodes and workloads that carry a member without a binding: they are never taken for something new."""
+    known = {str(entry["member"]) for entry in bindings}
+    label = names.node_label(str(hostnet["name"]))
+    remedy = (
+        f"somebody deleted its binding (ConfigMap {_config_map(hostnet)}), so nothing is known about its disk and its place: restore that ConfigMap "
+        f"from a backup"
+    )
+    errors = []
+    for node in nodes:
+        member = str(node["labels"].get(label, ""))
+        if member and member not in known:
+            errors.append(
+                f"kube cluster {node['kube_cluster']}: node {node['name']} is labelled {label}={member}, and there is no such member: {remedy}; if the member "
+                f"left long ago, take the label away"
+            )
+    for name in sorted(observed):
+        for entry in observed[name].get("workloads") or []:
+            member = str(entry["member"])
+            if member and member not in known:
+                errors.append(
+                    f"kube cluster {name}: {entry['kind']} {hostnet['namespace']}/{entry['name']} runs member {member}, and there is no such member: {remedy}"
+                )
+    return errors
+
+
+def unknown_peers(
+    bindings: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], inspection: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Peers that healthy members list and that no binding accounts for: a system that has them is not all here, and does not grow.
+
+    `new` are bindings about to be admitted: a run that was killed may have announced them already.
+    """
+    everybody = [*bindings, *new]
+    processes = {str(entry["process"]) for entry in everybody} | {str(entry["member"]) for entry in everybody}
+    ids = {str(said["id"]) for said in inspection.values() if said.get("id")}
+    addresses = {str(join.parse_address(entry["address"], str(entry["member"]))) for entry in everybody}
+    errors = {}
+    for teller in sorted(inspection):
+        said = inspection[teller]
+        if not said.get("healthy"):
+            continue
+        for peer in said.get("peers") or []:
+            shown = str(peer.get("name") or peer.get("id") or "")
+            address = str(peer.get("address") or "")
+            if str(peer.get("name") or "") in processes or str(peer.get("id") or "") in ids or _host(address) in addresses:
+                continue
+            said_by = f"{shown or '(without a name)'}{' at ' + address if address else ''} (says {teller})"
+            errors[shown, address] = (
+                f"the system lists a member {said_by} that has no binding: a kube cluster or a ConfigMap with its binding is missing, or it was "
+                f"added by hand. It is never taken for new: restore the binding, or take that member out of the system first"
+            )
+    return list(errors.values())
+
+
+def _host(text: str) -> str:
+    """The IP address in `address`, `address:port` or `[address]:port`, in its canonical spelling; "" where there is none."""
+    for candidate in (text, text.rpartition(":")[0].strip("[]")):
+        try:
+            return str(join.parse_address(candidate, "peer"))
+        except join.JoinError:
+            continue
+    return ""
+
+
+def highest_ordinals(
+    hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], observed: Observed
+) -> dict[str, int]:
+    """The highest ordinal that was ever given in each kube cluster, from everything that may still know: an ordinal is never given twice."""
+    highest: dict[str, int] = {}
+
+    def seen(kube_cluster: str, ordinal: int) -> None:
+        highest[kube_cluster] = max(highest.get(kube_cluster, -1), ordinal)
+
+    def seen_name(member: str) -> None:
+        kube_cluster, _dash, ordinal = member.rpartition("-")
+        if kube_cluster and ordinal.isascii() and ordinal.isdigit():
+            seen(kube_cluster, int(ordinal))
+
+    for entry in bindings:
+        seen(str(entry["kube_cluster"]), int(entry["ordinal"]))
+    for found in observed.values():
+        for kube_cluster, ordinal in (found.get("ordinals") or {}).items():
+            seen(str(kube_cluster), int(ordinal))
+        for member in str((found.get("identity") or {}).get("members", "")).split(","):
+            seen_name(member)
+        for workload in found.get("workloads") or []:
+            seen_name(str(workload["member"]))
+    label = names.node_label(str(hostnet["name"]))
+    for node in nodes:
+        seen_name(str(node["labels"].get(label, "")))
+    return dict(sorted(highest.items()))
