@@ -218,7 +218,17 @@ class World:
 
     def lock(self, run_id: str, state: str = "held") -> Json:
         common = {"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}
-        params = {**common, "lock": None, "state": state, "run_id": run_id, "what": "upgrade reboot", "take_over": "", "force": False}
+        params = {
+            **common,
+            "lock": None,
+            "state": state,
+            "run_id": run_id,
+            "what": "upgrade reboot",
+            "take_over": "",
+            "force": False,
+            "joining": [],
+            "without": [],
+        }
         result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
         assert not result.get("failed"), result
         return result

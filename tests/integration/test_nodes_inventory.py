@@ -17,7 +17,7 @@ import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.inventory import nodes as plugin
 from support.collection import CHECKOUT
-from support.inventory import parse
+from support.inventory import parse, parse_together
 from support.kube_api import KubeApi
 from support.run import ansible_environment
 
@@ -67,7 +67,7 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
 @pytest.mark.usefixtures("five_nodes")
 def test_every_context_of_the_kubeconfig(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi) -> None:
     path = kubeconfig(tmp_path / "k", {"east": kube_api, "west": kube_api_two})
-    (found,) = parse([source(tmp_path)], tmp_path, {"KUBECONFIG": path, "K8S_AUTH_KUBECONFIG": ""})
+    (found,) = parse([source(tmp_path, kube_clusters="all_contexts")], tmp_path, {"KUBECONFIG": path, "K8S_AUTH_KUBECONFIG": ""})
     assert sorted(found["hosts"]) == ["vm-1", "vm-2", "vm-3"]
     variables = found["hosts"]["vm-1"]
     node = variables.pop("hostnet_node")
@@ -138,9 +138,10 @@ def test_one_clear_error(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeAp
     both = [kube_api.entry, kube_api_two.entry]
     cases: list[tuple[Json, str]] = [
         ({"kube_clusters": both}, "kube clusters east and west both have a node vm-1; set qualified_names: true"),
-        ({"kubeconfig": strange}, f"context 'arn:aws:eks' of kubeconfig {strange} is not a DNS label"),
-        ({"kubeconfig": strange}, "list kube_clusters, each with a name of yours and its context"),
-        ({"kubeconfig": "/nonexistent"}, "kubeconfig /nonexistent cannot be read"),
+        ({"kubeconfig": strange}, "kube_clusters is not named: list the kube clusters"),
+        ({"kubeconfig": strange, "kube_clusters": "all_contexts"}, f"context 'arn:aws:eks' of kubeconfig {strange} is not a DNS label"),
+        ({"kubeconfig": strange, "kube_clusters": "all_contexts"}, "list kube_clusters, each with a name of yours and its context"),
+        ({"kubeconfig": "/nonexistent", "kube_clusters": "all_contexts"}, "kubeconfig /nonexistent cannot be read"),
         ({"kubeconfig": "{{ nonsense }}"}, "option kubeconfig: 'nonsense' is undefined"),
         ({"kube_clusters": []}, "no kube cluster: kube_clusters is empty"),
         ({"kube_clusters": [{"context": "east"}]}, "kube_clusters: missing required arguments: name found in kube_clusters"),
@@ -158,6 +159,40 @@ def test_one_clear_error(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeAp
     for (options, part), found in zip(cases, parse(sources, tmp_path), strict=True):
         assert part in found.get("error", ""), (options, found)
         assert "Traceback" not in found["error"]
+
+
+@pytest.mark.usefixtures("five_nodes")
+def test_several_sources_add_up_in_any_order(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi) -> None:
+    east, west = source(tmp_path, "east", kube_clusters=[kube_api.entry]), source(tmp_path, "west", kube_clusters=[kube_api_two.entry])
+    one_way, other_way = parse_together([[east, west], [west, east]], tmp_path)
+    assert one_way["all"] == other_way["all"]
+    assert [entry["name"] for entry in one_way["all"]["hostnet_kube_clusters"]] == ["east", "west"]
+    assert sorted(one_way["hosts"]) == sorted(other_way["hosts"]) == ["vm-1", "vm-2", "vm-3"]
+    assert "hostnet_inventory_errors" not in one_way["all"]
+
+
+@pytest.mark.usefixtures("five_nodes")
+def test_sources_that_contradict_each_other(
+    tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi, create_node: Callable[..., Json]
+) -> None:
+    create_node(kube_api_two, "vm-1", address="10.2.0.11")
+    east = source(tmp_path, "east", kube_clusters=[kube_api.entry])
+    cases = [
+        ({"kube_clusters": [{**kube_api_two.entry, "name": "east"}]}, "kube cluster east is in two inventory sources"),
+        ({"kube_clusters": [kube_api_two.entry], "node_selector": "pool=db"}, "node_selector is 'pool=db', and an inventory source before"),
+        ({"kube_clusters": [kube_api_two.entry], "address_type": "ExternalIP"}, "address_type is 'ExternalIP', and an inventory source"),
+        ({"kube_clusters": [kube_api_two.entry]}, "kube clusters east and west both have a node vm-1; set qualified_names: true"),
+        # Ansible would go on with the kube clusters that are left.
+        ({"kube_clusters": [{**kube_api_two.entry, "host": "https://127.0.0.1:1"}]}, "kube cluster west: version: no answer"),
+    ]
+    sources = [[east, source(tmp_path, f"case{index}", **options)] for index, (options, _part) in enumerate(cases)]
+    for (_options, part), found in zip(cases, parse_together(sources, tmp_path), strict=True):
+        assert part in found["errors"][0]
+        (kept,) = found["all"]["hostnet_inventory_errors"]
+        assert part in kept
+        assert kept.startswith("inventory source ")
+    # A status names it too.
+    assert [entry["name"] for entry in found["all"]["hostnet_kube_clusters"]] == ["east", "west"]
 
 
 @pytest.mark.usefixtures("five_nodes")
@@ -211,7 +246,8 @@ def test_file_names(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("five_nodes")
 def test_nodes_examples(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi) -> None:
-    kubeconfig(tmp_path / ".kube" / "config", {"east": kube_api, "west": kube_api_two})
+    for folder in (".kube/config", ".cache/lab/kubeconfig"):
+        kubeconfig(tmp_path / folder, {"east": kube_api, "west": kube_api_two})
     production = {"gke_ledger_us-east1_db": kube_api, "gke_ledger_us-west1_db": kube_api_two}
     kubeconfig(tmp_path / ".kube" / "production", production)
     sources = []

@@ -77,7 +77,8 @@ print(json.dumps(held), flush=True)
 
 def call(options: Json, *, check: bool = False, diff: bool = False) -> Json:
     """The module as its action plugin runs it; the holder is the parent of this process."""
-    params = {"lock": None, "state": "held", "run_id": "", "what": "", "take_over": "", "force": False, **options}
+    given = {"lock": None, "state": "held", "run_id": "", "what": "", "take_over": "", "force": False, "joining": [], "without": []}
+    params = {**given, **options}
     return _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, check, diff)
 
 

@@ -31,6 +31,41 @@ def parse(files: Sequence[Path], folder: Path, environment: Mapping[str, str] | 
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def parse_together(groups: Sequence[Sequence[Path]], folder: Path) -> list[dict[str, Any]]:
+    """For each group of files, read one after another into one inventory, as with several `-i`: what `parse` tells, and `errors`."""
+    arguments = [argument for files in groups for argument in (*map(str, files), "--")]
+    done = subprocess.run(
+        [sys.executable, "-m", "support.inventory", "together", *arguments],
+        env=ansible_environment(folder / "results", PYTHONPATH=str(CHECKOUT / "tests")),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _together(arguments: Sequence[str]) -> None:
+    from ansible.errors import AnsibleError
+    from ansible.inventory.manager import InventoryManager
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.plugins.loader import init_plugin_loader, inventory_loader
+
+    init_plugin_loader()
+    loader = DataLoader()
+    data, errors = InventoryManager(loader=loader, sources=None, parse=False)._inventory, []
+    for path in arguments:
+        if path == "--":
+            data.reconcile_inventory()
+            hosts = {name: host.vars for name, host in data.hosts.items()}
+            print(json.dumps({"hosts": hosts, "all": data.groups["all"].vars, "errors": errors}, default=str))
+            data, errors = InventoryManager(loader=loader, sources=None, parse=False)._inventory, []
+            continue
+        try:
+            inventory_loader.get(_PLUGIN).parse(data, loader, path, cache=False)
+        except AnsibleError as error:
+            errors.append(str(error))
+
+
 def _main(cache: bool, files: list[str]) -> None:
     from ansible.errors import AnsibleError, AnsibleParserError
     from ansible.inventory.manager import InventoryManager
@@ -61,4 +96,7 @@ def _main(cache: bool, files: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1] == "cache", sys.argv[2:])
+    if sys.argv[1] == "together":
+        _together(sys.argv[2:])
+    else:
+        _main(sys.argv[1] == "cache", sys.argv[2:])

@@ -1,0 +1,124 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes the members of a kube cluster out that is gone for good: what is done, and what forbids it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import gate, join, roster
+from .rollout import leave, old_id
+
+Json = dict[str, Any]
+
+
+def lost_plan(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    status: Mapping[str, Any],
+    inspection: Mapping[str, Mapping[str, Any]],
+    name: str,
+) -> Json:
+    """What is to be done for the members of the lost kube cluster `name`: {errors, forget, roster, members, lines}.
+
+    `plan` is deployment_plan's without that kube cluster, `status` deployment_status's. `forget` are those whom the system still has to forget, as
+    `hostnet_forget` of the system roles; `members` the bindings that are left; `roster` the record that is to be in force (null: it is).
+    Nothing of it is a guess about who is dead: the survivors are asked, and one that any of them still hears from forbids all of it.
+    """
+    recorded = plan["roster"] or {"kube_clusters": {}}
+    gone = [dict(entry) for entry in plan["members"] if entry["kube_cluster"] == name]
+    left = [dict(entry) for entry in plan["members"] if entry["kube_cluster"] != name]
+    named = [str(cluster["name"]) for cluster in hostnet["kube_clusters"]]
+    known = name in recorded["kube_clusters"]
+    errors = [str(error) for error in plan["errors"]]
+    if not name:
+        errors.append(
+            "hostnet_lost_kube_cluster is empty: name the kube cluster that is gone for good, as in -e hostnet_lost_kube_cluster=west"
+        )
+    elif name in named:
+        errors.append(
+            f"kube cluster {name} is in the inventory: take it out there first. One whose members still run is no lost one; scale_down.yml has them leave"
+        )
+    elif not known and not gone and name not in recorded.get("lost", {}):
+        errors.append(
+            f"hostnet_lost_kube_cluster is {name!r}, and {hostnet['name']} has no such kube cluster: it has "
+            f"{', '.join(sorted(recorded['kube_clusters'])) or 'none'}"
+        )
+    result: Json = {"errors": errors, "forget": [], "roster": None, "members": left, "lines": []}
+    if errors or not (known or gone):
+        result["lines"] = [] if errors else [f"kube cluster {name} is taken out already: nothing to do"]
+        return result
+    if gone:
+        errors += _unsafe(hostnet, spec, status, inspection, name, [str(entry["member"]) for entry in left])
+        errors += _alive(inspection, gone)
+    forget = [{"id": old_id(inspection, entry), **{key: str(entry[key]) for key in ("address", "process", "member")}} for entry in gone]
+    result["forget"] = [entry for entry in forget if entry["id"]]
+    result["roster"] = roster.without(recorded, name) if known else None
+    result["lines"] = [
+        f"kube cluster {name} is gone for good: its members {', '.join(str(entry['member']) for entry in gone) or '(none)'} are taken out"
+    ]
+    result["lines"] += [f"the system forgets {entry['member']} (id {entry['id']}, {entry['address']})" for entry in result["forget"]]
+    result["lines"].append(f"members that are left: {', '.join(str(entry['member']) for entry in left)}")
+    return result
+
+
+def _unsafe(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    status: Mapping[str, Any],
+    inspection: Mapping[str, Mapping[str, Any]],
+    name: str,
+    left: Sequence[str],
+) -> list[str]:
+    """Why the survivors cannot go on by themselves."""
+    errors = []
+    entries = [entry for entry in status["members"] if entry["member"] in left]
+    ill = [entry for entry in entries if not entry["healthy"]]
+    errors += [
+        f"member {entry['member']} is {entry['class']} ({entry['reason']}): mend it first with playbooks/repair.yml" for entry in ill
+    ]
+    total = len(status["members"])
+    if len(entries) - len(ill) < gate.quorum(total):
+        errors.append(
+            f"{len(entries) - len(ill)} of {total} members are healthy without kube cluster {name}, {gate.quorum(total)} are needed: the majority was "
+            f"lost with it. Bring it back, or go by docs/recovery.md (The majority is lost) and then playbooks/adopt.yml"
+        )
+    minimum = int(spec.get("minimum_members", 1))
+    if len(left) < minimum:
+        errors.append(
+            f"{len(left)} members would be left, {hostnet['system']} needs at least {minimum} to survive the loss of one: grow first, with more nodes in the "
+            f"other kube clusters"
+        )
+    if leave(spec) == "never":
+        errors.append(
+            f"{hostnet['system']}: a member cannot be taken out for good, because its peers would count it for ever; see docs/systems.md"
+        )
+    survivors = {member: said for member, said in inspection.items() if member in left}
+    seen = {**gate.document(survivors, "", left), "left": len(left)}
+    errors += [f"{hostnet['system']}: {text}" for text in gate.evaluate((spec.get("gates") or {}).get("leave", []), seen)]
+    errors += [f"{hostnet['system']}: {text}" for text in gate.evaluate(gate.GENERIC["admit"], seen)]
+    return errors
+
+
+def _alive(inspection: Mapping[str, Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Members of the lost kube cluster that a survivor still hears from."""
+    errors = {}
+    for teller in sorted(inspection):
+        said = inspection[teller]
+        if not said.get("healthy"):
+            continue
+        for binding in gone:
+            own = old_id({teller: said}, binding)
+            for peer in said.get("peers") or []:
+                same = (own and str(peer.get("id") or "") == own) or peer.get("name") in (binding["process"], binding["member"])
+                # What a system cannot tell is null, and only a word for "it is there" counts here.
+                lives = peer.get("live") is True or (peer.get("live") is None and peer.get("current") is True and not peer.get("offline"))
+                if same and lives:
+                    errors[str(binding["member"])] = (
+                        f"member {binding['member']} at {binding['address']} still answers, says {teller}: a kube cluster whose API is down is not gone. "
+                        f"Bring its API back, or stop its VMs for good first"
+                    )
+    return [errors[member] for member in sorted(errors, key=join.natural_key)]
