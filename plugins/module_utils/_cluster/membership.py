@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from .._plan import names, roster
-from .._plan.bindings import ORDINALS_KEY
+from .._plan import documents, names, roster
+from .._plan.documents import ORDINALS_KEY
 from . import kinds
-from .client import Json, KubeCluster, each_cluster
+from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster
 
 # Every Kubernetes cluster makes it once and never again, so its UID is the cluster's.
 SYSTEM_NAMESPACE = "kube-system"
@@ -25,6 +25,13 @@ def uid_of(namespace: Json | None) -> str:
 def data_of(config_map: Json | None) -> Json | None:
     """The data of a ConfigMap; None where there is none."""
     return None if config_map is None else dict(config_map.get("data") or {})
+
+
+def refuse_edited(cluster: KubeCluster, name: str, namespace: str, config_maps: Sequence[Json]) -> None:
+    """Raises KubeError for the first of the deployment's ConfigMaps that somebody has edited into something else."""
+    edited = documents.unusable(name, {item["metadata"]["name"]: item.get("data") or {} for item in config_maps})
+    if edited:
+        raise KubeError(cluster.name, f"ConfigMap {namespace}/{edited[0]}", edited[1], UNREADABLE)
 
 
 def records_of(name: str, config_maps: Sequence[Json]) -> Json:
@@ -46,6 +53,7 @@ def read(clusters: dict[str, KubeCluster], name: str, namespace: str) -> dict[st
     def one(cluster: KubeCluster) -> Json:
         system = cluster.get(kinds.NAMESPACE, SYSTEM_NAMESPACE)
         config_maps, _version = cluster.list(kinds.CONFIG_MAP, namespace, names.deployment_selector(name))
+        refuse_edited(cluster, name, namespace, config_maps)
         return {**records_of(name, config_maps), "uid": uid_of(system)}
 
     return each_cluster(clusters, one)

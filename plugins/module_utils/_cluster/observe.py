@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 
 from .._plan import documents, names
 from .._plan.classify import pod_of
 from . import journal, kinds, uncreated
-from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import Json, KubeCluster, KubeError, each_cluster, in_parallel
 from .lock import holder_summary
-from .membership import SYSTEM_NAMESPACE, data_of, records_of, uid_of
+from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, uid_of
 from .nodes import does_not_answer
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
@@ -70,9 +69,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
     config_maps, stateful_sets, daemon_sets, pods = in_parallel(lambda kind: cluster.list(kind, namespace, selector)[0], _LISTED)
     by_name = {item["metadata"]["name"]: item for item in config_maps}
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
-    edited = documents.unusable(name, {key: item.get("data") or {} for key, item in by_name.items()})
-    if edited:
-        raise KubeError(cluster.name, f"ConfigMap {namespace}/{edited[0]}", edited[1], UNREADABLE)
+    refuse_edited(cluster, name, namespace, config_maps)
     return {
         **_NOTHING,
         **records_of(name, config_maps),

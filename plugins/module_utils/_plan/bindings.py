@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import join, names
+from .documents import ORDINALS_KEY
 
 Json = dict[str, Any]
 Observed = Mapping[str, Mapping[str, Any]]
 
-# A key of the ConfigMap beside the members' names, which all end in a number.
-ORDINALS_KEY = "ordinals"
 # What tells where a member runs, and from which disk.
 _PLACE = ("node", "node_uid", "address", "admission", "ordinal")
 

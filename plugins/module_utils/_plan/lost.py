@@ -28,7 +28,7 @@ def lost_plan(
     `hostnet_forget` of the system roles; `members` the bindings that are left; `roster` the record that is to be in force (null: it is).
     Nothing of it is a guess about who is dead: the survivors are asked, and one that any of them still hears from forbids all of it.
     """
-    recorded = plan["roster"] or {"kube_clusters": {}}
+    recorded: roster.Roster = plan["roster"]
     gone = [dict(entry) for entry in plan["members"] if entry["kube_cluster"] == name]
     left = [dict(entry) for entry in plan["members"] if entry["kube_cluster"] != name]
     named = [str(cluster["name"]) for cluster in hostnet["kube_clusters"]]
@@ -42,7 +42,7 @@ def lost_plan(
         errors.append(
             f"kube cluster {name} is in the inventory: take it out there first. One whose members still run is no lost one; scale_down.yml has them leave"
         )
-    elif not known and not gone and name not in recorded.get("lost", {}):
+    elif not known and not gone and name not in recorded["lost"]:
         errors.append(
             f"hostnet_lost_kube_cluster is {name!r}, and {hostnet['name']} has no such kube cluster: it has "
             f"{', '.join(sorted(recorded['kube_clusters'])) or 'none'}"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings, documents, names
 from support import plans
 from support.plans import Json
 
@@ -132,5 +132,5 @@ def test_an_ordinal_is_never_given_twice() -> None:
 def test_what_is_written_is_read(members: list[tuple[str, int]]) -> None:
     entries = [{"member": f"{name}-{ordinal}", "kube_cluster": name, "ordinal": ordinal, "zone": ""} for name, ordinal in members]
     data = bindings.dump(entries, {"east": 3})
-    assert json.loads(data.pop(bindings.ORDINALS_KEY)) == {"east": 3}
+    assert json.loads(data.pop(documents.ORDINALS_KEY)) == {"east": 3}
     assert {key: json.loads(text) for key, text in data.items()} == {entry["member"]: entry for entry in entries}
