@@ -63,6 +63,7 @@ _GATE = f"{UNIT}/test_gate.py"
 _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
+_SETTINGS = f"{UNIT}/test_settings_check.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 
 GUARDS = (
@@ -721,6 +722,30 @@ GUARDS = (
         "if edited:",
         "if False:",
         _some(f"{UNIT}/test_observe.py", "edited"),
+    ),
+    Guard(
+        4,
+        "a timeout or limit below what makes sense",
+        f"{PLAN}/settings_check.py",
+        "if least is not None and value < least",
+        "if False",
+        _some(_SETTINGS, "test_what_is_wrong"),
+    ),
+    Guard(
+        1,
+        "a text where a list is wanted",
+        f"{PLAN}/settings_check.py",
+        "if isinstance(value, (list, tuple)) or (name in _TEXT_FOR_LIST and _is_text(value)):",
+        "if True:",
+        _some(_SETTINGS, "test_what_is_wrong"),
+    ),
+    Guard(
+        8,
+        "a misspelt variable",
+        f"{PLAN}/settings_check.py",
+        "meant = _near(name, options, 0.8)",
+        'meant = ""',
+        _some(_SETTINGS, "misspelt"),
     ),
 )
 
