@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 def _inspect(call: _call.Call, show: Callable[[str], None]) -> Json:
-    questions = call.params["inspect"]
+    questions = member_inspect.asked(call.params)
     wrong = member_exec.problem({**call.params, **{key: questions[key] for key in ("commands", "http", "timeout")}})
     if wrong:
         raise _call.Failure(wrong, inspection={}, samples=0, blocked=[])

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, gate, journal, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, deployment, gate, journal, rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
@@ -38,17 +38,18 @@ def _hook(text: Any) -> Json:
 
 
 def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
-    """The gates `stop`, `replace` (stop, and the disk goes), `leave` (replace, and nobody comes), `admit` or `settled`.
+    """The gates `stop`, `replace` (stop, and the disk goes), `leave` (replace, and nobody comes), `admit`, `alive`, `dead` or `settled`.
 
     Those of every system, then the system's own.
     """
     gone = name in ("replace", "leave")
     kind = "stop" if gone else name
-    if kind not in gate.GENERIC:
-        raise ValueError(f"there is no gate {name!r}; known are replace, leave, {', '.join(gate.GENERIC)}")
+    generic = {**gate.GENERIC, **gate.PROOF}
+    if kind not in generic:
+        raise ValueError(f"there is no gate {name!r}; known are replace, leave, {', '.join(generic)}")
     own = spec.get("gates") or {}
     more = own.get("leave", []) if name == "leave" else []
-    return [dict(entry) for entry in [*gate.GENERIC[kind], *(gate.ONLY_COPY if gone else []), *own.get(kind, []), *more]]
+    return [dict(entry) for entry in [*generic[kind], *(gate.ONLY_COPY if gone else []), *own.get(kind, []), *more]]
 
 
 def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
@@ -75,6 +76,8 @@ class FilterModule:
             "rollout_plan": plan,
             "rollout_gates": gates,
             "rollout_bindings": bindings,
+            "rollout_refusal": dead.refusal,
+            "rollout_processes": dead.in_hand,
             "rollout_record": rollout.record,
             "rollout_remaining_steps": rollout.remaining_steps,
             "rollout_begun_steps": rollout.begun_steps,

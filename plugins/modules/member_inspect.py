@@ -100,6 +100,11 @@ options:
           - Least number of seconds between two samples that tell anything new, where the system refreshes what it says only so often.
         type: float
         default: 0
+      liveness:
+        description:
+          - C(commands) and C(http) that are asked in addition where O(processes) are given, because the filter needs them to tell who lives.
+        type: dict
+        default: {}
   spec:
     description:
       - The system spec, for the filter.
@@ -124,6 +129,38 @@ options:
     type: list
     elements: str
     default: []
+  processes:
+    description:
+      - Processes that may be dead, for the gates C(alive) and C(dead) of P(hostnet.multicluster.rollout_gates#filter), which ask the others about them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      member:
+        description:
+          - Name of the member.
+        type: str
+        required: true
+      process:
+        description:
+          - Name of the process, as its peers know it.
+        type: str
+        required: true
+      id:
+        description:
+          - Its id in the system, empty where nobody knows it.
+        type: str
+        default: ""
+      address:
+        description:
+          - Its recorded address.
+        type: str
+        required: true
+      why:
+        description:
+          - What Kubernetes says of it, for messages.
+        type: str
+        default: ""
   samples:
     description:
       - How many inspections in a row must find all gates open.
@@ -204,7 +241,14 @@ from typing import Any
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Kept, members_argument
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import Json, Shape, Wait, ask, wait_for_gates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import (
+    Json,
+    Shape,
+    Wait,
+    ask,
+    wait_for_gates,
+    with_liveness,
+)
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -219,12 +263,25 @@ ARGUMENTS: dict[str, Any] = {
             "filter": {"type": "str", "required": True},
             "timeout": {"type": "int", "default": 30},
             "interval": {"type": "float", "default": 0},
+            "liveness": {"type": "dict", "default": {}},
         },
     },
     "spec": {"type": "dict", "default": {}},
     "gates": {"type": "list", "elements": "dict", "default": []},
     "member": {"type": "str", "default": ""},
     "expected": {"type": "list", "elements": "str", "default": []},
+    "processes": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "member": {"type": "str", "required": True},
+            "process": {"type": "str", "required": True},
+            "id": {"type": "str", "default": ""},
+            "address": {"type": "str", "required": True},
+            "why": {"type": "str", "default": ""},
+        },
+    },
     "samples": {"type": "int", "default": 1},
     "interval": {"type": "float", "default": 2},
     "for_seconds": {"type": "float", "default": 0},
@@ -237,6 +294,11 @@ def run(_call_of_a_module: _call.Call) -> Json:
     raise _call.Failure("member_inspect runs on the controller only, where filters are: it needs its action plugin")
 
 
+def asked(params: Json) -> Json:
+    """What is asked of each member."""
+    return with_liveness(params["inspect"]) if params["processes"] else dict(params["inspect"])
+
+
 def inspect(call: _call.Call, shape: Shape, show: Any) -> Json:
     """The module's result. `shape` is the filter, `show` takes a line for whoever watches."""
     with Kept() as kept:
@@ -245,7 +307,7 @@ def inspect(call: _call.Call, shape: Shape, show: Any) -> Json:
 
 def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
     params = call.params
-    questions, spec, gates = params["inspect"], params["spec"], params["gates"]
+    questions, spec, gates = asked(params), params["spec"], params["gates"]
 
     def sample() -> Json:
         return ask(call.clusters, params["members"], questions, spec, shape, kept)
@@ -267,7 +329,7 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
         else Wait(params["samples"], interval, params["for_seconds"], params["timeout"], what)
     )
     call.clusters  # noqa: B018 - what is wrong with a kubeconfig is no closed gate, and is said before the first sample
-    found = wait_for_gates(sample, gates, params["member"], params["expected"], wait, show)
+    found = wait_for_gates(sample, gates, params["member"], params["expected"], wait, show, processes=params["processes"])
     if found["blocked"] and not call.check_mode:
         raise _call.Failure(f"{wait.what}: not within {wait.timeout:g} s: {'; '.join(found['blocked'])}", **found)
     return {"changed": False, **found}

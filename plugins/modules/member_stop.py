@@ -55,7 +55,8 @@ options:
         required: true
       force:
         description:
-          - Do not wait for the kubelet of a pod whose Node object does not exist. Where the node exists this is ignored.
+          - Do not wait for the kubelet of a pod whose Node object does not exist, or is not Ready and has the taint
+            C(node.kubernetes.io/out-of-service). Where neither holds this is ignored.
         type: bool
         default: false
   timeout:

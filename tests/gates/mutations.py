@@ -60,6 +60,7 @@ _JOIN = f"{UNIT}/test_plan_join.py"
 _CLASSIFY = f"{UNIT}/test_classify.py"
 _PLACEMENT = f"{UNIT}/test_placement.py"
 _GATE = f"{UNIT}/test_gate.py"
+_DEAD = f"{UNIT}/test_plan_dead.py"
 _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
@@ -530,6 +531,86 @@ GUARDS = (
         '"tolerations": STAY_TOLERATIONS + list',
         '"tolerations": list',
         _some(_PLACEMENT, "invariant_9"),
+    ),
+    Guard(
+        9,
+        "whom another member sees keeps its place",
+        f"{PLAN}/dead.py",
+        "if any(live is True for live in told):",
+        "if False:",
+        _some(_DEAD, "enough"),
+    ),
+    Guard(
+        9,
+        "a survivor that cannot tell keeps the place of the other",
+        f"{PLAN}/dead.py",
+        "elif any(live is None for live in told) and",
+        "elif False and",
+        _some(_DEAD, "cannot_tell"),
+    ),
+    Guard(
+        9,
+        "a majority has to call the other dead",
+        f"{PLAN}/gate.py",
+        '"find": "untold"}, *_QUORUM]',
+        '"find": "untold"}]',
+        _some(_DEAD, "nobody_speaks"),
+    ),
+    Guard(
+        9,
+        "the old process is looked up by its address too",
+        f"{PLAN}/dead.py",
+        'return name in ("", str(process["member"])) and _same_address(',
+        "return False and _same_address(",
+        _some(_DEAD, "dead_id"),
+    ),
+    Guard(
+        9,
+        "a repair proves death before its first change",
+        f"{PLAN}/dead.py",
+        'if entry["work"] == "repair" and entry["class"] in TAKEN and not',
+        "if False and not",
+        _some(_DEAD, "asks_again", "dead_host"),
+    ),
+    Guard(
+        9,
+        "a repair asks again in its step",
+        f"{PLAN}/dead.py",
+        'if not record or record.get("class") not in TAKEN',
+        'if record or record.get("class") not in TAKEN',
+        _some(_DEAD, "asks_again"),
+    ),
+    Guard(
+        9,
+        "a taint on a node that is Ready is no word for dead",
+        f"{PLAN}/dead.py",
+        'return out_of_service(node) and not node["ready"]',
+        "return out_of_service(node)",
+        _some(_DEAD, "humans_word", "forced"),
+    ),
+    Guard(
+        9,
+        "JetStream's open connection is no proof of death",
+        f"{PLAN}/systems/nats.py",
+        'name not in said["connected"] else None',
+        'name not in said["connected"] else False',
+        _some(f"{UNIT}/test_plan_systems_nats.py", "cannot_tell"),
+    ),
+    Guard(
+        9,
+        "metrics that etcd did not give are no proof of death",
+        f"{PLAN}/systems/etcd.py",
+        '"live": None if active is None else',
+        '"live": False if active is None else',
+        _some(f"{UNIT}/test_plan_systems_etcd.py", "three_members"),
+    ),
+    Guard(
+        8,
+        "another machine under a node's name is not followed",
+        f"{PLAN}/dead.py",
+        "    if other_machine:\n        return False\n",
+        "",
+        _some(_DEAD, "same_vm"),
     ),
     Guard(
         10,

@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def asked_over_http(deployment: Deployment, members: Sequence[str]) -> dict[str,
                 status, body, _stays = exchange(Tls(wire, request.tls.context(), address), request)
             answers[member][name] = {"status": status, "body": body.decode(), "error": ""}
     return shaped(deployment, answers)
+
+
+def undead(deployment: Deployment, process: str, members: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Who sees this member, and who cannot tell, of `members`: the gates `alive` and `dead`, asked as the role says."""
+    metrics = deployment.spec["inspect"]["liveness"]["http"]["metrics"]
+    answers: dict[str, Json] = {}
+    for member in members:
+        asked = {"status": ["endpoint", "status", "--write-out=json"], "members": ["member", "list", "--write-out=json"]}
+        answers[member] = {name: ctl(deployment, member, words) for name, words in asked.items()}
+        with urllib.request.urlopen(f"http://{loopback(ADDRESSES[member])}:{metrics['port']}{metrics['path']}", timeout=5) as answer:
+            answers[member]["metrics"] = {"status": answer.status, "body": answer.read().decode(), "error": ""}
+    wanted = {"member": process, "process": process, "id": "", "address": on_wire(ADDRESSES[process])}
+    seen = gate.document(shaped(deployment, answers), process, members, [wanted])
+    return gate.evaluate(gate.PROOF["alive"], seen), gate.evaluate(gate.PROOF["dead"], seen)
 
 
 def standing(seen: dict[str, Json]) -> dict[str, Json]:
@@ -133,8 +148,6 @@ def test_clients_without_a_certificate_are_refused(three: Deployment) -> None:
 
 
 def test_metrics_are_on_loopback_alone(three: Deployment) -> None:
-    import urllib.request
-
     with urllib.request.urlopen(f"http://{loopback(ADDRESSES['east-0'])}:2381/readyz", timeout=5) as answer:
         assert answer.status == 200
     with pytest.raises(OSError, match="refused"):
@@ -185,6 +198,24 @@ def test_an_alarm_closes_the_gates(three: Deployment) -> None:
     finally:
         assert ctl(three, "east-0", ["alarm", "disarm"])["rc"] == 0
     when_healthy(three, FIRST)
+
+
+def test_the_others_tell_whether_a_member_lives(three: Deployment) -> None:
+    seen = when_healthy(three, FIRST)
+    one = next(name for name, entry in seen.items() if not entry["leader"])
+    rest = [name for name in FIRST if name != one]
+    alive, proof = undead(three, one, rest)
+    assert alive == proof == [f"still alive: member {one} at {on_wire(ADDRESSES[one])} (seen by {', '.join(rest)})"]
+    # Who was not asked for its connections cannot tell.
+    assert {peer["live"] for entry in seen.values() for peer in entry["peers"]} == {None}
+    three.stop(one, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while undead(three, one, rest)[1] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert undead(three, one, rest) == ([], [])
+    three.start(one, state="existing")
+    when_healthy(three, FIRST)
+    assert undead(three, one, rest)[0] != []
 
 
 def test_growth_by_a_learner(three: Deployment) -> None:

@@ -236,6 +236,37 @@ def test_gates_follow_the_replicas_of_a_stream(five: Deployment) -> None:
     east.close()
 
 
+def undead(process: str, members: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Who sees this server, and who cannot tell, of `members`: the gates `alive` and `dead`."""
+    wanted = {"member": process, "process": process, "id": "", "address": on_wire(ADDRESSES[process])}
+    seen = gate.document(inspect(members), process, list(ADDRESSES), [wanted])
+    return gate.evaluate(gate.PROOF["alive"], seen), gate.evaluate(gate.PROOF["dead"], seen)
+
+
+def test_the_others_tell_whether_a_server_lives(five: Deployment) -> None:
+    """One that runs is seen; one without a word is not taken for dead while its connections are open; one that was killed is dead."""
+    seen = wait_for(lambda: all_current(list(ADDRESSES)), "five servers")
+    leader = next(name for name, entry in seen.items() if entry["leader"])
+    one = next(name for name in ADDRESSES if name != leader)
+    rest = [name for name in ADDRESSES if name != one]
+    alive, proof = undead(one, rest)
+    assert alive == proof == [f"still alive: member {one} at {on_wire(ADDRESSES[one])} (seen by {leader})"]
+    # Without the leader nobody hears from it: they are connected with it, and that is no proof of anything.
+    assert undead(one, [name for name in rest if name != leader])[0] == []
+    assert "cannot tell" in undead(one, [name for name in rest if name != leader])[1][0]
+    five.processes[one].send_signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: not undead(one, rest)[0], "the leader to hear nothing", seconds=20)
+        assert "cannot tell" in undead(one, rest)[1][0]
+    finally:
+        five.processes[one].send_signal(signal.SIGCONT)
+    wait_for(lambda: undead(one, rest)[0], "the leader to hear from it again")
+    five.stop(one, signal.SIGKILL)
+    assert wait_for(lambda: not undead(one, rest)[1], "everybody to know that it is dead", seconds=20)
+    five.start(one, state="existing")
+    wait_for(lambda: undead(one, rest)[0] and all_current(list(ADDRESSES)), "the server back")
+
+
 def test_clients_are_refused_without_a_certificate_of_the_ca(five: Deployment, tmp_path: Path) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError)):
         Client(ADDRESSES["east-0"], context(five.pki, client=""))

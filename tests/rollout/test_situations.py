@@ -221,6 +221,90 @@ def test_a_foreign_member_is_on_the_reused_address_of_a_vm_that_is_gone(stage: S
             assert len(before["members"]) == 1
 
 
+# -- who is dead --------------------------------------------------------------------------------------------------------------
+
+
+def unchanged_by_us(stage: Stage) -> Json:
+    """Without what Kubernetes itself does about a Node object that is gone, or not Ready."""
+    return {kube: {key: found[key] for key in ("maps", "secrets", "sets")} for kube, found in stage.state().items()}
+
+
+def node_of(stage: Stage, kube: str, name: str) -> Any:
+    return next((node for node in stage.nodes(kube) if node.metadata.name == name), None)
+
+
+def is_ready(stage: Stage, kube: str, name: str) -> bool:
+    node = node_of(stage, kube, name)
+    return node is not None and any(found.type == "Ready" and found.status == "True" for found in node.status.conditions)
+
+
+def kubelet(node: str, verb: str) -> None:
+    subprocess.run(["docker", "exec", node, "systemctl", verb, "kubelet"], check=True, capture_output=True)
+
+
+def zone_of(stage: Stage, kube: str, name: str) -> str:
+    return str(node_of(stage, kube, name).metadata.labels["topology.kubernetes.io/zone"])
+
+
+def test_a_node_object_is_deleted_and_its_process_runs_on(stage: Stage) -> None:
+    """Its kubelet is cut off, so nobody ends the process. It keeps its place; and comes back to it with its disk when the kubelet registers again."""
+    member = first_of(stage, "west")
+    kube, name = stage.members()[member]
+    node = node_of(stage, kube, name)
+    address = next(found.address for found in node.status.addresses if found.type == "InternalIP")
+    spare = stage.verb("add-node", kube, "--zone", zone_of(stage, kube, name), "--for", "deleted")
+    with writing(stage):
+        kubelet(name, "stop")
+        try:
+            stage.core(kube).delete_node(name)
+            before = unchanged_by_us(stage)
+            refused = failed(
+                stage.play("repair.yml"), rf"still alive is member {member} at {re.escape(address)} \(seen by ", "Shut that VM down"
+            )
+            assert not refused.changed, refused.changed
+            assert unchanged_by_us(stage) == before
+        finally:
+            kubelet(name, "start")
+        stage.until("the node to be back", lambda: is_ready(stage, kube, name))
+        assert node_of(stage, kube, name).metadata.uid != node.metadata.uid
+        ended(stage.play("repair.yml"))
+        assert stage.members()[member] == (kube, name)
+        bound = json.loads(stage.config_map(kube, "members")[member])
+        assert bound["node_uid"] == node_of(stage, kube, name).metadata.uid
+        again = ended(stage.play("repair.yml"))
+        assert not again.changed, again.changed
+    stage.verb("remove-node", spare)
+
+
+def test_a_host_is_dead_and_its_node_stays_not_ready(stage: Stage) -> None:
+    """Nothing is done without a human's word. With it the member gets another node, and stays there when the old host comes back with its disk."""
+    member = first_of(stage, "west")
+    kube, name = stage.members()[member]
+    spare = stage.verb("add-node", kube, "--zone", zone_of(stage, kube, name), "--for", "dead")
+    with writing(stage):
+        subprocess.run(["docker", "kill", name], check=True, capture_output=True)
+        try:
+            stage.until("the node to be not Ready", lambda: not is_ready(stage, kube, name))
+            before = unchanged_by_us(stage)
+            word = f"kubectl --context {kube} taint nodes {name} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+            refused = failed(stage.play("repair.yml"), "unreachable is not dead", re.escape(word))
+            assert not refused.changed, refused.changed
+            assert unchanged_by_us(stage) == before
+            taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+            taints = stage.core(kube).api_client.sanitize_for_serialization(node_of(stage, kube, name).spec.taints or [])
+            stage.core(kube).patch_node(name, {"spec": {"taints": [*taints, taint]}})
+            ended(stage.play("repair.yml"))
+            assert stage.members()[member] == (kube, spare)
+        finally:
+            subprocess.run(["docker", "start", name], check=True, capture_output=True)
+        stage.until("the node to be back", lambda: is_ready(stage, kube, name))
+        ended(stage.play("deploy.yml"))
+        assert stage.members()[member] == (kube, spare)
+        pods = stage.core(kube).list_namespaced_pod(stage.namespace).items
+        assert name not in {pod.spec.node_name for pod in pods}
+    stage.verb("remove-node", name)
+
+
 # -- kube clusters and controllers -----------------------------------------------------------------------------------------
 
 

@@ -66,14 +66,16 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         args = json.loads(json.dumps(self._task.args, default=str))
         shape = filter_loader.get(args["inspect"]["filter"]).j2_function
-        asked = {**(args["inspect"].get("commands") or {}), **{name: [] for name in args["inspect"].get("http") or {}}}
+        more = args["inspect"].get("liveness") or {} if args.get("processes") else {}
+        commands = {**(args["inspect"].get("commands") or {}), **(more.get("commands") or {})}
+        asked = {**commands, **{name: [] for name in [*(args["inspect"].get("http") or {}), *(more.get("http") or {})]}}
         found = shape(answers(args["members"], asked), args["members"], args["spec"])
         for _sample in range(5):
-            blocked = gate.evaluate(args.get("gates", []), gate.document(found, args.get("member", "")))
+            blocked = gate.evaluate(args.get("gates", []), gate.document(found, args.get("member", ""), (), args.get("processes", ())))
             if not blocked:
-                return {**super().run(tmp, task_vars), "inspection": found, "changed": False}
+                return {**super().run(tmp, task_vars), "inspection": found, "blocked": [], "changed": False}
             found = shape(answers(args["members"], asked), args["members"], args["spec"])
-        return {"failed": True, "msg": f"{args.get('what')}: {blocked}"}
+        return {"failed": True, "msg": f"{args.get('what')}: {blocked}", "inspection": found, "blocked": blocked}
 """
 )
 

@@ -47,6 +47,12 @@ def ask(
     return shape(results, list(targets), spec)
 
 
+def with_liveness(questions: Mapping[str, Any]) -> Json:
+    """`questions` with those that only the proof of a death needs (`liveness`), which may be dear."""
+    more = questions.get("liveness") or {}
+    return {**questions, **{kind: {**(questions.get(kind) or {}), **(more.get(kind) or {})} for kind in ("commands", "http")}}
+
+
 def wait_for_gates(
     inspect: Callable[[], Json],
     gates: Sequence[gate.Gate],
@@ -56,6 +62,7 @@ def wait_for_gates(
     show: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
+    processes: Sequence[Mapping[str, Any]] = (),
 ) -> Json:
     """Inspect until the gates were open for long enough: {inspection, samples (taken in all), blocked (texts, empty where they are open)}.
 
@@ -70,7 +77,7 @@ def wait_for_gates(
         asked = clock()
         try:
             inspection = inspect()
-            blocked = gate.evaluate(gates, gate.document(inspection, member, expected))
+            blocked = gate.evaluate(gates, gate.document(inspection, member, expected, processes))
         except Exception as error:  # an answer that a filter cannot read must not open a gate
             inspection, blocked = {}, [f"the members' answers cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"]
         taken += 1

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from .._plan import dead
+from .._plan.nodes import node_facts
 from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster, in_parallel
 from .watch import wait_gone
@@ -18,9 +20,9 @@ def delete_pods(
 ) -> tuple[list[Json], list[str]]:
     """Delete `pods` ({kube_cluster, name, uid, force}) and wait until they are gone, all kube clusters at the same time.
 
-    `force` asks not to wait for a kubelet. It is done only where the pod's Node object does not exist: nobody can confirm the end of a
-    process there, and nobody has to. Returns the pods that this call deleted (those that were gone are not among them), and a line for
-    each that is still there at the deadline. Raises KubeError where a kube cluster does not answer or refuses.
+    `force` asks not to wait for a kubelet. It is done only where the pod's Node object does not exist, or is not Ready and a human has said that it
+    is out of service: nobody can confirm the end of a process there, and nobody has to. Returns the pods that this call deleted (those that were
+    gone are not among them), and a line for each that is still there at the deadline. Raises KubeError where a kube cluster does not answer or refuses.
     """
     deadline = time.monotonic() + timeout_seconds
     mine = {name: [pod for pod in pods if pod["kube_cluster"] == name] for name in clusters}
@@ -37,8 +39,9 @@ def _delete_in(cluster: KubeCluster, namespace: str, pods: Sequence[Json], deadl
             live = cluster.get(kinds.POD, pod["name"], namespace)
             if live is None or live["metadata"]["uid"] != pod["uid"]:
                 return False
-            node = live["spec"].get("nodeName", "")
-            if not node or cluster.get(kinds.NODE, node) is None:
+            name = live["spec"].get("nodeName", "")
+            node = cluster.get(kinds.NODE, name) if name else None
+            if node is None or dead.is_dead(node_facts(node, cluster.name, "InternalIP")):
                 grace = 0
         try:
             return cluster.delete(kinds.POD, pod["name"], namespace, uid=pod["uid"], grace_seconds=grace)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import join, journal
+from . import dead, join, journal
 from .placement import data_folder
 
 Json = dict[str, Any]
 
 SCHEMA_VERSION = 1
+# Classes of members that may be well.
+WELL = ("ok", "rebooted", "returned")
 # The kubelet's words where a hostPath of type Directory is not there.
 _NO_FOLDER = "is not a directory"
 
@@ -39,8 +41,13 @@ def classify(
         return "missing", f"{where} does not exist any more in kube cluster {binding['kube_cluster']}"
     if inspected and inspected.get("reachable") and cluster_id and inspected.get("cluster_id") and inspected["cluster_id"] != cluster_id:
         return "foreign", f"it reports cluster id {inspected['cluster_id']}, the record says {cluster_id}"
+    if dead.is_dead(node):
+        return "dead", f"{where} is not Ready, and its taint {dead.OUT_OF_SERVICE} says that its host is shut down"
     no_folder = bool(pod and not pod["running"] and _NO_FOLDER in str(pod["waiting"]))
-    if node["address"] != binding["address"]:
+    answers = bool(inspected and inspected.get("reachable"))
+    # Kubelets and clouds change the order of a node's addresses. A DaemonSet's pod takes the first one at its next start, so there the member has to be well.
+    kept = dead.lists_address(node, str(binding["address"])) and (hostnet["placement"] != "daemonset" or answers)
+    if node["address"] != binding["address"] and not kept:
         owners = [other["member"] for other in bindings if other["address"] == node["address"]]
         if owners:
             return "swapped", f"{where} now has address {node['address']}, which belongs to member {owners[0]}"
@@ -56,7 +63,10 @@ def classify(
             f"{where} has the same name and address, but its disk is empty: {folder} is not there, so the member waits and does not start on an empty disk",
         )
     if not node["ready"]:
-        return "unknown", f"{where} is not Ready; unreachable is not dead"
+        return (
+            "unknown",
+            f"{where} is not Ready; unreachable is not dead. {dead.words(hostnet, str(binding['kube_cluster']), str(binding['node']))}",
+        )
     if binding.get("stopped") and pod is None:
         return "unknown", "it was stopped by a rollout that was not finished"
     if pod is None and node["uid"] != binding["node_uid"]:
@@ -64,14 +74,25 @@ def classify(
             "reimaged",
             f"{where} has the same name and address, but it is another VM, to which no member was admitted, so none starts there",
         )
+    # Whoever ran there is kept away by the taint; the node itself is back.
+    taint = dead.taint_command(hostnet, str(binding["kube_cluster"]), str(binding["node"]), take_away=True)
+    back = f"; {where} is Ready again, but still has a taint that keeps it away: {taint}" if dead.out_of_service(node) else ""
     if pod is None:
-        return "unknown", "it has no pod" + (f" ({uncreated})" if uncreated else "")
+        return "unknown", "it has no pod" + (f" ({uncreated})" if uncreated else "") + back
     if not pod["running"]:
-        return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "")
-    if inspected is None or not inspected.get("reachable"):
+        return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "") + back
+    if inspected is None or not answers:
         return "unknown", str((inspected or {}).get("reason") or "it does not answer")
     kind = "rebooted" if binding.get("boot_id") and node.get("boot_id") and node["boot_id"] != binding["boot_id"] else "ok"
     return kind, "" if inspected.get("healthy") else str(inspected.get("reason") or "it says that it is not healthy")
+
+
+def _returned(binding: Mapping[str, Any], node: Mapping[str, Any], kind: str, returned: Sequence[str]) -> bool:
+    """Whether only the Node object of a member is another one: the VM says so itself, or the member runs there, which it does on its own disk alone."""
+    if binding["member"] in returned:
+        starting = kind == "unknown" and node["ready"] and not binding.get("stopped") and not dead.out_of_service(node)
+        return kind in WELL or bool(starting)
+    return kind in WELL and node["uid"] != binding["node_uid"]
 
 
 def deployment_status(
@@ -107,6 +128,8 @@ def deployment_status(
             uncreated = _uncreated(there["workloads"], str(binding["member"]))
             kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated)
         said = inspected or {}
+        if node is not None and _returned(binding, node, kind, plan.get("returned", ())):
+            kind, reason = "returned", reason and f"the Node object of node {node['name']} was made anew for the same VM; {reason}"
         certificates = dates.get(str(binding["member"]), {})
         first = (
             certificates[next(iter(sorted(certificates, key=lambda file: (str(certificates[file]["not_after"]), file))))]
@@ -117,7 +140,7 @@ def deployment_status(
             {
                 "member": binding["member"],
                 "class": kind,
-                "healthy": kind in ("ok", "rebooted") and bool(said.get("healthy")),
+                "healthy": kind in WELL and bool(said.get("healthy")),
                 "reason": reason,
                 "kube_cluster": kube_cluster,
                 "node": binding["node"],
@@ -232,7 +255,7 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
     rows = [_COLUMNS]
     for entry in status["members"]:
         role = f"{entry['role']}{' (leader)' if entry['leader'] else ''}"
-        health = entry["class"] if entry["healthy"] or entry["class"] not in ("ok", "rebooted") else "unhealthy"
+        health = entry["class"] if entry["healthy"] or entry["class"] not in WELL else "unhealthy"
         rows.append(
             (
                 entry["member"],

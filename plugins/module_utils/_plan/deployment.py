@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import bindings as copies
-from . import claim, held, join, journal, names, pki_place
+from . import claim, dead, held, join, journal, names, pki_place
 from . import roster as rosters
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
@@ -89,9 +89,10 @@ def deployment_plan(
     `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are
     about its kube clusters), `lost_ca` (those about its CA), `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete`
     (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in force), `roster_complete`
-    (it is, everywhere), `members` (bindings that exist), `ordinals` (the highest ones that were ever given, by kube cluster), `new`
-    (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together, one batch after
-    another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
+    (it is, everywhere), `members` (bindings that exist), `returned` (those of them whose Node object was made anew for the same VM:
+    `members` has the new UID), `ordinals` (the highest ones that were ever given, by kube cluster), `new` (bindings to admit, their
+    admission still empty), `batches` (lists of names of members that are started together, one batch after another), `seeds` (the join list
+    now), `probe` (nodes to look at before anything starts).
 
     `nodes` may hold nodes that do not match the selector (`selected` false): they tell what became of members, and never get one.
     """
@@ -108,7 +109,7 @@ def deployment_plan(
     identity = _agreed(observed, "identity", "identity record", hostnet, errors)
     record = _agreed(observed, "cluster_record", "cluster id", hostnet, errors)
     merged = copies.merge(hostnet, nodes, observed)
-    members = merged.members
+    members, returned = dead.followed(merged.members, nodes)
     errors += merged.errors
     warnings += [
         f"kube cluster {name} has lost its bindings (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))}); they are restored from the other "
@@ -196,6 +197,7 @@ def deployment_plan(
         "roster": roster,
         "roster_complete": not lacking,
         "members": members,
+        "returned": returned,
         "ordinals": copies.highest_ordinals(hostnet, [*members, *new], [], {"": {"ordinals": ordinals}}),
         "new": new,
         "incomplete": mode == "existing"
@@ -448,10 +450,13 @@ def _new_bindings(
         if binding is not None:
             if binding["node_uid"] != node["uid"]:
                 warnings.append(f"{where} is another VM than the one that member {binding['member']} was admitted to; the member waits")
-            elif binding["address"] != node["address"]:
+            elif not dead.lists_address(node, str(binding["address"])):
                 warnings.append(
                     f"{where} moved from {binding['address']} to {node['address']} under member {binding['member']}; the member keeps waiting"
                 )
+            continue
+        if dead.out_of_service(node):
+            warnings.append(f"{where} is out of service (taint {dead.OUT_OF_SERVICE}), so it gets no member")
             continue
         if node["control_plane"]:
             warnings.append(f"{where} runs the control plane of its kube cluster and will carry a member too")
@@ -563,7 +568,7 @@ def live_members(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, A
         node = current.get((str(binding["kube_cluster"]), str(binding["node"])), {})
         pods = observed.get(binding["kube_cluster"], {}).get("pods", [])
         ready = any(pod["ready"] and not pod["terminating"] and pod["node"] == binding["node"] for pod in pods)
-        same = node.get("uid") == binding["node_uid"] and node.get("address") == binding["address"]
+        same = bool(node) and node["uid"] == binding["node_uid"] and dead.lists_address(node, str(binding["address"]))
         result.append({**binding, "live": bool(ready and same)})
     return result
 

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import dead
+
 try:
     import jmespath
 except ImportError:
@@ -66,8 +68,20 @@ GENERIC: dict[str, list[Gate]] = {
     ],
 }
 
+# Before the place of a process is taken. `alive`: some member sees it now. `dead`: on top of that, none is unsure, and those who say so are a majority.
+_ALIVE: list[Gate] = [{"say": "still alive", "find": "alive"}]
+PROOF: dict[str, list[Gate]] = {
+    "alive": _ALIVE,
+    "dead": [*_ALIVE, {"say": "it cannot be told who is dead", "find": "untold"}, *_QUORUM],
+}
 
-def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expected: Iterable[str] = ()) -> Json:
+
+def document(
+    inspection: Mapping[str, Mapping[str, Any]],
+    member: str = "",
+    expected: Iterable[str] = (),
+    processes: Sequence[Mapping[str, Any]] = (),
+) -> Json:
     """What the expressions of gates see.
 
     * `member`: name of the member that the gates are about, or ""; `itself`: its inspection, {} where there is none
@@ -80,6 +94,7 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
     * `quorum_short`: how many healthy members a majority would lack without `member`
     * `left`: how many members there are without `member`, well or not
     * `expected`: names of the members that count here: those given, those asked and `member`, but nobody else who is broken too
+    * `alive`, `untold`: of the `processes` whose place is to be taken, those that some member sees, and those of which one cannot tell (dead.verdicts)
     """
     members = [{"member": name, **inspection[name]} for name in sorted(inspection)]
     known = dict.fromkeys([*expected, *sorted(inspection), *([member] if member else [])])
@@ -90,6 +105,7 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
     listed = max((sum(peer.get("role") == "voter" for peer in entry.get("peers") or []) for entry in tellers), default=0)
     voters = listed or len(known)
     healthy_others = sum(entry["member"] != member for entry in tellers)
+    alive, untold = dead.verdicts(inspection, processes)
     return {
         "member": member,
         "itself": next((entry for entry in members if entry["member"] == member), {}),
@@ -106,6 +122,8 @@ def document(inspection: Mapping[str, Mapping[str, Any]], member: str = "", expe
         "quorum_short": max(0, quorum(voters) - healthy_others),
         "left": len(known) - bool(member),
         "expected": list(known),
+        "alive": alive,
+        "untold": untold,
     }
 
 

@@ -14,7 +14,8 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import documents, gate, join, settings
+from . import dead, documents, gate, join, settings
+from .classify import WELL
 from .deployment import admitted, other_addresses
 from .journal import in_flight
 from .placement import data_folder
@@ -24,7 +25,7 @@ Json = dict[str, Any]
 # What each playbook may be asked to do with a member.
 WORKS = ("reboot", "replace", "version", "repair", "scale_down")
 # Classes (docs/design.md, section 7) that a repair mends, the most broken first.
-BROKEN = ("reimaged", "replaced", "missing", "swapped", "moved", "rebooted")
+BROKEN = ("reimaged", "replaced", "missing", "dead", "swapped", "moved", "returned", "rebooted")
 # Classes of members whose VM kept its disk and has another address.
 KEPT_DISK = ("moved", "swapped", "stopped")
 # Steps after whose beginning a VM may be gone: an abort does not undo them, it finishes the member.
@@ -80,8 +81,11 @@ def steps(work: str, kind: str, surge: bool, forget: str, leaves: str = "") -> l
         return ["gate", "lead", "drain", "leave", "stop", "unlist", "remove", "settle"]
     if kind in KEPT_DISK:
         return ["gate_repair", "stop", "identify", "unlist", "readdress", "certify", "start", "list", "settle", "soak"]
-    if kind in ("replaced", "reimaged", "missing"):
+    if kind in dead.TAKEN:
         return ["gate_repair", "stop", "identify", *arrive, "soak"]
+    if kind == "returned":
+        # Its Node object is another one: without label and, for a DaemonSet, without pod.
+        return ["note", "start", "settle"]
     return ["note"]
 
 
@@ -192,12 +196,19 @@ def identify(
     ready = [
         node
         for node in right
-        if node["ready"] and node["address"] and not (node.get("unschedulable") and node["uid"] != binding["node_uid"])
+        if node["ready"]
+        and node["address"]
+        and not (node.get("unschedulable") and node["uid"] != binding["node_uid"])
+        and not dead.out_of_service(node)
     ]
     if ready:
         return {"node": ready[0], "waiting": "", "error": ""}
     if right:
-        return {"node": None, "waiting": f"{where}: node {right[0]['name']} is not Ready, is cordoned, or has no address", "error": ""}
+        return {
+            "node": None,
+            "waiting": f"{where}: node {right[0]['name']} is not Ready, is cordoned or out of service, or has no address",
+            "error": "",
+        }
     if wrong and not patient:
         return {
             "node": None,
@@ -257,8 +268,12 @@ def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[M
     """The bindings with the present boot id of one member's node."""
     result = []
     for entry in bindings:
-        node = next((node for node in nodes if node["uid"] == entry["node_uid"]), None)
-        result.append({**entry, "boot_id": node["boot_id"]} if node and entry["member"] == member else dict(entry))
+        node = next((node for node in nodes if node["kube_cluster"] == entry["kube_cluster"] and node["name"] == entry["node"]), None)
+        if node is None or entry["member"] != member:
+            result.append(dict(entry))
+        else:
+            # A Node object that was made anew has another UID; nothing else of the binding is another.
+            result.append({**entry, "boot_id": node["boot_id"], "node_uid": node["uid"]})
     return result
 
 
@@ -360,7 +375,7 @@ def displaced(bindings: Sequence[Mapping[str, Any]], new: Mapping[str, Any], nod
         if entry["member"] == new["member"] or not _same_address(str(entry["address"]), str(new["address"])):
             continue
         node = current.get((entry["kube_cluster"], entry["node"], entry["node_uid"]))
-        if node and node["address"] and not _same_address(str(node["address"]), str(entry["address"])):
+        if node and node["address"] and not dead.lists_address(node, str(entry["address"])):
             found.append({**entry, "address": node["address"], "stopped": True})
     return found
 
@@ -393,7 +408,7 @@ def rollout_plan(
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
-    that max_members leaves for the next run), broken, unmended, lines}.
+    that max_members leaves for the next run), broken, unmended, prove (processes that must be proven dead before the first change), lines}.
     Errors are raised before anything is changed.
     """
     work = str(request["work"])
@@ -423,7 +438,7 @@ def rollout_plan(
     for name, entry in entries.items():
         if entry["class"] == "foreign":
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")
-    broken = [name for name, entry in entries.items() if entry["class"] not in ("ok", "rebooted") or not entry["healthy"]]
+    broken = [name for name, entry in entries.items() if entry["class"] not in WELL or not entry["healthy"]]
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < gate.quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
@@ -494,6 +509,18 @@ def rollout_plan(
         "left": left,
         "broken": broken,
         "unmended": unmended,
+        # An abort takes nobody's place.
+        "prove": []
+        if request.get("abort")
+        else dead.to_prove(
+            planned,
+            {
+                name: dead.process_of(binding, old_id(inspection or {}, binding), str(entries[name]["reason"]))
+                for name, binding in bindings.items()
+            },
+            finished_steps(journal) if flying and journal else (),
+            in_hand,
+        ),
     }
     result["lines"] = _lines(hostnet, spec, result, bindings, status)
     return result
@@ -552,6 +579,7 @@ def _nothing(errors: list[str]) -> Json:
         "members": [],
         "broken": [],
         "unmended": [],
+        "prove": [],
         "lines": [],
     }
 
@@ -642,10 +670,10 @@ def _to_mend(
         kind = entry["class"]
         if name == in_hand:
             chosen.append({"member": name, "why": "in flight"})
-        elif kind in ("missing", "replaced", "reimaged"):
+        elif kind in dead.TAKEN:
             others = [*(other for other in bindings.values() if other["member"] != name), *given]
             free = [node for node in candidates(binding, nodes, others) if _usable(node, binding)]
-            if kind != "missing":
+            if kind in ("replaced", "reimaged"):
                 free = [node for node in free if node["name"] == binding["node"]] or free
             if free:
                 chosen.append({"member": name, "why": f"{kind}: {entry['reason']}", "node": free[0]["name"]})
@@ -657,6 +685,8 @@ def _to_mend(
                 )
         elif kind in ("moved", "swapped"):
             chosen.append({"member": name, "why": f"{kind}: {entry['reason']}"})
+        elif kind == "returned":
+            chosen.append({"member": name, "why": "its Node object was made anew for the same VM; that is followed"})
         elif kind == "rebooted" and entry["healthy"]:
             chosen.append({"member": name, "why": "its VM has started again; that is noted"})
         elif kind != "ok" or not entry["healthy"]:
@@ -669,7 +699,7 @@ def _to_mend(
 
 
 def _usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
-    return bool(node["ready"] and node["zone"] == binding["zone"] and not node.get("unschedulable"))
+    return bool(node["ready"] and node["zone"] == binding["zone"] and not node.get("unschedulable") and not dead.out_of_service(node))
 
 
 def _to_roll(
@@ -914,9 +944,10 @@ def vm(record: Mapping[str, Any], action: str) -> Json:
 def stale_pods(binding: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
     """`pods` of member_stop: every pod of a member, and whether its VM is gone, so that no kubelet will ever confirm its end.
 
-    A pod of a node that exists is never forced: its process may run.
+    A pod of a node that exists is never forced, because its process may run; but where a human has said that the host is shut down (dead.is_dead),
+    as Kubernetes itself does it then.
     """
-    alive = {(node["kube_cluster"], node["name"]) for node in nodes}
+    alive = {(node["kube_cluster"], node["name"]) for node in nodes if not dead.is_dead(node)}
     kube_cluster = str(binding["kube_cluster"])
     pods = observed.get(kube_cluster, {}).get("pods", [])
     return [

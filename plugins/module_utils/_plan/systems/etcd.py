@@ -16,6 +16,9 @@ Json = dict[str, Any]
 
 # `Status.errors` has one text for each alarm: "memberID:123 alarm:NOSPACE ".
 _ALARM = re.compile(r"\balarm:([A-Z_]+)")
+# Whether a member is connected with another one: 1 or 0; no line where it never was.
+# https://etcd.io/docs/v3.6/metrics/
+_ACTIVE = re.compile(r'^etcd_network_active_peers\{Local="[0-9a-f]+",Remote="([0-9a-f]+)"\} ([0-9.e+]+)$', re.MULTILINE)
 # RFC 5737: addresses of documentation, which no network routes.
 PLACEHOLDER_NETWORK = ipaddress.ip_network("192.0.2.0/24")
 
@@ -28,6 +31,7 @@ def inspection(
     Ids are written as etcdctl's tables have them: hexadecimal without prefix. A learner does not answer `member list`
     (etcd refuses it there), so its `peers` may be empty. `lag` is how many entries of the log a member has applied less
     than the member that has applied most, null where it did not answer; `alarms` are the cluster's, as each member knows them.
+    `live` of a peer is whether the member is connected with it, by its `metrics`; null where it was not asked for them or gave none.
     """
     del spec
     members = {_plain(str(target.get("variables", {}).get("address", ""))): str(target["member"]) for target in targets}
@@ -75,7 +79,8 @@ def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -
             reachable=True,
         )
         try:
-            shape["peers"] = [_peer(entry, members) for entry in _said(listed)["members"]]
+            active = _active(answers.get("metrics") or {}, shape["id"])
+            shape["peers"] = [_peer(entry, members, active) for entry in _said(listed)["members"]]
         except _NoAnswer as error:
             # A majority has to agree to the list, so a voter without it is on its own, whomever it still takes for the leader.
             if shape["role"] == "voter":
@@ -109,7 +114,16 @@ def _said(answer: Mapping[str, Any]) -> Any:
     raise _NoAnswer(text or "etcd gave no answer")
 
 
-def _peer(entry: Mapping[str, Any], members: Mapping[str, str]) -> Json:
+def _active(metrics: Mapping[str, Any], own: str) -> set[str] | None:
+    """Ids of the members that this one is connected with, itself too; None where it does not say."""
+    text = str(metrics.get("body") or "")
+    # Metrics of another server say nothing.
+    if metrics.get("error") or metrics.get("status") != 200 or f'etcd_server_id{{server_id="{own}"}} 1' not in text:
+        return None
+    return {own, *(found[1] for found in _ACTIVE.finditer(text) if float(found[2]) > 0)}
+
+
+def _peer(entry: Mapping[str, Any], members: Mapping[str, str], active: set[str] | None) -> Json:
     """A listed member. `member` is the one of those asked that has its address; `name` is empty until its process has started once."""
     urls = entry.get("peerURLs") or []
     address = str(urlsplit(urls[0]).hostname) if urls else ""
@@ -119,6 +133,7 @@ def _peer(entry: Mapping[str, Any], members: Mapping[str, str]) -> Json:
         "member": members.get(_plain(address), ""),
         "address": address,
         "role": "learner" if entry.get("isLearner") else "voter",
+        "live": None if active is None else _hex(entry["ID"]) in active,
     }
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+# JetStream itself counts a peer as lost after that long without a word (lostQuorumInterval of nats-server).
+HEARD_SECONDS = 10
+
 
 def inspection(
     results: Mapping[str, Mapping[str, Mapping[str, Any]]], targets: Sequence[Mapping[str, Any]] = (), spec: Mapping[str, Any] | None = None
@@ -28,7 +31,7 @@ def inspection(
     servers, ids (of those servers, without the leader's), wanted (replicas, 0 for as many as the stream has), text}. `leads` is how many
     assets with several replicas the server leads, `alone` names those that have no other replica: they are gone with its disk. `groups` are
     those that it leads and that have other replicas, the meta group too: {asset, current (servers that have everything, itself too), quorum
-    (of all replicas), text}.
+    (of all replicas), text}. `live` of a peer is whether the server sees that process now, null where it cannot tell (_live).
     """
     del targets, spec
     read = {member: _read(answers) for member, answers in results.items()}
@@ -73,11 +76,15 @@ def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
                     "name": str(peer.get("name") or ""),
                     "current": bool(peer.get("current")),
                     "offline": bool(peer.get("offline")),
+                    # Nanoseconds since the server heard from it in the group; 0 where it never has. A leader hears from everybody once a second.
+                    "heard": 0 < int(peer.get("active") or 0) < HEARD_SECONDS * 10**9,
                 }
                 for peer in meta.get("replicas") or []
             ],
             # Where the other server dialled, its end of the connection may have another address than the one it listens on.
             "routes": {str(route["remote_name"]): str(route["ip"]) for route in routes if route.get("did_solicit")},
+            # The servers that it is connected with, whoever dialled; None where it does not say.
+            "connected": {str(route["remote_name"]) for route in routes} if routez.get("status") == 200 else None,
             "unhealthy": _unhealthy(healthz),
             **_assets(str(server["server_name"]), answers.get("jsz", {})),
         }
@@ -217,18 +224,29 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
 def _peers(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, str]) -> list[Json]:
     """The servers that this one counts as peers of the meta group, itself too. What a leader says of `current` counts."""
     addresses = {**said["routes"], **hosts}
-    states = {said["name"]: {"current": bool(said["leader"]), "offline": False}}
+    states: dict[str, Json] = {said["name"]: {"current": bool(said["leader"]), "offline": False, "live": True}}
     if said["leader"]:
-        states.setdefault(said["leader"], {"current": True, "offline": False})
+        states.setdefault(said["leader"], {"current": True, "offline": False, "live": _live(said, said["leader"], False)})
     nameless = []
     for peer in said["replicas"]:
-        state = {"current": peer["current"], "offline": peer["offline"]}
+        state = {"current": peer["current"], "offline": peer["offline"], "live": _live(said, peer["name"], peer["heard"])}
         if peer["name"]:
             states[peer["name"]] = state
         else:
             nameless.append({"id": peer["id"], "name": "", "address": "", **state})
     named = [{"id": ids.get(name, ""), "name": name, "address": addresses.get(name, ""), **state} for name, state in sorted(states.items())]
     return named + sorted(nameless, key=lambda peer: str(peer["id"]))
+
+
+def _live(said: Mapping[str, Any], name: str, heard: bool) -> bool | None:
+    """Whether a server sees another one's process: true where it heard from it just now, false where it is not connected with it.
+
+    A connection alone says nothing: after a VM has gone without a word it counts as open for up to 90 seconds (two pings), and who is no
+    leader hears from nobody but the leader. JetStream's own `offline` comes minutes after a kill, and says nothing here.
+    """
+    if heard:
+        return True
+    return False if said["connected"] is not None and name not in said["connected"] else None
 
 
 def not_joined(inspected: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:

@@ -89,7 +89,7 @@ def test_three_members() -> None:
         "leader": False,
         "role": "voter",
         "peers": [
-            {"id": f"{IDS[name]:x}", "name": name, "member": name, "address": address, "role": "voter"}
+            {"id": f"{IDS[name]:x}", "name": name, "member": name, "address": address, "role": "voter", "live": None}
             for name, address in ADDRESSES.items()
         ],
         "revision": 1,
@@ -98,6 +98,24 @@ def test_three_members() -> None:
         "alarms": [],
     }
     assert etcd.voters(seen) == ["west-0", "east-0", "east-1"]
+
+
+def test_metrics_tell_who_is_connected() -> None:
+    own, other, third = (f"{IDS[name]:x}" for name in ("east-0", "east-1", "west-0"))
+    lines = [f'etcd_server_id{{server_id="{own}"}} 1', f'etcd_network_active_peers{{Local="{own}",Remote="{other}"}} 1']
+
+    def lives(body: str, **other: Any) -> dict[str, bool | None]:
+        metrics = {"status": 200, "body": body, "error": "", **other}
+        seen = etcd.inspection({"east-0": {"status": status("east-0"), "members": listed(), "metrics": metrics}}, TARGETS, {})
+        return {peer["name"]: peer["live"] for peer in seen["east-0"]["peers"]}
+
+    assert lives("\n".join(lines)) == {"east-0": True, "east-1": True, "west-0": False}
+    lines.append(f'etcd_network_active_peers{{Local="{own}",Remote="{third}"}} 0')
+    assert lives("\n".join(lines)) == {"east-0": True, "east-1": True, "west-0": False}
+    unknown = dict.fromkeys(("east-0", "east-1", "west-0"))
+    assert lives("", status=0, error="timed out") == lives("", status=404) == unknown
+    # Another server's.
+    assert lives("\n".join(lines).replace(f'server_id="{own}"', 'server_id="1"')) == unknown
 
 
 def test_a_learner_has_no_list_and_no_vote() -> None:

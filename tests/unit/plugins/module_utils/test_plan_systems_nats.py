@@ -116,7 +116,8 @@ def test_three_servers() -> None:
         "leader": False,
         "role": "node",
         "peers": [
-            {"id": PEERS[name], "name": name, "address": ADDRESSES[name], "current": True, "offline": False} for name in sorted(ADDRESSES)
+            {"id": PEERS[name], "name": name, "address": ADDRESSES[name], "current": True, "offline": False, "live": True}
+            for name in sorted(ADDRESSES)
         ],
         "lagging": [],
         "leads": 0,
@@ -164,10 +165,26 @@ def test_without_a_leader() -> None:
     assert one["cluster_id"] == "nats-c3b41c50"
 
 
+def lives(name: str, **other: Json) -> dict[str, bool | None]:
+    return {peer["name"]: peer["live"] for peer in nats.inspection({name: answers(name, **other)})[name]["peers"]}
+
+
+def test_a_server_that_is_connected_and_not_heard_cannot_tell() -> None:
+    silent = answer(varz("west-0", meta=cluster("west-0", east_0={"active": 11 * 10**9}, east_1={"active": 0})))
+    assert lives("west-0") == {"west-0": True, "east-0": True, "east-1": True}
+    assert lives("west-0", varz=silent) == {"west-0": True, "east-0": None, "east-1": None}
+    # Without a connection nobody is there; and one who does not say whom it is connected with tells nothing.
+    assert lives("west-0", varz=silent, routez=answer({"routes": []})) == {"west-0": True, "east-0": False, "east-1": False}
+    assert set(lives("west-0", varz=silent, routez=answer("", 500)).values()) == {True, None}
+    # A connection that the other one dialled is one too.
+    routes = {"routes": [{"remote_name": "east-0", "ip": "10.0.0.1"}]}
+    assert lives("west-0", varz=silent, routez=answer(routes)) == {"west-0": True, "east-0": None, "east-1": False}
+
+
 def test_a_peer_that_nobody_has_met_has_an_id_alone() -> None:
     meta = {"replicas": [{"name": "", "current": False, "offline": True, "peer": "TWOmTRhU"}]}
     one = nats.inspection({"west-0": answers("west-0", varz=answer(varz("west-0", meta=meta)))})["west-0"]
-    assert one["peers"][-1] == {"id": "TWOmTRhU", "name": "", "address": "", "current": False, "offline": True}
+    assert one["peers"][-1] == {"id": "TWOmTRhU", "name": "", "address": "", "current": False, "offline": True, "live": False}
     assert one["healthy"]  # the missing one has a line of its own in the status
 
 
