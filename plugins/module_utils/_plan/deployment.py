@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import bindings as copies
-from . import claim, dead, held, join, journal, names, pki_place
+from . import claim, dead, held, join, journal, names, pki_place, trust
 from . import roster as rosters
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
@@ -116,6 +116,7 @@ def deployment_plan(
         f"kube clusters' copies"
         for name in merged.restored
     ]
+    errors += trust.journal_refusals(hostnet, observed, nodes)
     conflicts = errors[unfinished:]
     evidence = _evidence(hostnet, nodes, observed)
     if identity is not None:

@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, documents, gate, join, settings
+from . import dead, documents, gate, join, settings, trust
 from .classify import WELL
 from .deployment import admitted, other_addresses
 from .journal import in_flight
@@ -426,6 +426,8 @@ def rollout_plan(
         )
         return _nothing(errors)
     errors += _journal_errors(hostnet, request, journal if flying else None)
+    # An abort forgets nobody.
+    errors += [] if request.get("abort") else trust.forgets_the_living(journal, inspection or {})
     errors += documents.in_hand_errors(journal if flying else None, bindings)
     known = set(bindings)
     # Whoever left for good in the rollout that is gone on with is no member any more.

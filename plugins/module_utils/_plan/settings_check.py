@@ -39,6 +39,7 @@ _TEXT_FOR_LIST = ("hostnet_members",)
 _TRUE_OR_FALSE = frozenset(("true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"))
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _SHOWN = 60
+_OBJECT = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Least values; what is not here may be any whole number.
 _LEAST = {
     "hostnet_timeout_seconds": 1,
@@ -252,6 +253,12 @@ def _image(value: str) -> str:
     return f"is {shown(value)}, which is no name of an image: write it as registry/repository:tag or with @sha256:... at its end"
 
 
+def _priority_class(value: str) -> str:
+    if not value or _OBJECT.fullmatch(value):
+        return ""
+    return f"is {shown(value)}, which is no name of a PriorityClass: use a-z, 0-9, '-' and '.', or \"\" for none"
+
+
 def _node_selector(value: str) -> str:
     try:
         selector.parse_selector(value)
@@ -275,6 +282,7 @@ def _away(value: str) -> str:
 _TEXTS: dict[str, Callable[[str], str]] = {
     "hostnet_image": _image,
     "hostnet_probe_image": _image,
+    "hostnet_priority_class": _priority_class,
     "hostnet_node_selector": _node_selector,
     "hostnet_address_type": _address_type,
     "system_cockroachdb_away": _away,
