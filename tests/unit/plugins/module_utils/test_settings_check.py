@@ -147,7 +147,6 @@ def test_the_options_of_a_kube_cluster_are_those_of_the_modules() -> None:
         ("hostnet_image", "Etcd:v3", 'hostnet_image is "Etcd:v3", which is no name of an image'),
         ("hostnet_probe_image", "", "hostnet_probe_image is empty"),
         ("hostnet_priority_class", "Very High", 'hostnet_priority_class is "Very High", which is no name of a PriorityClass'),
-        ("hostnet_pull_secrets", "mirror", "hostnet_pull_secrets is"),
         ("hostnet_name", 7, "hostnet_name is 7, and must be text: put quotes around it"),
         ("hostnet_namespace", "", "hostnet_namespace is empty: give a value, or take the line out for the default"),
         ("hostnet_node_selector", "role=db zone=a", 'hostnet_node_selector is "role=db zone=a":'),
