@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, classify, deployment, join, placement, trial
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
@@ -33,6 +34,11 @@ def objects(
     )
     entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
     return placement.render_objects(hostnet, spec, identity, bindings, entries, state, certificates)
+
+
+def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Peers that the members list and that no binding of `plan` accounts for, a sentence each."""
+    return copies.unknown_peers(plan["members"], plan["new"], inspection)
 
 
 def script(name: str) -> str:
@@ -67,6 +73,7 @@ class FilterModule:
             "deployment_trial_errors": trial.trial_errors,
             "deployment_trial_pods": trial.trial_pods,
             "deployment_targets": classify.member_targets,
+            "deployment_strangers": strangers,
             "deployment_status": classify.deployment_status,
             "deployment_table": classify.status_table,
         }

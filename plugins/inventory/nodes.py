@@ -38,7 +38,7 @@ options:
       - The kube clusters, with the options that the modules know. Or the word V(all_contexts), for every context of the kubeconfig under its own
         name. That is for kubeconfigs that a tool makes for one deployment, such as a lab's; in one that people log in with it would be a guess.
       - Values may be templates.
-    required: true
+    required: false
   kubeconfig:
     description:
       - The kubeconfig of each entry of O(kube_clusters) that names none. It may be a template; C(~) is expanded.
@@ -233,7 +233,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 "kube_clusters is not named: list the kube clusters of the deployment, each with a name and its context; or, where every context of the "
                 f"kubeconfig {default} is one of them, write kube_clusters: {_ALL_CONTEXTS}"
             )
-        if given == _ALL_CONTEXTS:
+        # Ansible makes a list of a text that stands where it wants one.
+        if given in (_ALL_CONTEXTS, [_ALL_CONTEXTS]):
             try:
                 contexts = client.contexts(default)
             except ValueError as error:

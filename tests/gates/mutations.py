@@ -23,7 +23,7 @@ from pathlib import Path
 
 from _tree import clean_copy
 
-INVARIANTS = range(1, 15)
+INVARIANTS = range(1, 16)
 _SECONDS = 240  # for the tests of one guard
 # pytest's exit code 1 is also that of an error in a fixture, which says nothing about a guard.
 _FAILED = re.compile(r"^1 failed\b(?!.*\berrors?\b)", re.MULTILINE)
@@ -68,6 +68,94 @@ _SETTINGS = f"{UNIT}/test_settings_check.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 
 GUARDS = (
+    Guard(
+        15,
+        "a kube cluster that the record names is missing",
+        f"{PLAN}/roster.py",
+        "if name not in uids and name not in without:",
+        "if False:",
+        _some(f"{UNIT}/test_plan_roster.py", "missing"),
+    ),
+    Guard(
+        15,
+        "a kube cluster that the record does not name",
+        f"{PLAN}/roster.py",
+        "elif name not in joining:",
+        "elif False:",
+        _some(f"{UNIT}/test_plan_roster.py", "one_more"),
+    ),
+    Guard(
+        15,
+        "another Kubernetes cluster behind a recorded name",
+        f"{PLAN}/roster.py",
+        "if uid and recorded[name] and uid != recorded[name]:",
+        "if False:",
+        _some(f"{UNIT}/test_plan_roster.py", "another_server"),
+    ),
+    Guard(
+        15,
+        "two names of one Kubernetes cluster",
+        f"{PLAN}/roster.py",
+        "first = owners.setdefault(uid, name) if uid else name",
+        "first = name",
+        _some(f"{UNIT}/test_plan_roster.py", "two_names"),
+    ),
+    Guard(
+        15,
+        "the kube clusters of a deployment of version 0.2.0",
+        f"{PLAN}/deployment.py",
+        "roster = recorded or rosters.of_claims(observed)",
+        "roster = recorded",
+        _some(f"{UNIT}/test_deployment_membership.py", "of_0_2_0_too"),
+    ),
+    Guard(
+        15,
+        "the lock compares the kube clusters",
+        f"{CLUSTER}/lock.py",
+        "wrong = membership.problems(clusters, name, namespace, joining, without)",
+        "wrong: list[str] = []",
+        _some(_LOCK, "invariant_15"),
+    ),
+    Guard(
+        15,
+        "an inventory source that could not be read",
+        f"{PLAN}/deployment.py",
+        'errors += [] if tolerant else [str(error) for error in hostnet.get("inventory_errors", [])]',
+        "errors += []",
+        _some(f"{UNIT}/test_deployment_membership.py", "without_a_part"),
+    ),
+    Guard(
+        8,
+        "copies of bindings that differ",
+        f"{PLAN}/bindings.py",
+        "if differs:",
+        "if False:",
+        _some(f"{UNIT}/test_plan_bindings.py", "copies_that_differ"),
+    ),
+    Guard(
+        8,
+        "labels and workloads without a binding",
+        f"{PLAN}/deployment.py",
+        "errors += copies.strangers(hostnet, members, nodes, observed)",
+        "errors += []",
+        _some(f"{UNIT}/test_deployment_membership.py", "deleted_is_refused"),
+    ),
+    Guard(
+        8,
+        "an ordinal that was given before",
+        f"{PLAN}/deployment.py",
+        "highest = dict(ordinals)",
+        "highest: dict[str, int] = {}",
+        _some(f"{UNIT}/test_deployment_membership.py", "scaled_down_ordinal"),
+    ),
+    Guard(
+        9,
+        "a member of a lost kube cluster that still answers",
+        f"{PLAN}/lost.py",
+        "if same and lives:",
+        "if False:",
+        _some(f"{UNIT}/test_plan_lost.py", "still_answers"),
+    ),
     Guard(
         1,
         "evidence of a deployment without record",

@@ -68,6 +68,7 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
 def test_every_context_of_the_kubeconfig(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi) -> None:
     path = kubeconfig(tmp_path / "k", {"east": kube_api, "west": kube_api_two})
     (found,) = parse([source(tmp_path, kube_clusters="all_contexts")], tmp_path, {"KUBECONFIG": path, "K8S_AUTH_KUBECONFIG": ""})
+    assert "error" not in found
     assert sorted(found["hosts"]) == ["vm-1", "vm-2", "vm-3"]
     variables = found["hosts"]["vm-1"]
     node = variables.pop("hostnet_node")

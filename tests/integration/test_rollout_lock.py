@@ -134,7 +134,7 @@ def test_taken_renewed_read_and_freed(held: Json, kubes: dict[str, KubeApi], nam
     assert (first["changed"], first["lock"], first["generation"], first["taken_over_from"]) == (True, lock, 1, [])
     assert "held by run r1 in kube cluster east, west" in first["diff"]["after"]
     assert "warnings" not in first
-    assert first["requests"] == 4, "read and create in each kube cluster"
+    assert first["requests"] == 8, "compare the kube clusters (two requests each), read, and create in each of them"
     before = lease(kubes["east"], namespace)
     assert before is not None
     assert before["metadata"]["labels"]["hostnet.multicluster/deployment"] == "ledger"
@@ -143,7 +143,7 @@ def test_taken_renewed_read_and_freed(held: Json, kubes: dict[str, KubeApi], nam
     assert sorted(holder) == ["boot_id", "host", "pid", "pid_namespace", "run_id", "since", "started", "user", "what"]
     assert (holder["pid"], holder["started"], holder["what"]) == (os.getppid(), locks.started(os.getppid()), "upgrade replace")
     again = call(held)
-    assert (again["changed"], again["lock"], again["requests"]) == (False, lock, 4)
+    assert (again["changed"], again["lock"], again["requests"]) == (False, lock, 8)
     after = lease(kubes["east"], namespace)
     assert after is not None
     assert after["spec"]["renewTime"] > before["spec"]["renewTime"]
@@ -438,8 +438,11 @@ def test_it_runs_on_the_controller_only(held: Json, run_tasks: Any) -> None:
         assert "connection: local" in run.of(module)[0]["msg"]
 
 
-def test_the_rights_of_the_namespace_suffice(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
-    entries = [restricted_user(kube, "hostnet-multicluster-namespace", namespace=namespace) for kube in kubes.values()]
+def test_the_rights_of_docs_rbac_yaml_suffice(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    for kube in kubes.values():
+        # Reads the namespace kube-system, whose UID is compared.
+        restricted_user(kube, "hostnet-multicluster-nodes", user="locker")
+    entries = [restricted_user(kube, "hostnet-multicluster-namespace", namespace=namespace, user="locker") for kube in kubes.values()]
     mine = client.connect(entries)
     lock = call({**held, "kube_clusters": entries})["lock"]
     document = plan_journal.advance({}, "start", now="t", run_id="r1", generation=1)
@@ -468,3 +471,32 @@ def test_rollout_lock_examples(run_tasks: Any, kube_clusters: list[Json], kubes:
     # Another task of the same play, so another worker: the holder is the ansible-playbook.
     assert {entry["state"] for entry in read["holders"].values()} == {"other"}, "read without a run id is nobody's own"
     assert leases(kubes, "ledger")["east"] == ("", taken["generation"])
+
+
+def test_invariant_15_a_lock_in_some_of_the_kube_clusters_is_refused(held: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    uids = {name: kube.request_json("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"] for name, kube in kubes.items()}
+    data = {"token": "t", "system": "etcd", "placement": "node_name", "ca_fingerprint": "ab", "members": "east-0,west-0"}
+    claim = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "ledger-identity", "labels": {"hostnet.multicluster/deployment": "ledger"}},
+        "data": {**data, "kube_clusters": json.dumps(uids), "data_root": "/data"},
+    }
+    for kube in kubes.values():
+        kube.request_json("POST", f"/api/v1/namespaces/{namespace}/configmaps", claim)
+    both = held["kube_clusters"]
+    for kube_clusters, part in (
+        ([entry for entry in both if entry["name"] == "east"], "kube cluster west is missing"),
+        ([{**entry, "name": {"east": "west", "west": "east"}[entry["name"]]} for entry in both], "contexts or hosts were swapped"),
+        ([{**entry, "name": {"west": "north"}.get(entry["name"], entry["name"])} for entry in both], "recorded under the name west"),
+    ):
+        result = call({**held, "kube_clusters": kube_clusters})
+        assert result.get("failed"), result
+        assert part in result["msg"]
+        assert not result.get("changed")
+    for kube in kubes.values():
+        with pytest.raises(urllib.error.HTTPError):
+            kube.request_json("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ledger-rollout")
+    assert not call(held).get("failed")
+    alone = call({**held, "run_id": "r2", "kube_clusters": both[:1], "without": [both[1]["name"]], "take_over": "r1"})
+    assert not alone.get("failed"), alone

@@ -24,12 +24,12 @@ def roles() -> dict[str, Json]:
     return {item["metadata"]["name"]: item for item in objects}
 
 
-def restricted_user(kube: KubeApi, role: str, *, namespace: str | None = None, without: str = "") -> Json:
+def restricted_user(kube: KubeApi, role: str, *, namespace: str | None = None, without: str = "", user: str = "") -> Json:
     """An entry of kube_clusters whose user has `role` of docs/rbac.yaml alone, less the verb `without`.
 
-    With `namespace` the role is bound there, else for the whole kube cluster.
+    With `namespace` the role is bound there, else for the whole kube cluster. A `user` of another call has both roles then.
     """
-    user = f"restricted-{secrets.token_hex(4)}"
+    user = user or f"restricted-{secrets.token_hex(4)}"
     definition = dict(roles()[role])
     if without:
         rules = [{**rule, "verbs": [verb for verb in rule["verbs"] if verb != without]} for rule in definition["rules"]]
@@ -37,7 +37,7 @@ def restricted_user(kube: KubeApi, role: str, *, namespace: str | None = None, w
     name = definition["metadata"]["name"]
     kube.request_json("PATCH", f"{_RBAC}/clusterroles/{name}?fieldManager=test&force=true", definition, _APPLY)
     binding = {
-        "metadata": {"name": user},
+        "metadata": {"name": f"{user}-{name}"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
         "subjects": [{"kind": "User", "name": user}],
     }

@@ -1,0 +1,91 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A kube cluster that is gone for good: who is taken out, and what forbids it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, lost
+from support import plans
+from support.plans import Json
+
+SPEC = {**plans.spec_of("etcd"), "minimum_members": 3}
+
+
+def world(**said_of_west: object) -> tuple[Json, Json, Json, dict[str, Json]]:
+    """Settings, plan, status and inspection of the survivors in `east`, who list everybody."""
+    whole = plans.settings()
+    nodes = plans.five_nodes()
+    found = plans.admitted(whole, SPEC, nodes)
+    observed = plans.running(whole, found)
+    del observed["west"]
+    hostnet = plans.settings(kube_clusters=("east",), without_kube_clusters=["west"])
+    east = [node for node in plans.labelled(nodes, found) if node["kube_cluster"] == "east"]
+    plan = deployment.deployment_plan(hostnet, SPEC, east, observed)
+    peers = [
+        {
+            "id": f"id-{entry['member']}",
+            "name": entry["process"],
+            "address": entry["address"],
+            "role": "voter",
+            "live": True if entry["kube_cluster"] == "east" else said_of_west.get("live"),
+        }
+        for entry in found
+    ]
+    inspection = plans.inspected([entry for entry in found if entry["kube_cluster"] == "east"], peers=peers)
+    status = classify.deployment_status(hostnet, plan, east, observed, inspection)
+    return hostnet, plan, status, inspection
+
+
+def plan_of(hostnet: Json, plan: Json, status: Json, inspection: dict[str, Json], name: str = "west") -> Json:
+    return lost.lost_plan(hostnet, SPEC, plan, status, inspection, name)
+
+
+@pytest.mark.parametrize("live", [None, False])
+def test_its_members_are_taken_out(live: bool | None) -> None:
+    found = plan_of(*world(live=live))
+    assert found["errors"] == []
+    assert [(entry["member"], entry["id"]) for entry in found["forget"]] == [("west-0", "id-west-0"), ("west-1", "id-west-1")]
+    assert [entry["member"] for entry in found["members"]] == ["east-0", "east-1", "east-2"]
+    assert found["roster"]["revision"] == 2
+    assert found["roster"]["kube_clusters"] == {"east": "uid-of-east"}
+    assert found["roster"]["lost"] == {"west": "uid-of-west"}
+
+
+def test_a_member_that_still_answers_forbids_it() -> None:
+    errors = plan_of(*world(live=True))["errors"]
+    assert len(errors) == 2
+    assert "member west-0 at 10.0.1.1 still answers" in errors[0]
+
+
+def test_a_second_run_has_nothing_to_do() -> None:
+    hostnet, plan, status, inspection = world()
+    plan["members"] = [entry for entry in plan["members"] if entry["kube_cluster"] == "east"]
+    plan["roster"] = {"revision": 2, "kube_clusters": {"east": "uid-of-east"}, "lost": {"west": "uid-of-west"}, "data_root": "/data"}
+    found = plan_of(hostnet, plan, status, inspection)
+    assert (found["errors"], found["forget"], found["roster"]) == ([], [], None)
+    assert "nothing to do" in found["lines"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("", "hostnet_lost_kube_cluster is empty"), ("east", "kube cluster east is in the inventory"), ("wset", "has no such kube cluster")],
+)
+def test_a_name_that_cannot_be_meant(name: str, part: str) -> None:
+    errors = plan_of(*world(), name=name)["errors"]
+    assert len(errors) == 1
+    assert part in errors[0]
+
+
+def test_without_a_majority_nothing_is_forgotten() -> None:
+    hostnet, plan, status, inspection = world()
+    status = json.loads(json.dumps(status))
+    status["members"][0].update(healthy=False, reason="it does not answer")
+    inspection["east-0"].update(healthy=False)
+    errors = plan_of(hostnet, plan, status, inspection)["errors"]
+    assert any("2 of 5 members are healthy without kube cluster west, 3 are needed" in error for error in errors)
+    assert any("member east-0 is ok (it does not answer): mend it first" in error for error in errors)
