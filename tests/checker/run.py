@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from . import verdict
+from .clock import Clock
 from .kube import KubeCluster, Seen
 from .system import Connection, Copy, System, Unreachable, values
 
@@ -46,7 +46,8 @@ class Options:
 class Ledger:
     """What was acknowledged, in a file that a kill of the checker does not undo: `NUMBER TIME ADDRESS` a line, one write() each."""
 
-    def __init__(self, path: Path, probe_file: Path | None, down: Callable[[], list[str]]) -> None:
+    def __init__(self, path: Path, probe_file: Path | None, down: Callable[[], list[str]], clock: Clock) -> None:
+        self.clock = clock
         self.lock = threading.Lock()
         self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self.probe_file, self.down = probe_file, down
@@ -59,8 +60,8 @@ class Ledger:
 
     def acknowledged(self, number: int, address: str) -> None:
         with self.lock:
-            now = time.monotonic()
-            os.write(self.file, f"{number} {stamp()} {address}\n".encode())
+            now = self.clock.now()
+            os.write(self.file, f"{number} {self.clock.stamp(now)} {address}\n".encode())
             if now - self._synced > _SYNC_SECONDS:
                 os.fsync(self.file)
                 self._synced = now
@@ -72,7 +73,7 @@ class Ledger:
             self.gap(before, now)
 
     def gap(self, before: float, now: float) -> None:
-        entry = {"time": stamp(before), "gap_ms": round((now - before) * 1000)}
+        entry = {"time": self.clock.stamp(before), "gap_ms": round((now - before) * 1000)}
         self.long.append({**entry, "down": self.down()})
         if self.probe_file:
             with self.probe_file.open("a") as stream:
@@ -91,30 +92,21 @@ class Ledger:
 class Pacer:
     """Gives out numbers at the wanted rate to whoever is free. Time that was lost in a gap is not caught up with a burst."""
 
-    def __init__(self, rate: float) -> None:
-        self.every, self.lock = 1 / rate, threading.Lock()
+    def __init__(self, rate: float, clock: Clock) -> None:
+        self.every, self.lock, self.clock = 1 / rate, threading.Lock(), clock
         self.attempted = 0
-        self.next = time.monotonic()
+        self.next = clock.now()
 
     def take(self, stop: threading.Event) -> int:
         """A number, at its time; 0 when stopped."""
         with self.lock:
-            self.next = max(self.next + self.every, time.monotonic() - 10 * self.every)
+            self.next = max(self.next + self.every, self.clock.now() - 10 * self.every)
             at = self.next
-        if stop.wait(max(0.0, at - time.monotonic())):
+        if self.clock.wait(stop, max(0.0, at - self.clock.now())):
             return 0
         with self.lock:
             self.attempted += 1
             return self.attempted
-
-
-_OFFSET = time.time() - time.monotonic()
-
-
-def stamp(at: float | None = None) -> str:
-    """RFC 3339 with milliseconds, of a moment of the monotonic clock (default: now)."""
-    moment = datetime.fromtimestamp((time.monotonic() if at is None else at) + _OFFSET, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
@@ -122,16 +114,19 @@ class _Member:
     address: str
     where: str
     gone: threading.Event = field(default_factory=threading.Event)
-    threads: list[threading.Thread] = field(default_factory=list)
+    writers: list[Callable[[float], None]] = field(default_factory=list)  # each waits for the end of one
 
 
 class Run:
-    def __init__(self, system: System, kube_clusters: list[KubeCluster], options: Options, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, system: System, kube_clusters: list[KubeCluster], options: Options, say: Callable[[str], None], clock: Clock | None = None
+    ) -> None:
+        self.clock = clock or Clock()
         self.system, self.kube_clusters, self.options, self.say = system, kube_clusters, options, say
         self.value = values(system.run, options.seed)
         self.presence, self.presence_lock = verdict.Presence(), threading.Lock()
-        self.ledger = Ledger(options.ledger, options.probe_file, self._down_now)
-        self.pacer = Pacer(options.rate)
+        self.ledger = Ledger(options.ledger, options.probe_file, self._down_now, self.clock)
+        self.pacer = Pacer(options.rate, self.clock)
         self.lock, self.preparing = threading.Lock(), threading.Lock()
         self.seen: dict[str, Seen] = {}
         self.where: dict[str, str] = {}  # every address ever: "kube cluster/node"
@@ -144,19 +139,17 @@ class Run:
         self.started = self.ended = 0.0
 
     # Threads. None of them may end by an exception: a checker that has gone deaf must not say that all is well.
-    def _loop(self, work: Callable[[], None], seconds: float, stop: threading.Event) -> threading.Thread:
+    def _loop(self, name: str, work: Callable[[], None], seconds: float, stop: threading.Event) -> None:
         def run() -> None:
             while not stop.is_set():
-                began = time.monotonic()
+                began = self.clock.now()
                 try:
                     work()
                 except Exception as error:
-                    self.errors[threading.current_thread().name] = f"{type(error).__name__}: {error}"
-                stop.wait(max(0.0, seconds - (time.monotonic() - began)))
+                    self.errors[name] = f"{type(error).__name__}: {error}"
+                self.clock.wait(stop, max(0.0, seconds - (self.clock.now() - began)))
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
+        self.clock.start(run)
 
     def _find(self, kube: KubeCluster) -> None:
         seen = kube.look()
@@ -166,23 +159,21 @@ class Run:
             for address in set(self.members) - set(wanted):
                 self.members.pop(address).gone.set()
                 with self.presence_lock:
-                    self.presence.failed(address, time.monotonic(), at_once=True)
+                    self.presence.failed(address, self.clock.now(), at_once=True)
             fresh = [_Member(address, where) for address, where in wanted.items() if address not in self.members]
             for member in fresh:
                 self.members[member.address] = member
                 self.where[member.address] = member.where
         for member in fresh:
-            member.threads.append(self._watch_thread(member))
+            self._watch(member)
             for _number in range(self.options.connections):
-                thread = threading.Thread(target=self._write, args=(member,), daemon=True)
-                thread.start()
-                member.threads.append(thread)
+                member.writers.append(self.clock.start(functools.partial(self._write, member)))
 
-    def _watch_thread(self, member: _Member) -> threading.Thread:
+    def _watch(self, member: _Member) -> None:
         held: list[Connection] = []
 
         def look() -> None:
-            asked = time.monotonic()
+            asked = self.clock.now()
             try:
                 if not held:
                     held.append(self.system.connect(member.address))
@@ -198,12 +189,12 @@ class Run:
                 if member.gone.is_set() or not answer.serving:
                     self.presence.failed(member.address, asked)
                 else:
-                    self.presence.answered(member.address, time.monotonic())
+                    self.presence.answered(member.address, self.clock.now())
             if answer.cluster_id:
                 with self.lock:
-                    self.cluster_ids.setdefault(answer.cluster_id, {}).setdefault(member.address, stamp())
+                    self.cluster_ids.setdefault(answer.cluster_id, {}).setdefault(member.address, self.clock.stamp())
 
-        return self._loop(look, _WATCH_SECONDS, _Either(self.stop, member.gone))
+        self._loop(member.address, look, _WATCH_SECONDS, _Either(self.stop, member.gone))
 
     def _write(self, member: _Member) -> None:
         connection: Connection | None = None
@@ -227,15 +218,15 @@ class Run:
                 if connection:
                     connection.close()
                 connection = None
-                self.stop_writing.wait(_RETRY_SECONDS)
+                self.clock.wait(self.stop_writing, _RETRY_SECONDS)
         if connection:
             connection.close()
 
     def _tick(self) -> None:
-        began = time.monotonic()
-        time.sleep(_LATE_SECONDS)
+        began = self.clock.now()
+        self.clock.sleep(_LATE_SECONDS)
         if self.started:
-            self.late = max(self.late, time.monotonic() - began - _LATE_SECONDS)
+            self.late = max(self.late, self.clock.now() - began - _LATE_SECONDS)
 
     def _down_now(self) -> list[str]:
         with self.presence_lock:
@@ -245,10 +236,10 @@ class Run:
     def work(self, seconds: float, asked_to_stop: threading.Event) -> Json:
         """Runs until `seconds` have passed since READY (0: no end) or `asked_to_stop`, and returns the verdict document."""
         for kube in self.kube_clusters:
-            self._loop(lambda kube=kube: self._find(kube), _FIND_SECONDS, self.stop)  # type: ignore[misc]
-        self._loop(self._tick, 0, self.stop)
-        deadline = time.monotonic() + self.options.ready_seconds
-        while not asked_to_stop.is_set() and time.monotonic() < deadline:
+            self._loop(f"kube cluster {kube.name}", functools.partial(self._find, kube), _FIND_SECONDS, self.stop)
+        self._loop("clock", self._tick, 0, self.stop)
+        deadline = self.clock.now() + self.options.ready_seconds
+        while not asked_to_stop.is_set() and self.clock.now() < deadline:
             with self.lock:
                 found = set(self.members)
                 complete = len(self.seen) == len(self.kube_clusters) and bool(found)
@@ -256,26 +247,26 @@ class Run:
                 complete = complete and found <= set(self.presence.answering())
             if complete and len(found) >= self.options.members and found <= set(self.ledger.by_address):
                 self.expected = self.options.members or len(found)
-                self.started = time.monotonic()
+                self.started = self.clock.now()
                 self.say("READY")
                 break
-            asked_to_stop.wait(0.05)
+            self.clock.wait(asked_to_stop, 0.05)
         ready = bool(self.started)
         if ready:
-            asked_to_stop.wait(seconds or None)
-        self.ended = time.monotonic()
+            self.clock.wait(asked_to_stop, seconds or None)
+        self.ended = self.clock.now()
         self.stop_writing.set()
         self.started = self.started or self.ended
         if ready and self.ledger.times and self.ended - self.ledger.times[-1] > verdict.GAP_SECONDS:
             self.ledger.gap(self.ledger.times[-1], self.ended)
         for member in list(self.members.values()):
-            for thread in member.threads[1:]:
-                thread.join(5)
+            for wait_for_end in member.writers:
+                wait_for_end(5)
         return self._conclude(ready)
 
     # The end: everything is read again, from members that are looked up afresh.
     def _read(self, address: str, authoritative: bool) -> Copy:
-        deadline = time.monotonic() + self.options.read_seconds
+        deadline = self.clock.now() + self.options.read_seconds
         while True:
             try:
                 connection = self.system.connect(address)
@@ -284,9 +275,9 @@ class Run:
                 finally:
                     connection.close()
             except Unreachable:
-                if time.monotonic() > deadline or authoritative or address not in self.members:
+                if self.clock.now() > deadline or authoritative or address not in self.members:
                     raise
-            time.sleep(0.5)
+            self.clock.sleep(0.5)
 
     def _conclude(self, ready: bool) -> Json:
         facts = verdict.Facts(self.options.least_rate, self.options.most_down, self.expected, ready, self.started, self.ended)
@@ -385,8 +376,8 @@ class Run:
             "reasons": reasons,
             "run": self.system.run,
             "seed": self.options.seed,
-            "started": stamp(facts.start),
-            "ended": stamp(facts.end),
+            "started": self.clock.stamp(facts.start),
+            "ended": self.clock.stamp(facts.end),
             "writes": {
                 "attempted": self.pacer.attempted,
                 "acknowledged": len(self.ledger.numbers),
@@ -410,8 +401,8 @@ class Run:
                 "allowed": facts.most_down,
                 "times": [
                     {
-                        "start": stamp(entry["start"]),
-                        "end": stamp(entry["end"]),
+                        "start": self.clock.stamp(entry["start"]),
+                        "end": self.clock.stamp(entry["end"]),
                         "seconds": round(entry["end"] - entry["start"], 2),
                         "down": entry["down"],
                         "silent": entry["silent"],
@@ -421,7 +412,7 @@ class Run:
             },
             "gaps": {
                 "longest_ms": longest.milliseconds if longest else 0,
-                "longest_at": stamp(longest.start) if longest else "",
+                "longest_at": self.clock.stamp(longest.start) if longest else "",
                 "longest_ms_while_down": by_down,
                 "longer_than_250_ms": self.ledger.long,
                 "late_ms_of_the_checker": round(self.late * 1000),

@@ -284,7 +284,7 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_an_order_ends_the_firs
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(world.play, environment={"TEST_WAIT": str(wait)})
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 600
             while not wait.exists():
                 assert time.monotonic() < deadline
                 assert not first.done()

@@ -199,7 +199,7 @@ def test_running_is_less_than_ready(run_module: Any, args: Json, kubes: dict[str
     create_pod(kubes["east"], namespace, "east-0", "vm-1")
     set_status(kubes["east"], namespace, "east-0", ready=False)
     expect = [expectation("east-0", "vm-1")]
-    assert not run_module("deployment_info", {**args, "expect": expect, "condition": "running", "timeout": 5}).get("failed")
+    assert not run_module("deployment_info", {**args, "expect": expect, "condition": "running", "timeout": 300}).get("failed")
     assert run_module("deployment_info", {**args, "expect": expect, "condition": "ready", "timeout": 1})["failed"]
 
 

@@ -256,7 +256,7 @@ def test_racing_claims_end_with_one_token_everywhere(
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        answers = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        answers = [json.loads(process.communicate(timeout=600)[0]) for process in processes]
         found = [record(kube, namespace, f"{name}-identity") for kube in kubes.values()]
         tokens = {one["data"]["token"] for one in found if one}
         assert None not in found

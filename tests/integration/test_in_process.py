@@ -150,7 +150,7 @@ def test_a_worker_does_not_outlive_a_playbook_that_was_killed(tmp_path: Path) ->
                 assert workers
                 process.kill()
                 process.wait()
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + 300
                 while any(_state(pid) != "Z" for pid in workers) and time.monotonic() < deadline:
                     time.sleep(0.02)
                 assert {pid: _state(pid) for pid in workers} == dict.fromkeys(workers, "Z")

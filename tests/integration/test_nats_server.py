@@ -43,7 +43,7 @@ def bindings(members: Sequence[str]) -> list[Json]:
     return [binding(member.rsplit("-", 1)[0], int(member.rsplit("-", 1)[1]), ADDRESSES[member]) for member in members]
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()

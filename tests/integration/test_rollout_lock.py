@@ -415,7 +415,7 @@ def test_processes_race_for_it_again_and_again(kube_clusters: list[Json], kubes:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    answers = [process.communicate(timeout=120)[0] for process in processes]
+    answers = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     held = sorted((generation, begun, ended) for answer in answers for generation, begun, ended in json.loads(answer))
     assert len(held) >= 10

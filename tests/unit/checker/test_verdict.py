@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from checker import verdict
 from checker.run import Pacer
 from checker.system import values
 from checker.verdict import HOLDS, INVALID, VIOLATED, Facts, Gap, Presence
+from support.virtual_clock import VirtualClock
 
 UP = {"a": [[0.0, None]], "b": [[0.0, None]], "c": [[0.0, None]]}
 
@@ -188,15 +188,17 @@ def test_join_lists() -> None:
 
 
 def test_the_pacer_keeps_its_rate_and_does_not_catch_up_with_a_burst() -> None:
-    pacer, stop = Pacer(200), threading.Event()
-    began = time.monotonic()
+    clock = VirtualClock()
+    pacer, stop = Pacer(200, clock), threading.Event()
+    began = clock.now()
     numbers = [pacer.take(stop) for _turn in range(40)]
     assert numbers == list(range(1, 41))
-    assert time.monotonic() - began >= 39 / 200 - 0.01
-    time.sleep(0.3)
-    began = time.monotonic()
+    assert clock.now() - began == pytest.approx(40 / 200)
+    clock.sleep(0.3)
+    began = clock.now()
     for _turn in range(40):
         pacer.take(stop)
-    assert time.monotonic() - began >= (40 - 12) / 200
+    # Ten at once, and then at the rate again.
+    assert clock.now() - began == pytest.approx((40 - 11) / 200)
     stop.set()
     assert pacer.take(stop) == 0

@@ -33,7 +33,7 @@ def test_nodes_that_start_together_share_one_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(images, "output", docker_save)
 
     def load() -> Path:
-        together.wait(10)
+        together.wait(300)
         return Path(images.tar("quay.io/coreos/etcd:v3.6.16", "sha256:0123456789abcdef"))
 
     with ThreadPoolExecutor(5) as pool:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ def test_credential_plugins_run_at_the_same_time(tmp_path: Path) -> None:
     entries = []
     for mine, other in (("a", "b"), ("b", "a")):
         there = f"test -e {tmp_path}/{other}"
-        wait = f"touch {tmp_path}/{mine}; for i in $(seq 100); do {there} && break; sleep 0.1; done; {there}"
+        wait = f"touch {tmp_path}/{mine}; for i in $(seq 1200); do {there} && break; sleep 0.1; done; {there}"
         answer = '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}'
         path = write_kubeconfig(tmp_path / f"k{mine}", ["x"], exec_user("sh", "-c", f"{wait} && echo '{answer}'"))
         entries.append({"name": mine, "kubeconfig": path, "context": "x"})
@@ -150,19 +149,22 @@ def test_one_impersonated_group_at_most() -> None:
 
 def test_threads_are_bounded_and_results_in_order() -> None:
     lock, running, most = threading.Lock(), 0, 0
+    # None ends before as many work as may: one less, and it would never end.
+    all_at_work = threading.Barrier(client.MAX_CONNECTIONS, timeout=300)
 
     def work(item: int) -> int:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.01)
+        all_at_work.wait()
         with lock:
             running -= 1
         return item * 2
 
-    assert client.in_parallel(work, list(range(50))) == [item * 2 for item in range(50)]
-    assert 1 < most <= client.MAX_CONNECTIONS
+    items = list(range(6 * client.MAX_CONNECTIONS))
+    assert client.in_parallel(work, items) == [item * 2 for item in items]
+    assert most <= client.MAX_CONNECTIONS
     assert client.in_parallel(work, []) == []
 
 

@@ -61,7 +61,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def ask(refresh: list[str], seconds: float = 5) -> dict[str, Any]:
+def ask(refresh: list[str], seconds: float = 120) -> dict[str, Any]:
     question = nats.Question("$JS.API.SERVER.REMOVE", {})
     return nats.ask(FakeCluster(), MEMBER, 4222, FILES, question, SCRIPT, refresh, time.monotonic() + seconds)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,9 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.clie
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.kinds import EVENT, POD, Kind
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
 
-SCRIPT = Script(name="probe", namespace="n", image="image:1", text="true", timeout=2)
+SCRIPT = Script(name="probe", namespace="n", image="image:1", text="true", timeout=600)
+# For what comes to nothing however long it is waited for.
+HASTY = dataclasses.replace(SCRIPT, timeout=1)
 
 
 class FakeKubeCluster:
@@ -40,6 +43,11 @@ class FakeKubeCluster:
         return pod
 
     def list(self, kind: Kind, *_args: Any, **_options: Any) -> tuple[list[dict[str, Any]], str]:
+        if kind == POD:
+            # Late as the question may be: what the kubelet has said by then is there.
+            for pod in self.pods.values():
+                if "spec" in pod and (said := self.kubelet(pod)):
+                    pod["status"] = said
         return (list(self.pods.values()) if kind == POD else self.events if kind == EVENT else []), "1"
 
     def watch(self, _kind: Kind, deadline: float, *_args: Any, **_options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -75,9 +83,9 @@ def ended(code: int) -> dict[str, Any]:
     return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [{"state": state}]}
 
 
-def go(cluster: FakeKubeCluster, *nodes: str) -> run.Outcome:
+def go(cluster: FakeKubeCluster, *nodes: str, script: Script = SCRIPT) -> run.Outcome:
     targets = [run.Target("east", node, {"NODE": node}) for node in nodes]
-    return run.run_on_nodes({"east": cluster, "unused": FakeKubeCluster()}, targets, SCRIPT)  # type: ignore[dict-item]
+    return run.run_on_nodes({"east": cluster, "unused": FakeKubeCluster()}, targets, script)  # type: ignore[dict-item]
 
 
 def test_results_in_the_order_of_the_nodes_and_nothing_left() -> None:
@@ -103,7 +111,7 @@ def test_a_leftover_that_stays_is_an_error() -> None:
     cluster.create({"metadata": {"name": "old", "namespace": "n"}})
     cluster.delete = lambda *_args, **_options: True  # type: ignore[method-assign]
     with pytest.raises(KubeError, match="Pod n/old: an earlier run left it, and it does not go away"):
-        go(cluster, "a")
+        go(cluster, "a", script=HASTY)
 
 
 def test_failures_name_the_node_and_count_the_rest() -> None:
@@ -146,9 +154,9 @@ def test_the_deadline_tells_what_the_pod_waits_for(status: dict[str, Any], text:
             {"metadata": {}, "reason": "FailedMount", "message": "not a directory", "lastTimestamp": "2"},
             {"metadata": {}, "reason": "Older", "message": "no", "lastTimestamp": "1"},
         ]
-    outcome = go(cluster, "a")
+    outcome = go(cluster, "a", script=HASTY)
     assert outcome.results == []
-    assert outcome.failure_text() == f"kube cluster east: node a: no result after 2 s {text}"
+    assert outcome.failure_text() == f"kube cluster east: node a: no result after 1 s {text}"
     assert [entry[1] for entry in cluster.deleted] == [grace]
 
 
@@ -217,7 +225,7 @@ def test_wait_lists_again_when_the_stream_ends() -> None:
     def settled(_name: str, item: dict[str, Any] | None) -> bool:
         return bool(item and item.get("done"))
 
-    left = watch.wait_until(cluster, POD, "n", ["a"], settled, time.monotonic() + 10)  # type: ignore[arg-type]
+    left = watch.wait_until(cluster, POD, "n", ["a"], settled, time.monotonic() + 600)  # type: ignore[arg-type]
     assert (left, cluster.lists) == ({}, 2)
 
 
@@ -248,14 +256,14 @@ def test_another_object_of_the_same_name_counts_as_gone() -> None:
 
 def test_a_pod_that_waits_is_there_as_long_as_it_is_needed() -> None:
     cluster = FakeKubeCluster(lambda _pod: {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]})
-    with run.pod_on_node(cluster, run.Target("east", "a"), SCRIPT, time.monotonic() + 5) as name:  # type: ignore[arg-type]
+    with run.pod_on_node(cluster, run.Target("east", "a"), SCRIPT, time.monotonic() + 600) as name:  # type: ignore[arg-type]
         assert list(cluster.pods) == [name]
     assert cluster.pods == {}
     waiting = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}}]}
     cluster = FakeKubeCluster(lambda _pod: waiting)
     with (
         pytest.raises(KubeError, match="no image"),
-        run.pod_on_node(cluster, run.Target("east", "a"), SCRIPT, time.monotonic() + 5),  # type: ignore[arg-type]
+        run.pod_on_node(cluster, run.Target("east", "a"), SCRIPT, time.monotonic() + 600),  # type: ignore[arg-type]
     ):
         pass
     assert cluster.pods == {}

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -336,7 +335,7 @@ def test_a_kube_cluster_without_expected_members_is_not_asked() -> None:
 def test_the_watch_goes_on_from_the_list() -> None:
     cluster = FakeCluster(pods=[])
     cluster.streams = [[("ADDED", pod(ready=False)), ("MODIFIED", pod()), ("ADDED", pod("never read"))]]
-    assert wait(cluster, seconds=5) == []
+    assert wait(cluster, seconds=600) == []
     assert cluster.asked[1] == ("watch", "7")
 
 
@@ -360,9 +359,8 @@ def test_a_deadline_in_the_past_still_looks_once() -> None:
 def test_a_pod_that_goes_away_counts_no_more() -> None:
     cluster = FakeCluster(pods=[pod(ready=False)])
     cluster.streams = [[("DELETED", pod()), ("DELETED", pod("unknown"))]]
-    started = time.monotonic()
-    assert wait(cluster, "gone", 30) == []
-    assert time.monotonic() - started < 10
+    assert wait(cluster, "gone", 600) == []
+    assert [kind for kind, _name in cluster.asked] == ["Pod", "watch"]
 
 
 def test_waiting_until_members_are_gone() -> None:

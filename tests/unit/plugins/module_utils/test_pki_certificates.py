@@ -617,7 +617,7 @@ def test_folder_of_another_user(mode: int, text: str) -> None:
         results = context.Queue()
         run = context.Process(target=_as_somebody_else, args=(folder, results))
         run.start()
-        assert re.fullmatch(text + ".*", results.get(timeout=60))
+        assert re.fullmatch(text + ".*", results.get(timeout=300))
         run.join()
         folder.chmod(0o755)
         assert list(folder.iterdir()) == []
@@ -687,7 +687,7 @@ def test_many_runs_at_once_make_one_ca(tmp_path: Path) -> None:
         runs = [context.Process(target=_one_of_many, args=(tmp_path / str(attempt), start, results)) for _run in range(6)]
         for run in runs:
             run.start()
-        outcomes = [results.get(timeout=60) for _run in runs]
+        outcomes = [results.get(timeout=300) for _run in runs]
         for run in runs:
             run.join()
         assert len({fingerprint for fingerprint, _created in outcomes}) == 1, outcomes

@@ -325,7 +325,7 @@ def run_with_fake(argv: list[str], folder: Path, env: dict[str, str] | None = No
     fake.chmod(0o755)
     (folder / "arguments").unlink(missing_ok=True)
     argv = [word.replace("/cockroach/cockroach", str(fake)) for word in argv]
-    result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **(env or {})}, check=False, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **(env or {})}, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == code, result.stderr
     return (folder / "arguments").read_text().splitlines()
 
@@ -345,7 +345,7 @@ def test_the_locality_is_read_with_and_without_a_newline(role: dict[str, Any], t
 def test_no_start_without_the_locality_file(role: dict[str, Any], tmp_path: Path) -> None:
     spec = complete_spec(role["system_cockroachdb_spec"], "x:v26.2.5", locality="zone={zone}")
     argv = [*spec["command"], spec["args"][0], str(tmp_path / "missing"), "start"]
-    assert subprocess.run(argv, check=False, capture_output=True, timeout=30).returncode != 0
+    assert subprocess.run(argv, check=False, capture_output=True, timeout=300).returncode != 0
 
 
 def test_commands_of_the_inspection(role: dict[str, Any], tmp_path: Path) -> None:
@@ -364,14 +364,14 @@ def test_commands_of_the_inspection(role: dict[str, Any], tmp_path: Path) -> Non
 
 def test_a_command_that_hangs_is_ended(role: dict[str, Any], tmp_path: Path) -> None:
     fake = tmp_path / "cockroach"
-    fake.write_text("#!/bin/sh\nexec sleep 60\n")
+    fake.write_text("#!/bin/sh\nexec sleep 300\n")
     fake.chmod(0o755)
     argv = [word.replace("/cockroach/cockroach", str(fake)) for word in filled_in([*role["system_cockroachdb_sql"], "1", "sql"])]
-    assert subprocess.run(argv, check=False, timeout=20).returncode == 124
+    assert subprocess.run(argv, check=False, timeout=300).returncode == 124
 
 
 def test_a_failing_command_keeps_its_code(role: dict[str, Any], tmp_path: Path) -> None:
-    run_with_fake(filled_in([*role["system_cockroachdb_rpc"], "5", "node", "drain"]), tmp_path, {"HOSTNET_CLUSTER_NAME": "x"}, code=3)
+    run_with_fake(filled_in([*role["system_cockroachdb_rpc"], "300", "node", "drain"]), tmp_path, {"HOSTNET_CLUSTER_NAME": "x"}, code=3)
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_init_runs_only_on_a_member_of_the_join_list(role: dict[str, Any], tmp_p
             "--cluster-name=hostnet-x",
         ]
         return
-    result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **env}, check=False, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **env}, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == 78
     assert "is not in the join list" in result.stderr
 
