@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, classify, deployment, join, placement, trial
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, disk, join, placement, trial
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -42,13 +42,8 @@ def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any
 
 
 def script(name: str) -> str:
-    """A script that node_run runs on nodes: `probe`, `admit`, `remove`, or `look`."""
-    return {
-        "probe": deployment.PROBE_SCRIPT,
-        "admit": deployment.ADMIT_SCRIPT,
-        "remove": deployment.REMOVE_SCRIPT,
-        "look": claim.LOOK_SCRIPT,
-    }[name]
+    """A script that node_run runs on nodes: `probe`, `admit`, `mark` or `remove`."""
+    return disk.SCRIPTS[name]
 
 
 class FilterModule:
@@ -58,13 +53,21 @@ class FilterModule:
         functions: dict[str, Callable[..., Any]] = {
             "deployment_errors": deployment.settings_errors,
             "deployment_plan": deployment.deployment_plan,
-            "deployment_admitted": deployment.admitted,
+            "deployment_admitted": disk.admitted,
             "deployment_live": deployment.live_members,
             "deployment_certificates": deployment.wanted_certificates,
             "deployment_probe_errors": deployment.probe_errors,
-            "deployment_admit_nodes": deployment.admit_nodes,
+            "deployment_admit_nodes": disk.admit_nodes,
             "deployment_node_labels": deployment.node_labels,
-            "deployment_remove_nodes": deployment.remove_nodes,
+            "deployment_remove_nodes": disk.remove_nodes,
+            "deployment_mark_nodes": disk.mark_nodes,
+            "deployment_probe_nodes": disk.probe_nodes,
+            "deployment_look_nodes": disk.look_nodes,
+            "deployment_with_disks": disk.with_disks,
+            "deployment_disk_facts": disk.facts_of,
+            "deployment_removal": disk.removal,
+            "deployment_confirmed": disk.confirmed,
+            "deployment_data_root": disk.normal_root,
             "deployment_expect": deployment.expected,
             "deployment_verdict": deployment.verdict,
             "deployment_script": script,

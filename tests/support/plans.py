@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, disk, names
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb
 
 from .member import system_spec
@@ -17,6 +17,7 @@ from .member import system_spec
 Json = dict[str, Any]
 
 TOKEN = "ledger-5f0c9a71"
+NONCE = "00ff00ff00ff00ff"
 FINGERPRINT = "ab" * 32
 SYSTEMS = ("cockroachdb", "etcd", "nats")
 
@@ -50,6 +51,7 @@ def settings(kube_clusters: Sequence[str] = ("east", "west"), **changes: Any) ->
         "resources": {},
         "tolerations": [],
         "data_root": "/var/lib/hostnet",
+        "data_mount": False,
         "pki_dir": "/pki/ledger",
         "ca": {},
         "certificate": {},
@@ -165,7 +167,7 @@ def admitted(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequenc
     """The bindings that a first deploy to these nodes makes."""
     observed = {str(cluster["name"]): nothing() for cluster in hostnet["kube_clusters"]}
     plan = deployment.deployment_plan(hostnet, spec, nodes, observed)
-    return deployment.admitted(plan["new"], TOKEN, str(hostnet["placement"]))
+    return disk.admitted(plan["new"], TOKEN, str(hostnet["placement"]), NONCE)
 
 
 def uid_of(kube_cluster: str) -> str:

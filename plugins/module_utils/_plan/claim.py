@@ -25,27 +25,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import join, names
+from .disk import probe_env
 from .gate import quorum
 
 Json = dict[str, Any]
 
-# Says of each admission folder on a node whether there is anything in it. The marker that an admission leaves there is no data.
-LOOK_SCRIPT = """
-for folder in "/host/$DEPLOYMENT"/*; do
-  [ -d "$folder" ] || continue
-  if ! inside=$(ls -A "$folder"); then
-    state=unreadable
-  elif [ -z "$inside" ]; then
-    state=empty
-  elif [ "$inside" = .hostnet-admission ]; then
-    state=marker
-  else
-    state=data
-  fi
-  echo "content ${folder##*/} $state"
-done
-exit 0
-"""
+# What the script `probe` says of an admission folder. The marker that an admission leaves there is no data.
 _STATES = {"empty": "empty", "marker": "empty", "data": "content", "unreadable": "unseen"}
 
 
@@ -81,16 +66,16 @@ def without_members(hostnet: Mapping[str, Any], proof: Sequence[str]) -> str:
 
 
 def look_nodes(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_run with LOOK_SCRIPT."""
+    """`nodes` of node_run with the script `probe`."""
     return [
-        {"kube_cluster": node["kube_cluster"], "name": node["name"], "env": {"DEPLOYMENT": str(hostnet["name"])}}
+        {"kube_cluster": node["kube_cluster"], "name": node["name"], "env": probe_env(hostnet)}
         for node in nodes
         if node["ready"] and node.get("selected", True)
     ]
 
 
 def folders(looked: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, str]]:
-    """`empty`, `content` or `unseen` by folder, by kube cluster and node, from node_run's results of LOOK_SCRIPT."""
+    """`empty`, `content` or `unseen` by folder, by kube cluster and node, from node_run's results of the script `probe`."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for result in looked:
         words = [line.split() for line in str(result["stdout"]).splitlines()]
@@ -139,7 +124,7 @@ def judge(
     """`mode`, `state`, `batches` and `errors` of a plan of mode `unfinished`, now that members and disks were looked at (table above).
 
     `plan` is deployment_plan's: no proof that the record was there once, and the nodes give the very members that were claimed. `looked` is
-    node_run's results of LOOK_SCRIPT.
+    node_run's results of the script `probe`.
     """
     claimed = first_members(plan["identity"])
     needed = quorum(len(claimed))

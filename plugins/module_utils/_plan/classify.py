@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, join, journal
+from . import dead, disk, join, journal
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -29,11 +29,13 @@ def classify(
     inspected: Mapping[str, Any] | None,
     cluster_id: str,
     uncreated: str = "",
+    facts: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
     """Class of a member and the reason in words (empty for `ok`).
 
     `node` is the Node of the binding's name as it is now (None: there is none), `pod` the member's pod, `inspected` what
-    the system said about the member, `uncreated` why it has no pod as far as its workload's events tell. Classes are those of docs/design.md, section 7.
+    the system said about the member, `uncreated` why it has no pod as far as its workload's events tell, `facts` what was seen on its node's
+    disk (disk.parse_probe). Classes are those of docs/design.md, section 7.
     """
     folder = data_folder(hostnet, binding)
     where = f"node {binding['node']}"
@@ -44,6 +46,11 @@ def classify(
     if dead.is_dead(node):
         return "dead", f"{where} is not Ready, and its taint {dead.OUT_OF_SERVICE} says that its host is shut down"
     no_folder = bool(pod and not pod["running"] and _NO_FOLDER in str(pod["waiting"]))
+    empty = ""
+    if no_folder and disk.same_vm(binding, node):
+        kind, empty = disk.without_folder(hostnet, binding, facts)
+        if kind != "reimaged":
+            return kind, empty
     answers = bool(inspected and inspected.get("reachable"))
     # Kubelets and clouds change the order of a node's addresses. A DaemonSet's pod takes the first one at its next start, so there the member has to be well.
     kept = dead.lists_address(node, str(binding["address"])) and (hostnet["placement"] != "daemonset" or answers)
@@ -60,7 +67,8 @@ def classify(
     if no_folder:
         return (
             "reimaged",
-            f"{where} has the same name and address, but its disk is empty: {folder} is not there, so the member waits and does not start on an empty disk",
+            empty
+            or f"{where} has the same name and address, but its disk is empty: {folder} is not there, so the member waits and does not start on an empty disk",
         )
     if not node["ready"]:
         return (
@@ -101,8 +109,12 @@ def deployment_status(
     nodes: Sequence[Mapping[str, Any]],
     observed: Mapping[str, Any],
     inspection: Mapping[str, Any],
+    disks: Mapping[str, Any] | None = None,
 ) -> Json:
-    """The status of a deployment: the JSON that `hostnet_status_file` gets (docs/status.md is its schema)."""
+    """The status of a deployment: the JSON that `hostnet_status_file` gets (docs/status.md is its schema).
+
+    `disks`: member -> what was seen on its node's disk (disk.facts_of), where somebody has looked.
+    """
     by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
     dates: dict[str, Json] = {}
     for found in observed.values():
@@ -126,7 +138,7 @@ def deployment_status(
             kind, reason = "unknown", f"its kube cluster does not answer, and unreachable is not dead: {there['error']}"
         else:
             uncreated = _uncreated(there["workloads"], str(binding["member"]))
-            kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated)
+            kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated, (disks or {}).get(binding["member"]))
         said = inspected or {}
         if node is not None and _returned(binding, node, kind, plan.get("returned", ())):
             kind, reason = "returned", reason and f"the Node object of node {node['name']} was made anew for the same VM; {reason}"
@@ -150,6 +162,7 @@ def deployment_status(
                 "region": binding["region"],
                 "zone": binding["zone"],
                 "admission": binding["admission"],
+                "disk": binding.get("disk") or {},
                 "id": said.get("id", ""),
                 "cluster_id": said.get("cluster_id", ""),
                 "role": said.get("role", ""),

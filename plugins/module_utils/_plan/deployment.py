@@ -10,7 +10,6 @@ reason for which nothing may be changed at all.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -18,6 +17,7 @@ from typing import Any, cast
 from . import bindings as copies
 from . import claim, dead, held, join, journal, names, pki_place, trust
 from . import roster as rosters
+from .disk import mount_errors, parse_probe, root_errors
 from .gate import quorum
 from .nodes import Node, ip_family, node_errors, parse_address
 from .placement import all_ports, certificate_folder
@@ -40,10 +40,7 @@ def settings_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any]) -> list
             )
     if hostnet["placement"] not in PLACEMENTS:
         errors.append(f"hostnet_placement is {hostnet['placement']!r}: it must be one of {', '.join(PLACEMENTS)}")
-    if not str(hostnet["data_root"]).startswith("/") or ".." in str(hostnet["data_root"]).split("/"):
-        errors.append(f"hostnet_data_root is {hostnet['data_root']!r}: it must be an absolute path on the nodes")
-    if str(hostnet["data_root"]).rstrip("/") == "":
-        errors.append("hostnet_data_root is the root of the nodes' file system: give members a folder of their own")
+    errors += root_errors(hostnet)
     if int(hostnet["join_per_cluster"]) < 1:
         errors.append(f"hostnet_join_per_cluster is {hostnet['join_per_cluster']}: at least 1 entry per kube cluster is needed")
     clusters = hostnet["kube_clusters"]
@@ -160,6 +157,7 @@ def deployment_plan(
         )
     if spec.get("warn_even") and everybody and len(everybody) % 2 == 0:
         warnings.append(f"{len(everybody)} voters: an even number survives no more failures than {len(everybody) - 1} and has more to lose")
+    errors += mount_errors(hostnet, members)
     if mode == "existing" and new:
         errors += _growth_errors(members, observed, nodes)
     for binding in everybody:
@@ -542,25 +540,6 @@ def _probe_nodes(mode: str, nodes: Sequence[Mapping[str, Any]], new: Sequence[Ma
     return [node for node in nodes if (node["kube_cluster"], node["name"]) in wanted]
 
 
-def admitted(bindings: Sequence[Mapping[str, Any]], token: str, placement: str) -> list[Json]:
-    """The bindings with their admission ids filled in; an id once given is kept.
-
-    The id is derived from the token, the member and the node's UID, so that a run that was killed finds the folder
-    that it made, and no other cluster, member or VM can have the same one. A DaemonSet has one template: there the token is the id.
-    """
-    result = []
-    for binding in bindings:
-        entry = dict(binding)
-        if not entry["admission"]:
-            if placement == "daemonset":
-                entry["admission"] = token
-            else:
-                digest = hashlib.sha256(f"{token}/{entry['member']}/{entry['node_uid']}".encode()).hexdigest()
-                entry["admission"] = f"{entry['member']}-{digest[:12]}"
-        result.append(entry)
-    return result
-
-
 def live_members(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
     """The bindings with `live`: a ready pod on the very node it was admitted to, under the address it was admitted with."""
     current = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
@@ -662,6 +641,11 @@ def probe_errors(
             )
         if (result["kube_cluster"], result["node"]) not in planned:
             continue
+        if hostnet.get("data_mount") and not facts["disk"].get("mounted"):
+            errors.append(
+                f"{where}: hostnet_data_mount wants {hostnet['data_root']} to be a mount point, and it is {'' if facts['root'] else 'not there, '}"
+                f"on {facts['disk'].get('mount') or 'an unknown mount'}: mount the data disk there, or narrow hostnet_node_selector"
+            )
         for port in sorted(set(facts["ports"]) & set(ports)):
             errors.append(
                 f"{where}: port {port} ({ports[port]} of {hostnet['system']}) is already taken on the host; free it or narrow hostnet_node_selector"
@@ -674,87 +658,9 @@ def probe_errors(
     return errors
 
 
-# Runs in a short-lived pod on a node, on the host's network, with the data root mounted at /host. Prints one fact a line.
-PROBE_SCRIPT = """
-echo "clock $(date +%s)"
-for folder in /host/*/*; do [ -d "$folder" ] && echo "folder ${folder#/host/}"; done
-cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _; do
-  [ "$state" = 0A ] && echo "port $((0x${local##*:}))"
-done
-exit 0
-"""
-
-# Admission: makes the folder without which the member's pod does not start. Data that is there already is never touched.
-ADMIT_SCRIPT = """
-set -eu
-folder="/host/$DEPLOYMENT/$ADMISSION"
-if [ -d "$folder" ] && [ -n "$(ls -A "$folder")" ]; then
-  echo "$folder has content, although no member was ever admitted to it"
-  exit 3
-fi
-mkdir -p "$folder"
-chmod 0711 "/host/$DEPLOYMENT"
-chown "$OWNER:$OWNER" "$folder"
-chmod 0700 "$folder"
-echo admitted
-"""
-
-# Removal of a deployment's data on a node, only ever run when the user has asked for it by name.
-REMOVE_SCRIPT = """
-set -eu
-[ -d "/host/${DEPLOYMENT:?}" ] || exit 0
-rm -rf "/host/$DEPLOYMENT"
-echo removed
-"""
-
-
-def parse_probe(text: str) -> Json:
-    """Facts from PROBE_SCRIPT's output: {clock: seconds since the epoch, folders: [deployment/admission], ports: [listening]}."""
-    facts: Json = {"clock": 0.0, "folders": [], "ports": []}
-    for line in text.splitlines():
-        word, _space, rest = line.partition(" ")
-        if word == "clock":
-            facts["clock"] = float(rest)
-        elif word == "folder":
-            facts["folders"].append(rest)
-        elif word == "port":
-            facts["ports"].append(int(rest))
-    facts["ports"] = sorted(set(facts["ports"]))
-    return facts
-
-
 def _epoch(timestamp: str) -> float:
 
     return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
-
-
-def admit_nodes(
-    hostnet: Mapping[str, Any], spec: Mapping[str, Any], batch: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
-) -> list[Json]:
-    """`nodes` of node_run with ADMIT_SCRIPT: the members of the batch that were never admitted before.
-
-    A folder is made before its binding is written, so a member with a binding has one; where it is gone, the disk was
-    emptied, and the member must wait for a repair.
-    """
-    fresh = {binding["member"] for binding in new}
-    return [
-        {
-            "kube_cluster": binding["kube_cluster"],
-            "name": binding["node"],
-            "env": {
-                "DEPLOYMENT": str(hostnet["name"]),
-                "ADMISSION": str(binding["admission"]),
-                "OWNER": str(spec["user"]),
-            },
-        }
-        for binding in batch
-        if binding["member"] in fresh
-    ]
-
-
-def remove_nodes(nodes: Sequence[Mapping[str, Any]], name: str) -> list[Json]:
-    """`nodes` of node_run with REMOVE_SCRIPT."""
-    return [{"kube_cluster": node["kube_cluster"], "name": node["name"], "env": {"DEPLOYMENT": name}} for node in nodes]
 
 
 def expected(bindings: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from . import dead, documents, gate, join, settings, trust
 from .classify import WELL
-from .deployment import admitted, other_addresses
+from .deployment import other_addresses
+from .disk import admitted
 from .journal import in_flight
 from .placement import data_folder
 
@@ -26,6 +27,8 @@ Json = dict[str, Any]
 WORKS = ("reboot", "replace", "version", "repair", "scale_down")
 # Classes (docs/design.md, section 7) that a repair mends, the most broken first.
 BROKEN = ("reimaged", "replaced", "missing", "dead", "swapped", "moved", "returned", "rebooted")
+# Classes that say what is wrong with a disk that may still be there: a human has to bring it back, or say that it is gone.
+DISK_CLASSES = ("no_folder", "not_mounted", "other_disk", "older_copy")
 # Classes of members whose VM kept its disk and has another address.
 KEPT_DISK = ("moved", "swapped", "stopped")
 # Steps after whose beginning a VM may be gone: an abort does not undo them, it finishes the member.
@@ -256,12 +259,16 @@ def identify_for(
 
 
 def new_binding(
-    hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], record: Mapping[str, Any], node: Mapping[str, Any], token: str, nonce: str
 ) -> Json:
-    """The binding of the member in hand on the node that `identify_for` found."""
+    """The binding of the member in hand on the node that `identify_for` found. What an earlier run has noted for that node stays in force."""
     if record.get("class") in KEPT_DISK:
         return readdressed(record["old"], node)
-    return rebound(hostnet, spec, record["old"], node, token)
+    noted = record.get("new")
+    fresh = rebound(hostnet, spec, record["old"], node, token, nonce)
+    if noted and noted["node_uid"] == node["uid"]:
+        return {**fresh, **{key: noted[key] for key in ("admission", "admission_id", "disk") if key in noted}}
+    return fresh
 
 
 def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
@@ -323,10 +330,12 @@ def past_return(journal: Mapping[str, Any]) -> bool:
     return bool(set(begun_steps(journal)) & set(POINT_OF_NO_RETURN))
 
 
-def rebound(hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mapping[str, Any], node: Mapping[str, Any], token: str) -> Json:
+def rebound(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mapping[str, Any], node: Mapping[str, Any], token: str, nonce: str
+) -> Json:
     """The binding of a member on a new VM: a new admission, so no folder of the old VM can be taken for its own."""
     fresh = {
-        **{key: value for key, value in binding.items() if key != "stopped"},
+        **{key: value for key, value in binding.items() if key not in ("stopped", "admission_id", "disk")},
         "node": node["name"],
         "node_uid": node["uid"],
         "provider_id": node["provider_id"],
@@ -339,7 +348,7 @@ def rebound(hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mappin
         "process": node["name"] if hostnet["placement"] == "daemonset" and spec.get("process") != "member" else binding["member"],
         "admission": "",
     }
-    return admitted([fresh], token, str(hostnet["placement"]))[0]
+    return admitted([fresh], token, str(hostnet["placement"]), nonce)[0]
 
 
 def readdressed(binding: Mapping[str, Any], node: Mapping[str, Any]) -> Json:
@@ -693,7 +702,9 @@ def _to_mend(
             chosen.append({"member": name, "why": "its VM has started again; that is noted"})
         elif kind != "ok" or not entry["healthy"]:
             # The process may just be starting: a repair may wait for it, and start what somebody stopped, and no more.
-            if binding.get("stopped"):
+            if kind in DISK_CLASSES:
+                unmended.append(f"member {name} is {_state(entry)}")
+            elif binding.get("stopped"):
                 chosen.append({"member": name, "why": f"it was stopped: {entry['reason']}"})
             else:
                 unmended.append(f"member {name} is {_state(entry)}: unreachable is not dead, so it is left alone")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, deployment
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, deployment, disk
 from support import plans
 from support.plans import Json
 
@@ -277,7 +277,7 @@ def test_nodes_that_are_ready_and_selected_are_looked_at() -> None:
     nodes[1]["selected"] = False
     looked = claim.look_nodes(plans.settings(), nodes)
     assert [entry["name"] for entry in looked] == ["east-worker3", "west-worker", "west-worker2"]
-    assert looked[0]["env"] == {"DEPLOYMENT": "ledger"}
+    assert looked[0]["env"] == {"DEPLOYMENT": "ledger", "ROOT": "/var/lib/hostnet"}
 
 
 def test_the_script_tells_content_from_what_the_collection_keeps(tmp_path: Path) -> None:
@@ -285,14 +285,14 @@ def test_the_script_tells_content_from_what_the_collection_keeps(tmp_path: Path)
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "ledger" / "two" / ".hostnet-admission").write_text("")
     (tmp_path / "ledger" / "file").write_text("")
-    script = claim.LOOK_SCRIPT.replace("/host/", f"{tmp_path}/")
-    done = subprocess.run(
-        ["sh", "-c", script], env={"DEPLOYMENT": "ledger", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == ["content one data", "content three empty", "content two marker"]
-    nothing = subprocess.run(
-        ["sh", "-c", script], env={"DEPLOYMENT": "gone", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
-    )
-    assert nothing.stdout == ""
-    result = {"kube_cluster": "east", "node": "a", "stdout": done.stdout}
+    script = disk.SCRIPTS["probe"].replace("/look", str(tmp_path))
+
+    def content(deployment: str) -> list[str]:
+        env = {"DEPLOYMENT": deployment, "ROOT": "/", "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=True)
+        return [line for line in done.stdout.splitlines() if line.startswith("content ")]
+
+    assert content("ledger") == ["content one data", "content three empty", "content two marker"]
+    assert content("gone") == []
+    result = {"kube_cluster": "east", "node": "a", "stdout": "\n".join(content("ledger"))}
     assert claim.folders([result]) == {("east", "a"): {"one": "content", "three": "empty", "two": "empty"}}

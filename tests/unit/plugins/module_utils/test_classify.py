@@ -117,7 +117,10 @@ def test_replaced_by_another_vm(node: Json) -> None:
 
 
 def test_replaced_under_the_same_uid_shows_by_its_empty_disk() -> None:
-    assert judged({"address": "10.0.0.99"}, stuck())[0] == "replaced"
+    # Another machine id under the same Node object is another VM. Without one, the disk of the same VM may just not be mounted.
+    replaced = of_binding({"machine_id": "m1"}, {"machine_id": "m2", "address": "10.0.0.99"}, plans.pod(BINDINGS[0], **stuck()))
+    assert replaced[0] == "replaced"
+    assert judged({"address": "10.0.0.99"}, stuck())[0] == "no_folder"
 
 
 def test_moved() -> None:
@@ -133,11 +136,30 @@ def test_moved_to_an_address_that_begins_like_anothers() -> None:
 
 
 def test_invariant_8_reimaged_waits_and_says_why() -> None:
-    kind, reason = judged(pod=stuck())
+    kind, reason = judged({"uid": "other"}, stuck())
     assert kind == "reimaged"
     assert "its disk is empty" in reason
     assert FOLDER in reason
-    assert judged({"uid": "other"}, stuck())[0] == "reimaged"
+
+
+def test_invariant_8_a_folder_that_is_not_there_is_no_empty_disk_before_that_is_proven() -> None:
+    kind, reason = judged(pod=stuck())
+    assert kind == "no_folder"
+    assert FOLDER in reason
+    recorded = {"mounted": True, "mount": "/var/lib/hostnet", "filesystem": "ext4", "id": "fsid:1"}
+    binding = {**BINDINGS[0], "disk": recorded}
+
+    def looked(seen: Json, **node: Any) -> str:
+        facts = {"disk": {**recorded, **seen}, "content": {}, "markers": {}}
+        pod = plans.pod(BINDINGS[0], **stuck())
+        return classify.classify(HOSTNET, binding, BINDINGS, {**NODES[0], **node}, pod, None, "c1d", facts=facts)[0]
+
+    assert looked({}) == "reimaged"
+    assert looked({}, address="10.0.0.99") == "replaced"
+    assert looked({"mounted": False, "mount": "/"}) == "not_mounted"
+    assert looked({"mounted": False, "mount": "/"}, address="10.0.0.99") == "not_mounted"
+    assert looked({"id": "fsid:2"}) == "other_disk"
+    assert looked({"mounted": False, "mount": "/"}, uid="another VM") == "reimaged"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +232,7 @@ def test_every_observation_has_one_class_and_only_ok_goes_without_reason(
     current = None if node is None else {**NODES[0], **node}
     its_pod = None if pod is None else plans.pod(BINDINGS[0], **pod)
     kind, reason = classify.classify(HOSTNET, BINDINGS[0], BINDINGS, current, its_pod, said, cluster_id)
-    assert kind in {"ok", "moved", "replaced", "reimaged", "missing", "swapped", "foreign", "unknown"}
+    assert kind in {"ok", "moved", "replaced", "reimaged", "missing", "swapped", "foreign", "unknown", "no_folder"}
     if kind != "ok":
         assert reason
     else:
@@ -271,6 +293,7 @@ def test_status_of_a_system_that_is_well(placement: str) -> None:
         "region": "east",
         "zone": "east-b",
         "admission": bindings[1]["admission"],
+        "disk": {},
         "id": "id-east-1",
         "cluster_id": "c1d",
         "role": "voter",

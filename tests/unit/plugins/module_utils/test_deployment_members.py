@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,42 +39,6 @@ def first_plan(hostnet: Json, **changes: Any) -> Json:
 
 def answer(stdout: str, node: str = "west-worker2", kube_cluster: str = "west") -> list[Json]:
     return [{"kube_cluster": kube_cluster, "node": node, "rc": 0, "stdout": stdout}]
-
-
-def test_probe_output_is_parsed() -> None:
-    text = "clock 1795000000\nfolder ledger/east-0-abc\nport 2379\nfolder other/x y\nport 22\nport 2379\nnoise\n\n"
-    assert deployment.parse_probe(text) == {
-        "clock": NOW,
-        "folders": ["ledger/east-0-abc", "other/x y"],
-        "ports": [22, 2379],
-    }
-    assert deployment.parse_probe("") == {"clock": 0.0, "folders": [], "ports": []}
-
-
-@given(st.lists(st.integers(1, 65535)), st.lists(st.from_regex(r"[a-z0-9-]{1,10}/[a-z0-9-]{1,20}", fullmatch=True)))
-def test_probe_parsing_loses_nothing(ports: list[int], folders: list[str]) -> None:
-    lines = [f"port {port}" for port in ports] + [f"folder {folder}" for folder in folders]
-    facts = deployment.parse_probe("\n".join(lines))
-    assert facts["ports"] == sorted(set(ports))
-    assert facts["folders"] == folders
-
-
-def test_probe_script_sees_folders_and_listening_ports(tmp_path: Path) -> None:
-    (tmp_path / "ledger" / "east-0-abc").mkdir(parents=True)
-    (tmp_path / "ledger" / "a-file").write_text("")
-    (tmp_path / "lonely").mkdir()
-    script = deployment.PROBE_SCRIPT.replace("/host", str(tmp_path))
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-        facts = deployment.parse_probe(done.stdout)
-        assert listener.getsockname()[1] in facts["ports"]
-    assert facts["folders"] == ["ledger/east-0-abc"]
-    assert facts["clock"] > 0
-    assert done.stderr == ""
 
 
 def test_nodes_with_nothing_against_them_give_no_errors(hostnet: Json) -> None:
@@ -121,6 +82,18 @@ def test_ports_of_a_node_that_has_its_member_already_are_its_members(hostnet: Js
     assert deployment.probe_errors(hostnet, SPEC, plan, answer("port 2379"), [], NOW) == []
 
 
+def test_a_data_root_that_has_to_be_mounted_and_is_not(hostnet: Json) -> None:
+    plan, mounted = first_plan(hostnet), "disk mounted={} mount=/ filesystem=ext4 id="
+    wanted = {**hostnet, "data_mount": True}
+    assert deployment.probe_errors(hostnet, SPEC, plan, answer(mounted.format("false")), [], NOW) == []
+    assert deployment.probe_errors(wanted, SPEC, plan, answer(mounted.format("true")), [], NOW) == []
+    (error,) = deployment.probe_errors(wanted, SPEC, plan, answer(mounted.format("false")), [], NOW)
+    assert "hostnet_data_mount wants /var/lib/hostnet to be a mount point, and it is not there, on /" in error
+    (error,) = deployment.probe_errors(wanted, SPEC, plan, answer("root /x\n" + mounted.format("false")), [], NOW)
+    assert "and it is on /: mount the data disk there" in error
+    assert deployment.probe_errors(wanted, SPEC, plan, answer(""), [], NOW) != []
+
+
 def test_a_clock_behind_the_newest_certificate_is_an_error(hostnet: Json) -> None:
     certificates = [{"not_before": "2020-01-01T00:00:00Z"}, {"not_before": "2026-11-22T10:00:00Z"}]
     valid_from = deployment._epoch("2026-11-22T10:00:00Z")
@@ -133,82 +106,10 @@ def test_a_clock_behind_the_newest_certificate_is_an_error(hostnet: Json) -> Non
     assert deployment.probe_errors(hostnet, SPEC, plan, answer("port 22"), certificates, NOW) == [], "no clock was read"
 
 
-# -- admission -----------------------------------------------------------------------------------------------------
+# -- nodes ---------------------------------------------------------------------------------------------------------
 
 
-def admit(root: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    script = deployment.ADMIT_SCRIPT.replace("/host", str(root))
-    owner = str(os.getuid())
-    values = {"DEPLOYMENT": "ledger", "ADMISSION": "east-0-abc", "OWNER": owner, "PATH": os.environ["PATH"], **env}
-    return subprocess.run(["sh", "-c", script], env=values, capture_output=True, text=True, check=False)
-
-
-def test_admission_makes_a_private_folder_and_may_be_repeated(tmp_path: Path) -> None:
-    for _again in range(2):
-        done = admit(tmp_path)
-        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "admitted")
-    folder = tmp_path / "ledger" / "east-0-abc"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert folder.parent.stat().st_mode & 0o777 == 0o711
-
-
-def test_invariant_8_a_folder_with_data_is_never_given_to_a_new_member(tmp_path: Path) -> None:
-    data = tmp_path / "ledger" / "east-0-abc" / "wal"
-    data.parent.mkdir(parents=True)
-    data.write_text("the only copy")
-    mode = data.parent.stat().st_mode
-    done = admit(tmp_path)
-    assert done.returncode == 3
-    assert "has content, although no member was ever admitted to it" in done.stdout
-    assert data.read_text() == "the only copy"
-    assert data.parent.stat().st_mode == mode
-
-
-@pytest.mark.parametrize("missing", ["DEPLOYMENT", "ADMISSION"])
-def test_admission_without_a_name_makes_nothing(tmp_path: Path, missing: str) -> None:
-    script = deployment.ADMIT_SCRIPT.replace("/host", str(tmp_path))
-    env = {"DEPLOYMENT": "ledger", "ADMISSION": "x", "OWNER": "0", "PATH": os.environ["PATH"]}
-    del env[missing]
-    done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def remove(root: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    script = deployment.REMOVE_SCRIPT.replace("/host", str(root))
-    return subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True, check=False)
-
-
-def test_removal_takes_one_deployments_folder_alone(tmp_path: Path) -> None:
-    for name in ("ledger", "ledger2"):
-        (tmp_path / name / "east-0-abc").mkdir(parents=True)
-    done = remove(tmp_path, DEPLOYMENT="ledger")
-    assert (done.returncode, done.stdout) == (0, "removed\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["ledger2"]
-    again = remove(tmp_path, DEPLOYMENT="ledger")
-    assert (again.returncode, again.stdout) == (0, "")
-
-
-def test_removal_without_a_name_removes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "ledger" / "x").mkdir(parents=True)
-    for env in ({}, {"DEPLOYMENT": ""}):
-        assert remove(tmp_path, **env).returncode != 0
-    assert (tmp_path / "ledger" / "x").is_dir()
-
-
-def test_only_members_that_were_never_admitted_get_a_folder(hostnet: Json, bindings: list[Json]) -> None:
-    nodes = deployment.admit_nodes(hostnet, SPEC, bindings[:3], bindings[1:])
-    assert nodes == [
-        {
-            "kube_cluster": "east",
-            "name": binding["node"],
-            "env": {"DEPLOYMENT": "ledger", "ADMISSION": binding["admission"], "OWNER": "10001"},
-        }
-        for binding in bindings[1:3]
-    ]
-
-
-def test_expectations_labels_and_removals_name_their_nodes(hostnet: Json, bindings: list[Json]) -> None:
+def test_expectations_and_labels_name_their_nodes(hostnet: Json, bindings: list[Json]) -> None:
     assert deployment.expected(bindings[:1]) == [{"kube_cluster": "east", "member": "east-0", "node": "east-worker"}]
     nodes = plans.five_nodes()
     assert deployment.node_labels(hostnet, bindings, nodes[1:])[0] == {
@@ -232,9 +133,6 @@ def test_expectations_labels_and_removals_name_their_nodes(hostnet: Json, bindin
     without = deployment.node_labels(hostnet, stopped, nodes)
     assert [entry["labels"] for entry in without] == [{}, {}, {}], "a label would start the member of a DaemonSet"
     assert all(entry["guarded"] for entry in without), "its disk is as much worth as that of one that runs"
-    assert deployment.remove_nodes(nodes[:1], "ledger") == [
-        {"kube_cluster": "east", "name": "east-worker", "env": {"DEPLOYMENT": "ledger"}}
-    ]
 
 
 # -- live ----------------------------------------------------------------------------------------------------------

@@ -582,33 +582,6 @@ def test_growing_keeps_every_binding_and_gives_no_name_address_or_node_twice(bef
     assert all(len(batch) == 1 for batch in plan["batches"])
 
 
-@settings(max_examples=40)
-@given(fleets(), st.sampled_from(deployment.PLACEMENTS))
-def test_admission_ids_are_kept_deterministic_and_of_one_cluster_member_and_vm(nodes: list[Json], placement: str) -> None:
-    hostnet = plans.settings(CLUSTERS, placement=placement)
-    new = plan_of(nodes, {name: plans.nothing() for name in CLUSTERS}, hostnet)["new"]
-    once = deployment.admitted(new, "token-a", placement)
-    assert deployment.admitted(list(reversed(new)), "token-a", placement) == list(reversed(once))
-    assert deployment.admitted(once, "token-b", placement) == once, "an id once given is kept"
-    assert all(entry["admission"] == "" for entry in new), "the input is not changed"
-    other = {entry["admission"] for entry in deployment.admitted(new, "token-b", placement)}
-    ids = {entry["admission"] for entry in once}
-    assert not ids & other
-    if placement == "daemonset":
-        assert ids == {"token-a"}
-    else:
-        assert len(ids) == len(once)
-        assert all(entry["admission"].startswith(entry["member"] + "-") for entry in once)
-
-
-def test_invariant_8_another_vm_never_gets_the_folder_of_the_one_before() -> None:
-    new = plan_of()["new"]
-    again = [{**entry, "node_uid": "the next VM"} for entry in new]
-    before = {entry["admission"] for entry in deployment.admitted(new, plans.TOKEN, "node_name")}
-    after = {entry["admission"] for entry in deployment.admitted(again, plans.TOKEN, "node_name")}
-    assert len(before | after) == 2 * len(new)
-
-
 # -- rollouts ------------------------------------------------------------------------------------------------------
 
 

@@ -519,7 +519,7 @@ class TestMending:
         fresh = plans.node("east", "fresh-0", "10.0.0.50", zone="east-b")
         world.nodes.append(fresh)
         journal = world.fly("east-2", "repair", kind="missing")
-        journal["member"]["new"] = rollout.rebound(world.hostnet, world.spec, world.binding("east-2"), fresh, plans.TOKEN)
+        journal["member"]["new"] = rollout.rebound(world.hostnet, world.spec, world.binding("east-2"), fresh, plans.TOKEN, plans.NONCE)
         plan = world.plan("repair")
         assert names_of(plan) == ["east-2"]
         assert [line.split(" (")[0] for line in plan["unmended"]] == ["member east-1 is missing"]
@@ -715,7 +715,7 @@ class TestIdentifying:
     def test_what_was_chosen_stays_chosen(self, replaced: tuple[World, Json]) -> None:
         world, record = replaced
         chosen = world.fresh("east-1", "zzz", "10.0.0.50")
-        record["new"] = rollout.new_binding(world.hostnet, world.spec, record, chosen, plans.TOKEN)
+        record["new"] = rollout.new_binding(world.hostnet, world.spec, record, chosen, plans.TOKEN, plans.NONCE)
         world.fresh("east-1", "aaa", "10.0.0.51")
         assert self.find(world, record)["node"] == chosen
         world.nodes.remove(chosen)
@@ -772,17 +772,26 @@ class TestIdentifying:
 
 class TestBindings:
     def test_a_new_vm_is_a_new_admission(self, world: World) -> None:
-        old = {**world.binding("east-1"), "stopped": True}
+        old = {**world.binding("east-1"), "stopped": True, "disk": {"mount": "/"}, "admission_id": "old"}
         node = plans.node("east", "east-worker2", "10.0.0.12", uid="another", zone="east-b", boot_id="b2")
-        fresh = rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN)
+        fresh = rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, plans.NONCE)
         assert fresh["admission"] not in ("", old["admission"])
-        assert fresh["admission"] == rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN)["admission"]
+        assert fresh["admission"] != rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, "another")["admission"]
+        # What an earlier run has noted stays in force, as long as the VM is the same.
+        record = {**world.record("east-1", "repair", "replaced"), "new": {**fresh, "admission": "noted", "disk": {"mount": "/"}}}
+        again = rollout.new_binding(world.hostnet, world.spec, record, node, plans.TOKEN, "another")
+        assert (again["admission"], again["disk"]) == ("noted", {"mount": "/"})
+        other = rollout.new_binding(world.hostnet, world.spec, record, {**node, "uid": "the next"}, plans.TOKEN, "another")
+        assert other["admission"] != "noted"
+        assert "disk" not in other
         assert (fresh["member"], fresh["ordinal"], fresh["node_uid"], fresh["boot_id"]) == ("east-1", 1, "another", "b2")
-        assert "stopped" not in fresh
+        assert not {"stopped", "disk", "admission_id"} & set(fresh)
 
     def test_a_vm_that_kept_its_disk_keeps_its_admission(self, world: World) -> None:
         record = world.record("east-1", "repair", "moved")
-        found = rollout.new_binding(world.hostnet, world.spec, record, {**world.node("east-1"), "address": "10.0.0.99"}, plans.TOKEN)
+        found = rollout.new_binding(
+            world.hostnet, world.spec, record, {**world.node("east-1"), "address": "10.0.0.99"}, plans.TOKEN, plans.NONCE
+        )
         # The old address is still among those that the node lists here, so its certificate names it too.
         old = world.binding("east-1")
         assert found == {**old, "address": "10.0.0.99", "other_addresses": [old["address"]]}
@@ -792,7 +801,7 @@ class TestBindings:
     )
     def test_its_process(self, world: World, placement: str, process: str, expected: str) -> None:
         hostnet, spec = {**world.hostnet, "placement": placement}, {**world.spec, "process": process}
-        found = rollout.rebound(hostnet, spec, world.binding("east-1"), plans.node("east", "n9", "10.0.0.50"), plans.TOKEN)
+        found = rollout.rebound(hostnet, spec, world.binding("east-1"), plans.node("east", "n9", "10.0.0.50"), plans.TOKEN, plans.NONCE)
         assert found["process"] == expected
         assert found["admission"] == (plans.TOKEN if placement == "daemonset" else found["admission"])
 
