@@ -54,6 +54,7 @@ def _some(file: str, *words: str) -> tuple[str, ...]:
 
 _DEPLOY = f"{UNIT}/test_deployment_plan.py"
 _MEMBERS = f"{UNIT}/test_deployment_members.py"
+_DISK = f"{UNIT}/test_plan_disk.py"
 _ROLLOUT = f"{UNIT}/test_plan_rollout.py"
 _CLAIM = f"{UNIT}/test_claim.py"
 _JOIN = f"{UNIT}/test_plan_join.py"
@@ -543,10 +544,10 @@ GUARDS = (
     Guard(
         8,
         "another VM has another folder",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/disk.py",
         "{entry['member']}/{entry['node_uid']}",
         "{entry['member']}",
-        _some(_DEPLOY, "invariant_8"),
+        _some(_DISK, "invariant_8"),
     ),
     Guard(
         8,
@@ -559,10 +560,10 @@ GUARDS = (
     Guard(
         8,
         "admission to a folder with content",
-        f"{PLAN}/deployment.py",
-        'if [ -d "$folder" ] && [ -n "$(ls -A "$folder")" ]; then',
-        "if false; then",
-        _some(_MEMBERS, "invariant_8"),
+        f"{PLAN}/disk.py",
+        '  if [ -n "$(ls -A "$folder")" ]; then',
+        "  if false; then",
+        _some(_DISK, "invariant_8"),
     ),
     Guard(
         8,
@@ -571,6 +572,86 @@ GUARDS = (
         '    if no_folder:\n        return (\n            "reimaged",',
         '    if False:\n        return (\n            "reimaged",',
         _some(_CLASSIFY, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "a disk of the same VM that is not mounted is no empty disk",
+        f"{PLAN}/classify.py",
+        '        if kind != "reimaged":\n            return kind, empty',
+        "        pass",
+        _some(_CLASSIFY, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "a data disk that was mounted and is not any more",
+        f"{PLAN}/disk.py",
+        """if (hostnet.get("data_mount") or recorded.get("mounted")) and not seen["mounted"]:""",
+        "if False:",
+        _some(_DISK, "not_mounted", "required"),
+    ),
+    Guard(
+        8,
+        "another disk than the recorded one",
+        f"{PLAN}/disk.py",
+        """if recorded["filesystem"] != seen["filesystem"] or _differ(recorded["id"], seen["id"]):""",
+        "if False:",
+        _some(_DISK, "folder_is_not_there"),
+    ),
+    Guard(
+        8,
+        "a disk without identity proves nothing",
+        f"{PLAN}/disk.py",
+        """if not recorded["id"] or recorded["id"] != seen["id"]:""",
+        "if False:",
+        _some(_DISK, "only_where_that_is_proven"),
+    ),
+    Guard(
+        8,
+        "an admission has a random part",
+        f"{PLAN}/disk.py",
+        "/{nonce}",
+        "",
+        _some(_DISK, "random_part_and"),
+    ),
+    Guard(
+        8,
+        "no folder on the disk below a mount point that has to be mounted",
+        f"{PLAN}/disk.py",
+        'if [ "$MUST_MOUNT" = true ] && [ "$mounted" = false ]; then',
+        "if false; then",
+        _some(_DISK, "no_folder_is_made"),
+    ),
+    Guard(
+        8,
+        "only a folder whose marker is the recorded member's is deleted",
+        f"{PLAN}/disk.py",
+        """if proven "$folder" && grep -qxF "member=$MEMBER" "$folder/$marker" && grep -qxF "admission=$ADMISSION_ID" "$folder/$marker"; then""",
+        "if true; then",
+        _some(_DISK, "says_something_else"),
+    ),
+    Guard(
+        8,
+        "what no record names is not deleted",
+        f"{PLAN}/disk.py",
+        """elif proven "$folder" && [ "$(ls -A "$folder")" = "$marker" ]; then\n    rm "$folder/$marker"\n    rmdir "$folder\"""",
+        """elif true; then\n    rm -r "$folder\"""",
+        _some(_DISK, "no_record_names"),
+    ),
+    Guard(
+        8,
+        "the nodes' own folders are no data root",
+        f"{PLAN}/disk.py",
+        "        if _is_system(path):",
+        "        if False:",
+        _some(_DISK, "system"),
+    ),
+    Guard(
+        8,
+        "the data root never changes",
+        f"{PLAN}/disk.py",
+        "if not recorded or normal_root(recorded) == wanted:",
+        "if True:",
+        _some(_DISK, "recorded_root"),
     ),
     Guard(
         9,
