@@ -64,6 +64,7 @@ class FilterModule:
             "deployment_probe_nodes": disk.probe_nodes,
             "deployment_look_nodes": disk.look_nodes,
             "deployment_with_disks": disk.with_disks,
+            "deployment_with_progress": disk.with_progress,
             "deployment_disk_facts": disk.facts_of,
             "deployment_removal": disk.removal,
             "deployment_confirmed": disk.confirmed,

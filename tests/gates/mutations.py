@@ -607,6 +607,14 @@ GUARDS = (
     ),
     Guard(
         8,
+        "a log that went back is told",
+        f"{PLAN}/classify.py",
+        "    if older:",
+        "    if False:",
+        _some(_DISK, "went_back"),
+    ),
+    Guard(
+        8,
         "an admission has a random part",
         f"{PLAN}/disk.py",
         "/{nonce}",

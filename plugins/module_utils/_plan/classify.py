@@ -91,6 +91,9 @@ def classify(
         return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "") + back
     if inspected is None or not answers:
         return "unknown", str((inspected or {}).get("reason") or "it does not answer")
+    older = disk.went_back(binding, inspected)
+    if older:
+        return "older_copy", older
     kind = "rebooted" if binding.get("boot_id") and node.get("boot_id") and node["boot_id"] != binding["boot_id"] else "ok"
     return kind, "" if inspected.get("healthy") else str(inspected.get("reason") or "it says that it is not healthy")
 

@@ -336,6 +336,44 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
     )
 
 
+# What a system's own log has reached, as its inspection tells it. Neither ever goes back on one disk.
+_PROGRESS = ("applied_index", "revision")
+
+
+def with_progress(bindings: Sequence[Mapping[str, Any]], inspection: Mapping[str, Mapping[str, Any]]) -> list[Json]:
+    """The bindings with how far each healthy member's log has come (`progress`), where its system tells that. What is recorded never goes back."""
+    result = []
+    for binding in bindings:
+        said = inspection.get(str(binding["member"]), {})
+        now = {key: int(said[key]) for key in _PROGRESS if said.get(key)}
+        if not said.get("healthy") or not said.get("cluster_id") or not now:
+            result.append(dict(binding))
+            continue
+        before = binding.get("progress") or {}
+        known = before if before.get("cluster_id") == said["cluster_id"] else {}
+        reached = {key: max(value, int(known.get(key, 0))) for key, value in now.items()}
+        result.append({**binding, "progress": {"cluster_id": said["cluster_id"], **reached}})
+    return result
+
+
+def went_back(binding: Mapping[str, Any], said: Mapping[str, Any]) -> str:
+    """Why a member that takes part runs on an older copy of its disk, or "". One that has just started may not have replayed its log, and has no leader yet."""
+    before = binding.get("progress") or {}
+    if not said.get("healthy") or before.get("cluster_id") != said.get("cluster_id"):
+        return ""
+    back = [
+        f"{key} {said[key]} after {before[key]}"
+        for key in _PROGRESS
+        if before.get(key) and said.get(key) and int(said[key]) < int(before[key])
+    ]
+    if not back:
+        return ""
+    return (
+        f"it runs on an older copy of its disk, from a snapshot for example: {', '.join(back)}. What it acknowledged since may be lost where a majority was "
+        f"restored like that; see docs/recovery.md"
+    )
+
+
 def _differ(recorded: str, seen: str) -> bool:
     """Whether two identities of one kind (`fsid:`, `uuid:`) are different. What cannot be compared does not differ, and proves nothing."""
     return bool(recorded and seen) and recorded.partition(":")[0] == seen.partition(":")[0] and recorded != seen

@@ -335,7 +335,7 @@ def rebound(
 ) -> Json:
     """The binding of a member on a new VM: a new admission, so no folder of the old VM can be taken for its own."""
     fresh = {
-        **{key: value for key, value in binding.items() if key not in ("stopped", "admission_id", "disk")},
+        **{key: value for key, value in binding.items() if key not in ("stopped", "admission_id", "disk", "progress")},
         "node": node["name"],
         "node_uid": node["uid"],
         "provider_id": node["provider_id"],

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, disk, placement
 from support import plans
 from support.plans import Json
 
@@ -503,6 +503,45 @@ def test_a_disk_is_empty_only_where_that_is_proven(recorded: Json, now: Json, wa
 )
 def test_which_vm_is_the_same(binding: Json, node: Json, same: bool) -> None:
     assert disk.same_vm({**BINDING, **binding}, {**NODES[0], **node}) is same
+
+
+SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index": 70, "revision": 50}
+
+
+@pytest.mark.parametrize(
+    ("said", "back"),
+    [
+        ({}, ""),
+        ({"applied_index": 71, "revision": 51}, ""),
+        ({"applied_index": 69}, "applied_index 69 after 70"),
+        ({"revision": 7}, "revision 7 after 50"),
+        # It has just started, or is another system, which has an id of its own.
+        ({"revision": 7, "healthy": False}, ""),
+        ({"revision": 7, "cluster_id": "restored"}, ""),
+        ({"revision": 0, "applied_index": 0}, ""),
+    ],
+)
+def test_a_log_that_went_back_is_an_older_copy(said: Json, back: str) -> None:
+    (binding,) = disk.with_progress([BINDING], {"east-0": SAID})
+    assert binding["progress"] == {"cluster_id": "c1d", "applied_index": 70, "revision": 50}
+    reason = disk.went_back(binding, {**SAID, **said})
+    assert back in reason
+    assert bool(reason) is bool(back)
+    kind, _reason = classify.classify(
+        HOSTNET, binding, [binding], NODES[0], plans.pod(binding), {**SAID, **said}, said.get("cluster_id", "c1d")
+    )
+    assert kind == ("older_copy" if back else "ok")
+
+
+def test_progress_is_of_one_cluster_and_never_goes_back() -> None:
+    (binding,) = disk.with_progress([BINDING], {"east-0": SAID})
+    (later,) = disk.with_progress([binding], {"east-0": {**SAID, "applied_index": 90, "revision": 7}})
+    assert later["progress"] == {"cluster_id": "c1d", "applied_index": 90, "revision": 50}
+    assert disk.with_progress([later], {"east-0": {**SAID, "healthy": False}}) == [later]
+    assert disk.with_progress([later], {"east-0": {"healthy": True, "cluster_id": "c1d"}}) == [later], "a system that tells nothing of it"
+    assert disk.with_progress([later], {}) == [later]
+    (restored,) = disk.with_progress([later], {"east-0": {**SAID, "cluster_id": "new", "revision": 1}})
+    assert restored["progress"] == {"cluster_id": "new", "applied_index": 70, "revision": 1}
 
 
 def test_whom_a_repair_looks_at() -> None:

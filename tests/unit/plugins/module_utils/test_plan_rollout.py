@@ -772,7 +772,7 @@ class TestIdentifying:
 
 class TestBindings:
     def test_a_new_vm_is_a_new_admission(self, world: World) -> None:
-        old = {**world.binding("east-1"), "stopped": True, "disk": {"mount": "/"}, "admission_id": "old"}
+        old = {**world.binding("east-1"), "stopped": True, "disk": {"mount": "/"}, "admission_id": "old", "progress": {"revision": 7}}
         node = plans.node("east", "east-worker2", "10.0.0.12", uid="another", zone="east-b", boot_id="b2")
         fresh = rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, plans.NONCE)
         assert fresh["admission"] not in ("", old["admission"])
@@ -785,7 +785,7 @@ class TestBindings:
         assert other["admission"] != "noted"
         assert "disk" not in other
         assert (fresh["member"], fresh["ordinal"], fresh["node_uid"], fresh["boot_id"]) == ("east-1", 1, "another", "b2")
-        assert not {"stopped", "disk", "admission_id"} & set(fresh)
+        assert not {"stopped", "disk", "admission_id", "progress"} & set(fresh)
 
     def test_a_vm_that_kept_its_disk_keeps_its_admission(self, world: World) -> None:
         record = world.record("east-1", "repair", "moved")
