@@ -654,14 +654,6 @@ GUARDS = (
         _some(_DISK, "system"),
     ),
     Guard(
-        8,
-        "the data root never changes",
-        f"{PLAN}/disk.py",
-        "if not recorded or normal_root(recorded) == wanted:",
-        "if True:",
-        _some(_DISK, "recorded_root"),
-    ),
-    Guard(
         9,
         "a node that is not Ready is no dead one",
         f"{PLAN}/classify.py",

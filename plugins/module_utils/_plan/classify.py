@@ -141,7 +141,9 @@ def deployment_status(
             kind, reason = "unknown", f"its kube cluster does not answer, and unreachable is not dead: {there['error']}"
         else:
             uncreated = _uncreated(there["workloads"], str(binding["member"]))
-            kind, reason = classify(hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated, (disks or {}).get(binding["member"]))
+            kind, reason = classify(
+                hostnet, binding, bindings, node, pod, inspected, plan["cluster_id"], uncreated, (disks or {}).get(binding["member"])
+            )
         said = inspected or {}
         if node is not None and _returned(binding, node, kind, plan.get("returned", ())):
             kind, reason = "returned", reason and f"the Node object of node {node['name']} was made anew for the same VM; {reason}"

@@ -69,19 +69,6 @@ def _is_system(path: str) -> bool:
     return path in _SYSTEM_FOLDERS or any(path == tree or path.startswith(f"{tree}/") for tree in _SYSTEM_TREES)
 
 
-def data_root_errors(recorded: str, hostnet: Mapping[str, Any]) -> list[str]:
-    """That the data root is the recorded one. Nothing is recorded ("") by versions before 0.3.0."""
-    wanted = normal_root(str(hostnet["data_root"]))
-    if not recorded or normal_root(recorded) == wanted:
-        return []
-    return [
-        (
-            f"hostnet_data_root is {wanted}, but deployment {hostnet['name']} was deployed with {normal_root(recorded)}, and its members' data is there: "
-            f"a running deployment never changes it. Set hostnet_data_root={normal_root(recorded)}"
-        )
-    ]
-
-
 def mount_errors(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Members whose data is recorded to be on no mount of its own, where hostnet_data_mount asks for one."""
     if not hostnet.get("data_mount"):
@@ -235,13 +222,16 @@ def probe_nodes(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) 
     return [{"kube_cluster": node["kube_cluster"], "name": node["name"], "env": probe_env(hostnet)} for node in nodes]
 
 
-def facts_of(bindings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
-    """Member -> facts of parse_probe about its node, of those that were looked at."""
+def facts_of(bindings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], lost: Sequence[str] = ()) -> dict[str, Json]:
+    """Member -> facts of parse_probe about its node, of those that were looked at; and `lost` where a human says that its disk is gone for good."""
     found = {(result["kube_cluster"], result["node"]): str(result["stdout"]) for result in results if result.get("rc", 0) == 0}
     return {
-        str(binding["member"]): parse_probe(found[binding["kube_cluster"], binding["node"]])
+        str(binding["member"]): {
+            **parse_probe(found.get((binding["kube_cluster"], binding["node"]), "")),
+            "lost": binding["member"] in lost,
+        }
         for binding in bindings
-        if (binding["kube_cluster"], binding["node"]) in found
+        if (binding["kube_cluster"], binding["node"]) in found or binding["member"] in lost
     }
 
 
@@ -255,10 +245,12 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
     here = f"node {binding['node']} is the same VM, and {folder} is not there"
     # A disk that comes back under a new admission would be a second, older copy of the member.
     gone = (
-        f"Only where that disk is gone for good, say so: delete the Node object of {binding['node']}, restart its kubelet so that it registers anew, and "
-        f"run playbooks/repair.yml"
+        f'Only where that disk is gone for good, say so: playbooks/repair.yml -e \'{{"hostnet_lost_disks": ["{binding["member"]}"]}}\' takes the disk that is '
+        f"there now. Or replace the VM"
     )
     recorded, seen = binding.get("disk") or {}, (facts or {}).get("disk") or {}
+    if facts and facts.get("lost") and binding["admission"] not in facts["content"]:
+        return "reimaged", f"{here}: hostnet_lost_disks says that its disk is gone for good"
     if not facts or not seen:
         return (
             "no_folder",

@@ -48,7 +48,16 @@ _BINDING: dict[str, type] = {
     "zone": str,
     "region": str,
 }
-_BINDING_MORE: dict[str, type] = {"boot_id": str, "machine_id": str, "other_addresses": list, "stopped": bool}
+_BINDING_MORE: dict[str, type] = {
+    "boot_id": str,
+    "machine_id": str,
+    "other_addresses": list,
+    "stopped": bool,
+    "admission_id": str,
+    "disk": dict,
+    "progress": dict,
+}
+_DISK: dict[str, type] = {"mounted": bool, "mount": str, "filesystem": str, "id": str}
 _FILLED = ("member", "kube_cluster", "node", "node_uid", "address", "process", "admission")
 
 _JOURNAL: dict[str, type] = {"schema": int, "generation": int, "sequence": int, "run_id": str, "state": str, "done": list, "steps": list}
@@ -186,7 +195,8 @@ def binding_problem(found: Any, member: str = "") -> str:
         return f"other_addresses has {_shown(wrong[0])}, which is no IP address"
     if not _ADMISSION.fullmatch(found["admission"]):
         return f"admission is {found['admission']!r}, which cannot be the name of a folder"
-    return ""
+    wrong_disk = _shape(found["disk"], _DISK, {}) if found.get("disk") else ""
+    return f"disk: {wrong_disk}" if wrong_disk else ""
 
 
 def journal_problem(found: Any) -> str:

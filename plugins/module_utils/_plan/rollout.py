@@ -446,6 +446,11 @@ def rollout_plan(
         for name in request["members"]
         if name not in known and name not in finished
     ]
+    errors += [
+        f"hostnet_lost_disks has {name!r}, which is no member of {hostnet['name']}: its members are {', '.join(sorted(known, key=join.natural_key))}"
+        for name in request.get("lost_disks") or ()
+        if name not in known
+    ]
     for name, entry in entries.items():
         if entry["class"] == "foreign":
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")

@@ -110,13 +110,6 @@ def test_a_root_has_one_spelling(parts: list[str]) -> None:
     assert disk.normal_root(found) == found
 
 
-def test_the_recorded_root_stays() -> None:
-    assert disk.data_root_errors("", HOSTNET) == []
-    assert disk.data_root_errors("/var//lib/hostnet/", HOSTNET) == []
-    (error,) = disk.data_root_errors("/data", HOSTNET)
-    assert "hostnet_data_root is /var/lib/hostnet, but deployment ledger was deployed with /data" in error
-
-
 def test_a_mount_that_is_wanted_of_a_member_that_has_none() -> None:
     bindings = [BINDING, {**BINDING, "member": "east-1", "disk": {**RECORDED, "mounted": False, "mount": "/"}}, {"member": "old"}]
     assert disk.mount_errors(HOSTNET, bindings) == []
@@ -458,8 +451,17 @@ MARKED = {"deployment": "ledger", "member": "east-0", "admission": str(BINDING["
 def test_why_a_folder_is_not_there(kind: str, binding: Json, facts: Json | None, words: str) -> None:
     found, reason = disk.without_folder(HOSTNET, {**BINDING, **binding}, facts)
     assert (found, words in reason) == (kind, True), reason
-    human = "delete the Node object of east-worker"
+    human = '{"hostnet_lost_disks": ["east-0"]}'
     assert (human in reason) is (facts is not None and kind not in ("reimaged", "unknown")), reason
+
+
+def test_a_human_says_that_the_disk_is_gone() -> None:
+    lost = {**seen(disk={"id": "fsid:def"}), "lost": True}
+    assert disk.without_folder(HOSTNET, BINDING, lost)[0] == "reimaged"
+    assert disk.without_folder(HOSTNET, BINDING, {**lost, "content": {ADMISSION: "data"}})[0] == "unknown", "it is there"
+    assert disk.facts_of([BINDING], [], ["east-0"])["east-0"]["lost"] is True
+    assert disk.without_folder(HOSTNET, BINDING, disk.facts_of([BINDING], [], ["east-0"])["east-0"])[0] == "reimaged"
+    assert disk.facts_of([BINDING], [], ["east-1"]) == {}
 
 
 def test_a_mount_that_is_required_counts_without_a_record_too() -> None:
