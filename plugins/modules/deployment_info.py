@@ -143,6 +143,12 @@ kube_clusters:
       description: Data of the join ConfigMap, or null.
       type: dict
       returned: success
+    others:
+      description:
+        - StatefulSets and DaemonSets of the namespace that are not this deployment's - kind, name, owner (the deployment they belong to, or empty).
+      type: list
+      elements: dict
+      returned: success
     workloads:
       description:
         - StatefulSets and DaemonSets - kind, name, member, token, CA fingerprint, image, node and address that it is made for, path of its data,

@@ -1053,6 +1053,22 @@ GUARDS = (
         "elif False:",
         _some(f"{UNIT}/test_trial.py", "remedy"),
     ),
+    Guard(
+        1,
+        "names that another deployment's workloads have",
+        f"{PLAN}/deployment.py",
+        "errors += collisions.errors(hostnet, everybody, observed)",
+        "pass",
+        _some(f"{UNIT}/test_collisions.py", "plan"),
+    ),
+    Guard(
+        1,
+        "an object of another deployment is not taken over",
+        f"{PLAN}/collisions.py",
+        "if owner == mine or (not owner and written_by(live, manager)):",
+        "if True:",
+        _some(f"{UNIT}/test_collisions.py", "taken_over"),
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .._plan import manifests as plan
+from .._plan.collisions import stranger
 from .._plan.manifests import Manifest, Step
 from .client import FIELD_MANAGER, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import BUILT_IN, EVENT, NAMESPACE, POD, Kind
@@ -61,6 +62,8 @@ def apply_manifests(
     prune_kinds = _prune_kinds(prune)
     runs = {name: _ClusterRun(cluster, [m for m in manifests if m.kube_cluster == name], dry_run) for name, cluster in clusters.items()}
     each_cluster(clusters, lambda cluster: runs[cluster.name].read(prune, prune_kinds))
+    for run in runs.values():
+        run.refuse_strangers()
     each_cluster(clusters, lambda cluster: runs[cluster.name].apply(deadline if wait else None))
     outcome = _gather(manifests, runs.values())
     if not outcome.failures:
@@ -186,6 +189,13 @@ class _ClusterRun:
         wanted = {manifest.key for manifest in self.manifests}
         for items in prunable.values():
             self.surplus += [item for item in items if self._key(item) not in wanted and plan.managed_by(item, FIELD_MANAGER)]
+
+    def refuse_strangers(self) -> None:
+        """Nothing of another deployment, and nothing that a person made, is taken over because it has a name that is wanted here."""
+        for manifest in self.manifests:
+            why = stranger(manifest.definition, self.live.get(manifest.key), FIELD_MANAGER)
+            if why:
+                raise KubeError(self.cluster.name, manifest.title, f"{why}. Nothing was changed", 409)
 
     def _read_unlabelled(self, groups: dict[tuple[Kind, str], list[Manifest]], selected: set[tuple[Kind, str]]) -> None:
         """An object that lost its labels is not in a selected list: look again before calling it absent."""

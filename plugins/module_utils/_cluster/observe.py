@@ -10,14 +10,17 @@ from collections.abc import Sequence
 
 from .._plan import documents, names
 from .._plan.classify import pod_of
+from .._plan.collisions import others, owner_of
 from . import journal, kinds, uncreated
-from .client import Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster, in_parallel
 from .lock import holder_summary
 from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, uid_of
 from .nodes import does_not_answer
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
+# Of these all in the namespace: one that has a name which is wanted here may be another deployment's.
+_WORKLOADS = (kinds.STATEFUL_SET, kinds.DAEMON_SET)
 
 
 def observe(
@@ -55,6 +58,7 @@ _NOTHING: Json = {
     "rollout": None,
     "lock": None,
     "workloads": [],
+    "others": [],
     "pods": [],
     "secrets": [],
 }
@@ -66,7 +70,10 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
     uid = uid_of(system)
     if found is None:
         return {**_NOTHING, "uid": uid}
-    config_maps, stateful_sets, daemon_sets, pods = in_parallel(lambda kind: cluster.list(kind, namespace, selector)[0], _LISTED)
+    config_maps, all_stateful_sets, all_daemon_sets, pods = in_parallel(
+        lambda kind: cluster.list(kind, namespace, None if kind in _WORKLOADS else selector)[0], _LISTED
+    )
+    stateful_sets, daemon_sets = ([item for item in items if owner_of(item) == name] for items in (all_stateful_sets, all_daemon_sets))
     by_name = {item["metadata"]["name"]: item for item in config_maps}
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
     refuse_edited(cluster, name, namespace, config_maps)
@@ -85,6 +92,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         "workloads": [
             {**_workload(item), "waiting": uncreated_why.get(item["metadata"]["name"], "")} for item in stateful_sets + daemon_sets
         ],
+        "others": others(name, all_stateful_sets + all_daemon_sets, FIELD_MANAGER),
         "pods": _pods(cluster, pods, namespace),
         "secrets": _secrets(cluster, namespace, selector),
     }

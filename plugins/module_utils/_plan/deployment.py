@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import bindings as copies
-from . import claim, dead, held, join, journal, names, pki_place, trust
+from . import claim, collisions, dead, held, join, journal, names, pki_place, trust
 from . import roster as rosters
 from .disk import mount_errors, parse_probe, root_errors
 from .gate import quorum
@@ -164,6 +164,7 @@ def deployment_plan(
         workload = names.workload(str(hostnet["name"]), str(binding["member"]))
         if hostnet["placement"] == "node_name" and len(workload) > MAX_WORKLOAD_NAME:
             errors.append(f"{workload} is longer than {MAX_WORKLOAD_NAME} characters; choose a shorter hostnet_name or kube cluster name")
+    errors += collisions.errors(hostnet, everybody, observed)
     owners: dict[str, str] = {}
     for binding in everybody:
         process = str(binding.get("process") or binding["member"])

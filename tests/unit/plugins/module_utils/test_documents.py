@@ -52,8 +52,9 @@ def in_flight() -> Json:
     }
     found = journal.advance({}, "start", now=NOW, run_id="r1", generation=3, detail={"work": "replace", "order": ["east-0", "west-0"]})
     note = rollout.record(entry, BINDING, [{**node, "boot_id": "b"} for node in plans.five_nodes()], {})
-    for step in ({"op": "member", "member": note}, {"op": "next", "step": "cordon"}, {"op": "next", "step": "evict"}):
-        found = journal.advance(found, step.pop("op"), now=NOW, run_id="r1", generation=3, **step)
+    found = journal.advance(found, "member", now=NOW, run_id="r1", generation=3, member=note)
+    for step in ("cordon", "evict"):
+        found = journal.advance(found, "next", now=NOW, run_id="r1", generation=3, step=step)
     return found
 
 

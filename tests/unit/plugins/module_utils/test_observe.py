@@ -50,6 +50,9 @@ class FakeCluster:
         self.name = name
         self.namespace: Json | None = {"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Active"}}
         self.lists = lists
+        # Whose the workloads are; one with labels of its own says so itself.
+        for item in (*lists.get("statefulsets", ()), *lists.get("daemonsets", ())):
+            item["metadata"].setdefault("labels", {}).setdefault(names.DEPLOYMENT_LABEL, "ledger")
         self.secrets: list[Json] = []
         self.asked: list[tuple[str, Any]] = []
         self.streams: list[list[tuple[str, Json]]] = []
@@ -94,7 +97,8 @@ def test_one_list_for_each_kind_whatever_the_number_of_members() -> None:
         observe.observe(as_clusters(cluster), "ledger", "bank")
         assert sorted(cluster.asked) == sorted(
             [("Namespace", "bank"), ("Namespace", "kube-system")]
-            + [(kind, "hostnet.multicluster/deployment=ledger") for kind in ("ConfigMap", "StatefulSet", "DaemonSet", "Pod")]
+            + [(kind, "hostnet.multicluster/deployment=ledger") for kind in ("ConfigMap", "Pod")]
+            + [("StatefulSet", None), ("DaemonSet", None)]
             + [("Secret", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")]
         )
 
