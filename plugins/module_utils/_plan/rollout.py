@@ -271,16 +271,19 @@ def new_binding(
     return fresh
 
 
-def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The bindings with the present boot id of one member's node."""
+def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[Mapping[str, Any]], same_vm: bool = False) -> list[Json]:
+    """The bindings with the present boot id of one member's node.
+
+    `same_vm`: the member was seen on its own disk there, so that a Node object with another UID is of the same VM, and is followed.
+    """
     result = []
     for entry in bindings:
         node = next((node for node in nodes if node["kube_cluster"] == entry["kube_cluster"] and node["name"] == entry["node"]), None)
-        if node is None or entry["member"] != member:
+        if node is None or entry["member"] != member or not (same_vm or node["uid"] == entry["node_uid"]):
             result.append(dict(entry))
         else:
-            # A Node object that was made anew has another UID; nothing else of the binding is another.
-            result.append({**entry, "boot_id": node["boot_id"], "node_uid": node["uid"]})
+            machine = node.get("machine_id") or entry.get("machine_id", "")
+            result.append({**entry, "boot_id": node["boot_id"], "node_uid": node["uid"], "machine_id": machine})
     return result
 
 
