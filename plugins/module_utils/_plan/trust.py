@@ -200,7 +200,8 @@ def _same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
 
 
 def _differences(what: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], who: str) -> Iterator[str]:
-    for field in _PLACE:
+    # A Node has no admission, and a folder of another one would be deleted with it.
+    for field in (*_PLACE, *(("admission",) if "admission" in ours and "admission" in theirs else ())):
         left, right = str(ours.get(field, "")), str(theirs.get(field, ""))
         if (_address(left) != _address(right)) if field == "address" else (left != right):
             yield f"{what}: {field} is {left!r}, {who} has {right!r}"

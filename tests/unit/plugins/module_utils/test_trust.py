@@ -39,7 +39,7 @@ def record(member: str) -> Json:
 
 def moved(member: str) -> Json:
     node = {**VM, "boot_id": "b", "machine_id": "m9"}
-    return rollout.rebound(HOSTNET, SPEC, binding(member), node, plans.TOKEN)
+    return rollout.rebound(HOSTNET, SPEC, binding(member), node, plans.TOKEN, "n0nce")
 
 
 def writes(member: str = "west-0", generation: int = 5) -> Iterator[Json]:
@@ -128,6 +128,7 @@ FLYING = next(document for document in WRITES if document["steps"] and document[
         (lambda found: found["member"]["old"].update(node_uid="uid-other"), "node_uid is 'uid-other', kube cluster west's own journal"),
         (lambda found: found["member"]["old"].update(provider_id="kind://else"), "provider_id is 'kind://else'"),
         (lambda found: found["member"]["old"].update(address="10.6.6.6"), "address is '10.6.6.6'"),
+        (lambda found: found["member"]["old"].update(admission="west-1-x"), "admission is 'west-1-x'"),
         (lambda found: found["member"]["old"].update(kube_cluster="mars"), "member.old.kube_cluster is 'mars'"),
         (lambda found: found["member"]["old"].update(member="west-1"), "member.old.member is 'west-1'"),
         (lambda found: found["member"].update(old_id="id-east-0"), "member.old_id of west-0 is 'id-east-0'"),
