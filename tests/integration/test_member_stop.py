@@ -119,6 +119,24 @@ def test_nobody_is_forced_while_the_node_object_exists(stop: Run, kube_api: Kube
     end(kube_api, namespace, "a")
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_pod_is_forced_by_a_humans_word_unless_its_node_is_ready(
+    stop: Run, kube_api: KubeApi, namespace: str, create_node: Run, ready: bool
+) -> None:
+    create_node(kube_api, "east-1")
+    merge = "application/merge-patch+json"
+    conditions = [{"type": "Ready", "status": str(ready)}]
+    kube_api.request_json("PATCH", "/api/v1/nodes/east-1/status", {"status": {"conditions": conditions}}, merge)
+    taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    kube_api.request_json("PATCH", "/api/v1/nodes/east-1", {"spec": {"taints": [taint]}}, merge)
+    uid = create_pod(kube_api, namespace, "a", "east-1")
+    done = stop(("east", "a", uid), force=True, timeout=2)
+    assert bool(done.get("failed")) is ready, done
+    assert set(pods_of(kube_api, namespace)) == ({"a"} if ready else set())
+    if ready:
+        end(kube_api, namespace, "a")
+
+
 def test_a_pod_whose_node_object_is_gone_is_forced_when_asked(stop: Run, kube_api: KubeApi, namespace: str) -> None:
     uid = create_pod(kube_api, namespace, "a", "east-gone")
     waited = stop(("east", "a", uid), timeout=1)
