@@ -87,6 +87,27 @@ def test_a_check_tells_what_is_closed_and_does_not_wait(run: Any) -> None:
     assert fine["blocked"] == []
 
 
+def test_processes_that_must_be_dead(run: Any) -> None:
+    """What only they need is asked for them alone, and what the filter then says of them closes the gates."""
+    east1 = {"member": "east-1", "process": "east-1", "address": "10.0.0.2"}
+    seen = {"east-0": {**HEALTHY, "peers": [{"id": "b", "name": "east-1", "address": "10.0.0.2", "live": True}]}}
+    gates = "{{ 'alive' | hostnet.multicluster.rollout_gates({}) }}"
+    liveness = {"filter": "told", "liveness": {"http": {"x": {"port": "y"}}}}
+    done: PlayRun = run(
+        task(seen, gates=gates, processes=[east1], timeout=1, interval=0.3, what="asking who is dead"),
+        task({"east-0": HEALTHY}, gates=gates, processes=[east1], timeout=1),
+        task(seen, inspect=liveness),
+        task(seen, inspect=liveness, processes=[east1]),
+        task(seen, processes=[{"member": "east-1"}]),
+    )
+    alive, dead, not_asked, asked, incomplete = done.of("member_inspect")
+    assert alive["msg"] == "asking who is dead: not within 1 s: still alive: member east-1 at 10.0.0.2 (seen by east-0)"
+    assert (dead["blocked"], dead.get("failed", False)) == ([], False)
+    assert not not_asked.get("failed", False)
+    assert "http.x.port must be a number" in asked["msg"]
+    assert "address" in incomplete["msg"]
+
+
 def test_it_is_no_module_of_its_own() -> None:
     with pytest.raises(_call.Failure, match="on the controller only"):
         member_inspect.run(_call.Call({}))
