@@ -65,10 +65,13 @@ class VirtualClock(Clock):
                 with self._lock:
                     self._falls_asleep()
 
+        def join(seconds: float) -> None:
+            self.wait(ended, seconds)
+
         with self._lock:
             self._awake += 1
         threading.Thread(target=run, daemon=True).start()
-        return lambda seconds: self.wait(ended, seconds) and None
+        return join
 
     def _falls_asleep(self) -> None:
         self._awake -= 1
