@@ -65,7 +65,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "hostnet": plans.settings(["east"], namespace=str(folder)),
             "hostnet_bindings": BINDINGS,
             "hostnet_observed": {"east": {"pods": pods}},
-            "rollout_plan": {"broken": ["east-0"], "in_hand": "", "prove": [process]},
+            "rollout_plan": {"broken": ["east-0"], "members": [{"member": "east-0", "class": "missing"}], "prove": [process]},
         }
     asked = {
         "block": [{"include_role": {"name": "hostnet.multicluster.rollout", "tasks_from": "dead"}}],
