@@ -12,6 +12,15 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 
+def refusal(image: str, version: str = "") -> str:
+    """Why no spec can be made for this image, or "": asked first, because an error of a filter comes with Ansible's words around it."""
+    try:
+        cockroachdb.image_version(image, version)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 class FilterModule:
     """Filters of the role system_cockroachdb."""
 
@@ -22,4 +31,4 @@ class FilterModule:
             "cockroachdb_init_member": cockroachdb.init_member,
             "cockroachdb_init_outcome": cockroachdb.init_outcome,
         }
-        return {name: errors_of_input(function, name) for name, function in functions.items()}
+        return {"cockroachdb_refusal": refusal} | {name: errors_of_input(function, name) for name, function in functions.items()}
