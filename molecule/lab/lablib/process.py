@@ -75,6 +75,8 @@ def output(
                 out, err = process.communicate(data, timeout=min(TICK, timeout))
                 break
             except subprocess.TimeoutExpired:
+                # What was not written yet is kept by the first call; a second input is an error.
+                data = None
                 seconds = time.monotonic() - begun
                 if seconds >= timeout:
                     os.killpg(process.pid, signal.SIGKILL)
