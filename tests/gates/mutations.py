@@ -151,11 +151,15 @@ GUARDS = (
     ),
     Guard(
         9,
-        "a member of a lost kube cluster that still answers",
+        "members of a lost kube cluster are proven dead",
         f"{PLAN}/lost.py",
-        "if same and lives:",
-        "if False:",
-        _some(f"{UNIT}/test_plan_lost.py", "still_answers"),
+        """for entry in gone
+    ]
+    result["forget"]""",
+        """for entry in []
+    ]
+    result["forget"]""",
+        _some(f"{UNIT}/test_plan_lost.py", "invariant_9"),
     ),
     Guard(
         1,

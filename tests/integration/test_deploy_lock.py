@@ -1,246 +1,25 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""deploy.yml and remove.yml hold the lock. Real API servers, whose kubelets and members are made up: pods are ready once they exist.
-
-Requests of node_run, member_exec and member_inspect are therefore only those that verify the lock.
-"""
+"""deploy.yml and remove.yml hold the lock, on real API servers with made-up kubelets and members (support/made_up.py)."""
 
 from __future__ import annotations
 
-import threading
 import time
-import urllib.error
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.modules import rollout_journal, rollout_lock
-from support.collection import CHECKOUT
 from support.kube_api import KubeApi, create_node
-from support.run import PlayRun, run_playbook
+from support.made_up import NAME, NAMESPACE, Kubelets, World, message, requests
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 Json = dict[str, Any]
-NAME, NAMESPACE = "locked", "hostnet-locked"
 NODES = (("east", "east-1", "10.0.0.1"), ("east", "east-2", "10.0.0.12"), ("west", "west-1", "10.0.1.1"))
-LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-rollout"
-
-# In place of the action plugins of modules that need a kubelet. They connect and verify the lock as those do.
-PLUGIN = """\
-import json, os, time
-from pathlib import Path
-from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Failure
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
-from ansible_collections.hostnet.multicluster.plugins.modules import {name}
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
-
-def node_run_run(call):
-    call.clusters
-    if os.environ.get("TEST_FAIL") == call.params["name"]:
-        raise Failure("made to fail (test)")
-    wait = os.environ.get("TEST_WAIT")
-    if wait:
-        Path(wait).write_text("")
-        while Path(wait).exists():
-            time.sleep(0.05)
-    results = [
-        {{"kube_cluster": node["kube_cluster"], "node": node["name"], "rc": 0, "stdout": f"clock {{time.time():.0f}}\\n", "stderr": ""}}
-        for node in call.params["nodes"]
-    ]
-    return {{"changed": call.params["changes"] and bool(results), "results": results}}
-
-def member_inspect_run(call):
-    call.clusters
-    members = call.params["members"]
-    ids = {{member["member"]: number for number, member in enumerate(members, 160)}}
-    peers = [
-        {{"ID": ids[member["member"]], "name": member["member"], "peerURLs": [f"https://{{member['variables']['address']}}:2380"]}}
-        for member in members
-    ]
-    answers = {{}}
-    for name, number in ids.items():
-        header = {{"cluster_id": 99, "member_id": number, "revision": 5}}
-        status = [{{"Status": {{"header": header, "version": "3.6.16", "leader": 160, "raftAppliedIndex": 9}}}}]
-        said = {{"status": status, "members": {{"members": peers}}}}
-        answers[name] = {{key: {{"rc": 0, "stdout": json.dumps(body), "stderr": "", "error": ""}} for key, body in said.items()}}
-    return {{"changed": False, "inspection": etcd.inspection(answers, members)}}
-
-class ActionModule(InProcess):
-    arguments = {name}.ARGUMENTS
-    perform_run = {name}_run
-"""
-
-
-def made_up_collection(root: Path) -> None:
-    """This checkout as a collection below `root`, but for the modules that need a kubelet."""
-    collection = root / "ansible_collections" / "hostnet" / "multicluster"
-    action = collection / "plugins" / "action"
-    action.mkdir(parents=True)
-    for part in ("roles", "meta", "galaxy.yml", "playbooks"):
-        (collection / part).symlink_to(CHECKOUT / part)
-    for path in (CHECKOUT / "plugins").iterdir():
-        if path.name != "action":
-            (collection / "plugins" / path.name).symlink_to(path)
-    for path in (CHECKOUT / "plugins" / "action").glob("*.py"):
-        if path.stem in ("node_run", "member_inspect"):
-            (action / path.name).write_text(PLUGIN.format(name=path.stem))
-        else:
-            (action / path.name).symlink_to(path)
-
-
-class Kubelets(threading.Thread):
-    """A ready pod for each StatefulSet of the namespace, and none for those that are gone."""
-
-    def __init__(self, kubes: list[KubeApi]) -> None:
-        super().__init__(daemon=True)
-        self.kubes = kubes
-        self.ended = threading.Event()
-        self.problem: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            while not self.ended.wait(0.1):
-                for kube in self.kubes:
-                    self.look(kube)
-        except BaseException as error:
-            self.problem = error
-            raise
-
-    def look(self, kube: KubeApi) -> None:
-        sets = kube.request_json("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets")["items"]
-        pods = {pod["metadata"]["name"] for pod in kube.request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]}
-        wanted = {f"{item['metadata']['name']}-0": item["spec"]["template"] for item in sets}
-        for name in pods - set(wanted):
-            kube.request_json("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}?gracePeriodSeconds=0")
-        for name in set(wanted) - pods:
-            template = wanted[name]
-            terms = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-            spec = {**template["spec"], "nodeName": terms[0]["matchFields"][0]["values"][0]}
-            metadata = {"name": name, "labels": template["metadata"]["labels"]}
-            kube.request_json("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": metadata, "spec": spec})
-            container = {
-                "name": spec["containers"][0]["name"],
-                "image": "x",
-                "imageID": "x",
-                "ready": True,
-                "restartCount": 0,
-                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
-            }
-            status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [container]}
-            path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/status"
-            kube.request_json("PATCH", path, {"status": status}, "application/merge-patch+json")
-
-
-class World:
-    def __init__(self, kubes: list[KubeApi], folder: Path) -> None:
-        self.kubes = kubes
-        self.folder = folder
-        self.collections = folder / "collections"
-        made_up_collection(self.collections)
-        self.inventory = folder / "hosts.yml"
-        self.inventory.write_text(yaml.safe_dump({"all": {"hosts": {"localhost": {"ansible_connection": "local"}}}}))
-
-    def play(
-        self, playbook: str = "deploy.yml", *, check: bool = False, environment: dict[str, str] | None = None, **variables: Any
-    ) -> PlayRun:
-        given = {
-            "hostnet_system": "etcd",
-            "hostnet_name": NAME,
-            "hostnet_pki_dir": str(self.folder / "pki"),
-            "hostnet_kube_clusters": [kube.entry for kube in self.kubes],
-            "hostnet_timeout_seconds": 20,
-            **variables,
-        }
-        extra = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections), "PYTHONPATH": "", **(environment or {})}
-        return run_playbook(playbook, self.inventory, check=check, variables=given, environment=extra)
-
-    def deployed(self, **options: Any) -> PlayRun:
-        run = self.play(**options)
-        assert run.rc == 0, run.output
-        return run
-
-    def remove(self, **variables: Any) -> PlayRun:
-        return self.play("remove.yml", hostnet_remove_name=NAME, hostnet_remove_data=True, **variables)
-
-    def leases(self) -> list[tuple[str, int] | None]:
-        """(holder, generation) in each kube cluster; None without a Lease."""
-        found: list[tuple[str, int] | None] = []
-        for kube in self.kubes:
-            try:
-                spec = kube.request_json("GET", LEASE)["spec"]
-            except urllib.error.HTTPError as error:
-                if error.code != 404:
-                    raise
-                found.append(None)
-            else:
-                found.append((spec["holderIdentity"], spec["leaseTransitions"]))
-        return found
-
-    def free(self) -> int:
-        """The generation of the lock, which nobody holds and which is the same everywhere."""
-        leases = self.leases()
-        assert leases[0] is not None
-        assert leases == [("", leases[0][1])] * len(self.kubes)
-        return leases[0][1]
-
-    def objects(self) -> list[str]:
-        paths = ("/api/v1", "configmaps"), ("/api/v1", "secrets"), ("/apis/apps/v1", "statefulsets")
-        found = []
-        for kube in self.kubes:
-            for group, kind in paths:
-                items = kube.request_json("GET", f"{group}/namespaces/{NAMESPACE}/{kind}")["items"]
-                found += [f"{kube.name} {kind} {item['metadata']['name']} {item['metadata']['resourceVersion']}" for item in items]
-        return sorted(found)
-
-    def journal(self, run_id: str, op: str, journal: Json, **options: Any) -> Json:
-        """One call of rollout_journal by the holder `run_id`, with the lock that it has."""
-        common = {"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}
-        lock = self.lock(run_id)["lock"]
-        params = {
-            **common,
-            "lock": lock,
-            "step": "",
-            "detail": {},
-            "member": None,
-            "saved": {},
-            "state": "done",
-            "op": op,
-            "journal": journal,
-        }
-        return _call.perform(rollout_journal.ARGUMENTS, rollout_journal.run, {**params, **options}, False, False)
-
-    def lock(self, run_id: str, state: str = "held") -> Json:
-        common = {"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}
-        params = {
-            **common,
-            "lock": None,
-            "state": state,
-            "run_id": run_id,
-            "what": "upgrade reboot",
-            "take_over": "",
-            "force": False,
-            "joining": [],
-            "without": [],
-        }
-        result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
-        assert not result.get("failed"), result
-        return result
-
-
-def message(run: PlayRun) -> str:
-    assert run.rc != 0, run.output
-    return [str(task.result.get("msg", "")) for task in run.tasks if task.outcome == "failed"][-1]
-
-
-def requests(run: PlayRun) -> int:
-    return sum(int(task.result.get("requests", 0)) for task in run.tasks)
 
 
 @pytest.fixture

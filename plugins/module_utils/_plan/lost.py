@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import gate, join, roster
+from . import dead, gate, roster
 from .rollout import leave, old_id
 
 Json = dict[str, Any]
@@ -22,11 +22,11 @@ def lost_plan(
     inspection: Mapping[str, Mapping[str, Any]],
     name: str,
 ) -> Json:
-    """What is to be done for the members of the lost kube cluster `name`: {errors, forget, roster, members, lines}.
+    """What is to be done for the members of the lost kube cluster `name`: {errors, prove, forget, roster, members, lines}.
 
     `plan` is deployment_plan's without that kube cluster, `status` deployment_status's. `forget` are those whom the system still has to forget, as
     `hostnet_forget` of the system roles; `members` the bindings that are left; `roster` the record that is to be in force (null: it is).
-    Nothing of it is a guess about who is dead: the survivors are asked, and one that any of them still hears from forbids all of it.
+    Nothing of it is a guess about who is dead: the survivors have to prove it of the processes in `prove` (dead.verdicts) before the first change.
     """
     recorded: roster.Roster = plan["roster"]
     gone = [dict(entry) for entry in plan["members"] if entry["kube_cluster"] == name]
@@ -47,14 +47,16 @@ def lost_plan(
             f"hostnet_lost_kube_cluster is {name!r}, and {hostnet['name']} has no such kube cluster: it has "
             f"{', '.join(sorted(recorded['kube_clusters'])) or 'none'}"
         )
-    result: Json = {"errors": errors, "forget": [], "roster": None, "members": left, "lines": []}
+    result: Json = {"errors": errors, "prove": [], "forget": [], "roster": None, "members": left, "lines": []}
     if errors or not (known or gone):
         result["lines"] = [] if errors else [f"kube cluster {name} is taken out already: nothing to do"]
         return result
     if gone:
         errors += _unsafe(hostnet, spec, status, inspection, name, [str(entry["member"]) for entry in left])
-        errors += _alive(inspection, gone)
     forget = [{"id": old_id(inspection, entry), **{key: str(entry[key]) for key in ("address", "process", "member")}} for entry in gone]
+    result["prove"] = [
+        {**dead.process_of(entry, old_id(inspection, entry)), "why": f"kube cluster {name} is said to be gone for good"} for entry in gone
+    ]
     result["forget"] = [entry for entry in forget if entry["id"]]
     result["roster"] = roster.without(recorded, name) if known else None
     result["lines"] = [
@@ -101,24 +103,3 @@ def _unsafe(
     errors += [f"{hostnet['system']}: {text}" for text in gate.evaluate((spec.get("gates") or {}).get("leave", []), seen)]
     errors += [f"{hostnet['system']}: {text}" for text in gate.evaluate(gate.GENERIC["admit"], seen)]
     return errors
-
-
-def _alive(inspection: Mapping[str, Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Members of the lost kube cluster that a survivor still hears from."""
-    errors = {}
-    for teller in sorted(inspection):
-        said = inspection[teller]
-        if not said.get("healthy"):
-            continue
-        for binding in gone:
-            own = old_id({teller: said}, binding)
-            for peer in said.get("peers") or []:
-                same = (own and str(peer.get("id") or "") == own) or peer.get("name") in (binding["process"], binding["member"])
-                # What a system cannot tell is null, and only a word for "it is there" counts here.
-                lives = peer.get("live") is True or (peer.get("live") is None and peer.get("current") is True and not peer.get("offline"))
-                if same and lives:
-                    errors[str(binding["member"])] = (
-                        f"member {binding['member']} at {binding['address']} still answers, says {teller}: a kube cluster whose API is down is not gone. "
-                        f"Bring its API back, or stop its VMs for good first"
-                    )
-    return [errors[member] for member in sorted(errors, key=join.natural_key)]
