@@ -148,7 +148,7 @@ def mark_nodes(
     """`nodes` of node_run with MARK_SCRIPT: members that run and of whose disk nothing is recorded, as versions before 0.3.0 left them."""
     uids = {(node["kube_cluster"], node["name"]): node["uid"] for node in nodes if node["ready"]}
     return [
-        _marked(hostnet, spec, binding, token, None)
+        _marked(hostnet, spec, with_machine(binding, nodes), token, None)
         for binding in bindings
         if not binding.get("disk")
         and not binding.get("stopped")
@@ -182,11 +182,19 @@ def _marked(
     }
 
 
-def with_disks(bindings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The bindings with `disk` as the scripts found it on their nodes: {mounted, mount, filesystem, id}."""
+def with_machine(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> Json:
+    """The binding with its VM's machine id, which versions before 0.3.0 did not record."""
+    found = next((node.get("machine_id") for node in nodes if node["uid"] == binding["node_uid"]), "")
+    return {**binding, "machine_id": found} if found and not binding.get("machine_id") else dict(binding)
+
+
+def with_disks(
+    bindings: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]] = ()
+) -> list[Json]:
+    """The bindings with `disk` as the scripts found it on their nodes: {mounted, mount, filesystem, id}, and the machine id of the VM."""
     found = {(result["kube_cluster"], result["node"]): parse_probe(str(result["stdout"]))["disk"] for result in results}
     return [
-        {**binding, "disk": found[binding["kube_cluster"], binding["node"]]}
+        {**with_machine(binding, nodes), "disk": found[binding["kube_cluster"], binding["node"]]}
         if found.get((binding["kube_cluster"], binding["node"]))
         else dict(binding)
         for binding in bindings

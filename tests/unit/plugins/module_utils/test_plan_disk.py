@@ -409,8 +409,14 @@ def test_whom_a_deploy_marks(why: str) -> None:
         nodes[0]["ready"] = False
     elif why == "terminating":
         pod["terminating"] = True
+    nodes[0]["machine_id"], binding["machine_id"] = "m1", ""
     found = disk.mark_nodes(HOSTNET, SPEC, [binding], nodes, observed, plans.TOKEN)
     assert len(found) == (why == "unmarked")
+    if found:
+        assert found[0]["env"]["MACHINE"] == "m1"
+        said = [{"kube_cluster": "east", "node": "east-worker", "rc": 0, "stdout": "disk mounted=true mount=/d filesystem=xfs id="}]
+        (marked,) = disk.with_disks([binding], said, nodes)
+        assert (marked["machine_id"], marked["disk"]["mount"]) == ("m1", "/d")
 
 
 # -- what became of it -----------------------------------------------------------------------------------------------
