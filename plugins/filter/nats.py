@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import refusal_as_text
 
 
 class FilterModule:
@@ -19,5 +19,5 @@ class FilterModule:
         return {
             "nats_inspection": nats.inspection,
             "nats_not_joined": nats.not_joined,
-            "nats_forgettable": errors_of_input(nats.forgettable),
+            "nats_forgettable": refusal_as_text(nats.forgettable, ask="", id=""),
         }

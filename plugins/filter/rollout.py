@@ -13,7 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, deployment, gate, journal, rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
 
 Json = dict[str, Any]
 
@@ -102,8 +102,8 @@ class FilterModule:
             "rollout_setting_wishes": system_settings.wanted,
             "rollout_setting_helper": system_settings.helper,
             "rollout_setting_commands": system_settings.commands,
-            "rollout_setting_changes": system_settings.changes,
             "rollout_seeds": deployment.seeds,
             "rollout_issued": rollout.issued,
         }
-        return {name: errors_of_input(function) for name, function in functions.items()}
+        judged = {"rollout_setting_changes": refusal_as_text(system_settings.changes, save={}, write={})}
+        return {name: errors_of_input(function) for name, function in functions.items()} | judged
