@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, claim
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 
@@ -17,6 +17,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
+            "adopt_plan": adopt.adoption,
             "claim_judged": claim.judge,
             "claim_look_nodes": claim.look_nodes,
         }

@@ -71,6 +71,14 @@ options:
     description: The cluster id that the system reported. Empty while only claiming. A record of another cluster id is an error.
     type: str
     default: ""
+  former_cluster_id:
+    description:
+      - The recorded cluster id that O(cluster_id) replaces, after the system was brought back from a disaster by its own means. The role
+        C(adopt) alone gives it, when the members have proven what they are, and a human has named O(cluster_id).
+      - The record of this cluster id is deleted and made anew in each kube cluster, in sorted order. The old value stays in its annotation
+        C(hostnet.multicluster/former-cluster-id). A record of a third cluster id is an error, and then nothing is replaced.
+    type: str
+    version_added: "0.3.0"
 """
 
 EXAMPLES = r"""
@@ -158,6 +166,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.adopt import replace_record
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import IdentityConflict, record_labels, write_record
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import roster as rosters
@@ -183,6 +192,7 @@ ARGUMENTS: dict[str, Any] = {
     },
     "run_id": {"type": "str", "default": ""},
     "cluster_id": {"type": "str", "default": ""},
+    "former_cluster_id": {"type": "str"},
 }
 
 
@@ -213,6 +223,18 @@ def write_roster(call: _call.Call, claim: client.Json, labels: dict[str, str]) -
     return created
 
 
+def adopted(params: client.Json, claim: client.Json, replaced: list[str]) -> dict[str, Any]:
+    """The result of a check that would replace the record."""
+    text = "".join(f"identity record in kube cluster {name}\n" for name in replaced)
+    return {
+        "changed": True,
+        "identity": claim,
+        "cluster_id": params["cluster_id"],
+        "won": claim.get("token") == params["token"],
+        "diff": {"before": "", "after": text},
+    }
+
+
 def claim_and_record(call: _call.Call) -> dict[str, Any]:
     """Writes what is missing and returns the module's result. Raises IdentityConflict and KubeError."""
     params = call.params
@@ -237,9 +259,23 @@ def claim_and_record(call: _call.Call) -> dict[str, Any]:
         refuse_another(params, found, claim)
         # Before the claim: a run that restores a lost record and dies in between must not leave a claim that looks unfinished.
         wanted = {"cluster_id": params["cluster_id"], "token": params["token"]}
+        replaced: list[str] = []
+        if params["former_cluster_id"] is not None:
+            replaced = replace_record(
+                call.clusters,
+                params["namespace"],
+                names.cluster_record(params["name"]),
+                labels,
+                wanted,
+                params["former_cluster_id"],
+                call.check_mode,
+            )
+            if replaced and call.check_mode:
+                return adopted(params, found, replaced)
         record, created = write_record(
             call.clusters, params["namespace"], names.cluster_record(params["name"]), labels, wanted, call.check_mode
         )
+        created += replaced
         cluster_id = record.get("cluster_id", "")
         if cluster_id != params["cluster_id"]:
             raise IdentityConflict(
