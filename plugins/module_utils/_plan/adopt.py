@@ -45,7 +45,7 @@ def adoption(
     flying = journals.in_flight(found)
     resumed = flying and found.get("work") == WORK
     errors = [str(error) for error in plan.get("membership") or []]
-    wrong, former = _record(hostnet, plan, observed, found if resumed else {}, wanted)
+    wrong, former = _record(hostnet, observed, found if resumed else {}, wanted)
     bindings = sorted(plan["members"], key=join.canonical_key)
     errors += wrong + _answers(hostnet, bindings, inspection, wanted)
     keep: list[Json] = []
@@ -75,9 +75,7 @@ def adoption(
     }
 
 
-def _record(
-    hostnet: Mapping[str, Any], plan: Mapping[str, Any], observed: Mapping[str, Any], found: Mapping[str, Any], wanted: str
-) -> tuple[list[str], str]:
+def _record(hostnet: Mapping[str, Any], observed: Mapping[str, Any], found: Mapping[str, Any], wanted: str) -> tuple[list[str], str]:
     """(errors, the cluster id that is replaced). A run that was killed has left the new one, or none, in some kube clusters."""
     errors = []
     claims = {name: observed[name]["identity"] for name in sorted(observed) if observed[name]["identity"]}
