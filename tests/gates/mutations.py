@@ -57,6 +57,8 @@ _MEMBERS = f"{UNIT}/test_deployment_members.py"
 _DISK = f"{UNIT}/test_plan_disk.py"
 _ROLLOUT = f"{UNIT}/test_plan_rollout.py"
 _CLAIM = f"{UNIT}/test_claim.py"
+_ADOPT = f"{UNIT}/test_plan_adopt.py"
+_ADOPT_RECORD = "tests/integration/test_adopt_record.py"
 _JOIN = f"{UNIT}/test_plan_join.py"
 _CLASSIFY = f"{UNIT}/test_classify.py"
 _PLACEMENT = f"{UNIT}/test_placement.py"
@@ -280,6 +282,78 @@ GUARDS = (
         "if len(reported) > 1:",
         "if False:",
         _some(_MEMBERS, "invariant_2"),
+    ),
+    Guard(
+        2,
+        "adopting what no human has named",
+        f"{PLAN}/adopt.py",
+        "if wanted and wanted not in reported:",
+        "if False:",
+        _some(_ADOPT, "not_named"),
+    ),
+    Guard(
+        2,
+        "adopting members that report two cluster ids",
+        f"{PLAN}/adopt.py",
+        "if len(reported) > 1:",
+        "if False:",
+        _some(_ADOPT, "two_cluster_ids"),
+    ),
+    Guard(
+        2,
+        "adopting members that do not agree on the membership",
+        f"{PLAN}/adopt.py",
+        "if len({view for view in views.values() if view}) > 1:",
+        "if False:",
+        _some(_ADOPT, "do_not_agree"),
+    ),
+    Guard(
+        2,
+        "adopting a minority of the listed voters",
+        f"{PLAN}/adopt.py",
+        "if len(well) < quorum(len(voters)):",
+        "if False:",
+        _some(_ADOPT, "minority"),
+    ),
+    Guard(
+        2,
+        "adopting beside a member that is not listed and answers",
+        f"{PLAN}/adopt.py",
+        'if binding["member"] not in listed\n    ]',
+        "if False\n    ]",
+        _some(_ADOPT, "has_to_be_stopped"),
+    ),
+    Guard(
+        2,
+        "adopting a member that is not healthy",
+        f"{PLAN}/adopt.py",
+        'if not inspection[binding["member"]].get("healthy")',
+        "if False",
+        _some(_ADOPT, "not_healthy"),
+    ),
+    Guard(
+        2,
+        "adopting a system with a member that nobody has bound",
+        f"{PLAN}/adopt.py",
+        "if owner is None\n    ]",
+        "if False\n    ]",
+        _some(_ADOPT, "without_a_binding"),
+    ),
+    Guard(
+        9,
+        "adopting while a node that is left out may still run its member",
+        f"{PLAN}/adopt.py",
+        'if node is None or node["ready"] or',
+        'if True or node is None or node["ready"] or',
+        _some(_ADOPT, "may_still_run"),
+    ),
+    Guard(
+        2,
+        "a third cluster id in a record that is to be replaced",
+        f"{CLUSTER}/adopt.py",
+        'held.get("cluster_id") not in (former, wanted)',
+        "False",
+        _some(_ADOPT_RECORD, "invariant_2"),
     ),
     Guard(
         2,

@@ -75,6 +75,19 @@ def adoption(
     }
 
 
+def in_progress(name: str, journal: Mapping[str, Any] | None) -> list[str]:
+    """Why nothing else may be done while a system is adopted: half adopted is neither the old system nor the new one. An abort neither."""
+    if not journals.in_flight(journal) or (journal or {}).get("work") != WORK:
+        return []
+    wanted = ((journal or {}).get("settings") or {}).get("cluster_id", "")
+    return [
+        (
+            f"{name} is being adopted (run {(journal or {}).get('run_id')}), and that was not finished: run playbooks/adopt.yml again with "
+            f"-e hostnet_adopt_cluster_id={wanted}, which goes on with it"
+        )
+    ]
+
+
 def _record(hostnet: Mapping[str, Any], observed: Mapping[str, Any], found: Mapping[str, Any], wanted: str) -> tuple[list[str], str]:
     """(errors, the cluster id that is replaced). A run that was killed has left the new one, or none, in some kube clusters."""
     errors = []

@@ -14,8 +14,8 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from . import adopt, claim, collisions, dead, held, join, journal, names, pki_place, trust
 from . import bindings as copies
-from . import claim, collisions, dead, held, join, journal, names, pki_place, trust
 from . import roster as rosters
 from .disk import mount_errors, parse_probe, root_errors
 from .gate import quorum
@@ -361,8 +361,9 @@ def _restored_identity(
 def _rollout_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> list[str]:
     """A deploy does not meddle with a rollout that was begun: it would start what the rollout has stopped."""
     found = journal.newest({name: observed[name].get("rollout") for name in observed})
-    if found is None or not journal.in_flight(found):
-        return []
+    adopting = adopt.in_progress(str(hostnet["name"]), found)
+    if found is None or not journal.in_flight(found) or adopting:
+        return adopting
     member = (found.get("member") or {}).get("member", "")
     return [
         (

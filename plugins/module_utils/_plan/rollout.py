@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, documents, gate, join, settings, trust
+from . import adopt, dead, documents, gate, join, settings, trust
 from .classify import WELL
 from .deployment import other_addresses
 from .disk import admitted
@@ -608,8 +608,9 @@ def _state(entry: Mapping[str, Any]) -> str:
 
 
 def _journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None) -> list[str]:
-    if journal is None or request.get("abort"):
-        return []
+    adopting = adopt.in_progress(str(hostnet["name"]), journal)
+    if journal is None or request.get("abort") or adopting:
+        return adopting
     begun = journal.get("settings", {})
     wanted = wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
     if begun == wanted:

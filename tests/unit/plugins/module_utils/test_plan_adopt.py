@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, deployment
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, deployment, rollout
 from support import plans
 from support.plans import Json
 
@@ -139,6 +139,28 @@ def test_a_run_that_was_killed_is_gone_on_with() -> None:
         found["cluster_record"] = None
     adopted = disaster.adopt()
     assert (adopted["errors"], adopted["former"]) == ([], "old")
+
+
+def test_everything_else_waits_until_it_is_adopted() -> None:
+    disaster = Disaster("west-0")
+    journal = {
+        "schema": 1,
+        "state": "in_flight",
+        "work": "adopt",
+        "run_id": "r",
+        "generation": 3,
+        "sequence": 2,
+        "settings": {"cluster_id": "new"},
+    }
+    disaster.observed["east"]["rollout"] = journal
+    plan = deployment.deployment_plan(disaster.hostnet, disaster.spec, disaster.nodes, disaster.observed)
+    words = "ledger is being adopted (run r), and that was not finished: run playbooks/adopt.yml again with -e hostnet_adopt_cluster_id=new"
+    assert any(error.startswith(words) for error in plan["errors"])
+    for abort in (False, True):
+        request = {"work": "reboot", "surge": False, "abort": abort}
+        assert rollout._journal_errors(disaster.hostnet, request, journal)[0].startswith(words)
+    assert adopt.in_progress("ledger", {**journal, "state": "done"}) == []
+    assert adopt.in_progress("ledger", None) == []
 
 
 def test_work_from_before_the_disaster_is_given_up() -> None:
