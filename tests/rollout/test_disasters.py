@@ -9,6 +9,7 @@ With the manifest that the document has, filled in as it says. Beside the situat
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -79,9 +80,9 @@ def refused(attempt: Attempt, *parts: str) -> None:
 def manifest(heading: str, **values: str) -> str:
     """The YAML block below a heading of docs/recovery.md, its capital words replaced."""
     text = DOCUMENT.read_text().split(f"### {heading}\n", 1)[1].split("\n### ", 1)[0]
-    block = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
+    block = str(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
     for word, value in values.items():
-        block = re.sub(rf"\b{word}\b", lambda _match, value=value: value, block)
+        block = re.sub(rf"\b{word}\b", value, block)
     left = set(re.findall(r"\b[A-Z][A-Z_]+\b", block)) - {"NET_ADMIN"}
     assert not left, f"words that the document does not explain: {left}"
     return block
@@ -215,15 +216,18 @@ def test_nats_rescued_by_two_survivors(human: Human) -> None:
     # What the document says.
     human.until("the loss to be noticed", lambda: "error" not in ask("west-0", "$JS.API.META.RESCUE", quorum_needed=2), 120)
     for member in lost:
-        human.until(
-            f"{member} to be removed", lambda member=member: bool(ask("west-1", "$JS.API.SERVER.REMOVE", peer=member).get("success")), 120
-        )
+        remove = functools.partial(ask, "west-1", "$JS.API.SERVER.REMOVE", peer=member)
+        human.until(f"{member} to be removed", functools.partial(succeeded, remove), 120)
     human.until("members that are ready", lambda: all_ready(human, 2), 120)
 
     ended(human.adopt(cluster_id))
     assert human.bound() == ["west-0", "west-1"]
     back_as_it_was(human, read, wanted, cluster_id)
     assert human.bound() == ["east-3", "east-4", "east-5", "west-0", "west-1"]
+
+
+def succeeded(ask: Callable[[], Json]) -> bool:
+    return bool(ask().get("success"))
 
 
 def all_ready(human: Human, count: int) -> bool:
