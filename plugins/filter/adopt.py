@@ -17,6 +17,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
+            "adopt_former_data": adopt.former_data,
             "adopt_plan": adopt.adoption,
             "claim_judged": claim.judge,
             "claim_look_nodes": claim.look_nodes,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import urllib.error
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +103,12 @@ class Ledger:
 
 
 @pytest.fixture
-def ledger(world: Any) -> Iterator[Ledger]:
+def ledger(world: Any) -> Ledger:
     found = Ledger(world)
     found.tell(99, "east-0", "east-1", "west-0")
     run = found.play("deploy.yml")
     assert run.rc == 0, run.output
-    yield found
+    return found
 
 
 def test_what_is_not_named_or_does_not_fit_is_refused_and_changes_nothing(ledger: Ledger) -> None:

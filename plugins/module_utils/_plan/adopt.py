@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import join, names
+from . import disk, join, names
 from . import journal as journals
 from .gate import quorum
 from .placement import data_folder
@@ -192,7 +192,9 @@ def _membership(
     well = [owner for owner in voters if owner is not None and inspection.get(str(owner["member"]), {}).get("healthy")]
     if len(well) < quorum(len(voters)):
         errors.append(f"{len(well)} of {len(voters)} members that the system lists answer and are healthy, {quorum(len(voters))} have to")
-    return errors, [] if errors else [dict(binding) for binding in bindings if binding["member"] in listed]
+    # How far a member's log had come belongs to the system that was: what runs now is what is adopted.
+    kept = [{key: value for key, value in binding.items() if key != "progress"} for binding in bindings if binding["member"] in listed]
+    return errors, [] if errors else kept
 
 
 def _key(peer: Mapping[str, Any]) -> str:
@@ -279,4 +281,21 @@ def _lines(
         lines.append(f"workloads of members that have no binding any more go too: {', '.join(orphans)}")
     if abandoned:
         lines.append(f"what was under way is given up: {abandoned}")
+    return lines
+
+
+def former_data(hostnet: Mapping[str, Any], plan: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Folders with data on nodes that get a member, which are of nobody who has a binding: said once, and left alone. `results` are of PROBE_SCRIPT."""
+    admissions = {str(binding["admission"]) for binding in [*plan["members"], *plan["new"]]}
+    lines = []
+    for result in results if plan["mode"] == "existing" else []:
+        facts = disk.parse_probe(str(result["stdout"]))
+        for folder, state in sorted(facts["content"].items()):
+            if folder in admissions or state in ("empty", "marker"):
+                continue
+            whose = facts["markers"].get(folder, {}).get("member", "")
+            lines.append(
+                f"kube cluster {result['kube_cluster']}: node {result['node']} has data of a former member{' ' + whose if whose else ''}, which stays: "
+                f"{hostnet['data_root']}/{hostnet['name']}/{folder}"
+            )
     return lines

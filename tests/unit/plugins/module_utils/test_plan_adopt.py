@@ -75,6 +75,9 @@ def names_of(bindings: list[Json]) -> list[str]:
 @pytest.mark.parametrize("system", ["etcd", "nats"])
 def test_one_survivor_is_adopted_and_the_others_lose_their_bindings(system: str) -> None:
     disaster = Disaster("west-0", system=system)
+    for found in disaster.observed.values():
+        for binding in found["members"]:
+            binding["progress"] = {"cluster_id": "old", "applied_index": 9}
     adopted = disaster.adopt()
     assert adopted["errors"] == []
     assert (adopted["cluster_id"], adopted["former"], adopted["journal"]) == ("new", "old", "")
@@ -275,6 +278,19 @@ def test_invariant_2_a_third_cluster_id_in_a_record_is_refused() -> None:
     disaster = Disaster("west-0")
     disaster.observed["west"]["cluster_record"] = {"cluster_id": "third", "token": plans.TOKEN}
     refused(disaster.adopt(), "different cluster ids: old, third", "ledger-cluster-id")
+
+
+def test_data_of_former_members_is_named_and_is_no_error() -> None:
+    disaster = Disaster("west-0")
+    text = "content east-0-abc data\nmarker east-0-abc member=east-0\ncontent x data\ncontent y empty\ncontent z marker\n"
+    text += f"content {disaster.bindings[3]['admission']} data\n"
+    results = [{"kube_cluster": "east", "node": "east-worker", "stdout": text}]
+    plan = {"mode": "existing", "members": disaster.bindings[3:4], "new": []}
+    assert adopt.former_data(disaster.hostnet, plan, results) == [
+        "kube cluster east: node east-worker has data of a former member east-0, which stays: /var/lib/hostnet/ledger/east-0-abc",
+        "kube cluster east: node east-worker has data of a former member, which stays: /var/lib/hostnet/ledger/x",
+    ]
+    assert adopt.former_data(disaster.hostnet, {**plan, "mode": "first"}, results) == []
 
 
 SAID = st.fixed_dictionaries(
