@@ -256,7 +256,7 @@ def test_two_members_down_at_once_are_found(etcd: World) -> None:
         check.wrote(60)
         for member in ("east-1", "west-0"):
             etcd.deployment.stop(member, signal.SIGKILL)
-        time.sleep(2.5)
+        time.sleep(6)
         for member in ("east-1", "west-0"):
             etcd.deployment.start(member, state="existing")
         check.wrote(300)
@@ -376,7 +376,7 @@ def test_nats_a_stream_that_was_made_anew_is_another_cluster(nats: World) -> Non
         check.ready()
         check.wrote(100)
         assert nats_request(nats, f"$JS.API.STREAM.DELETE.hostnet-checker-{check.run}")["success"]
-        time.sleep(3)
+        time.sleep(6)
         code, document = check.end()
     assert code == 1
     assert len(document["cluster_ids"]) == 2
