@@ -116,4 +116,37 @@ options:
           - The number that the lock got when this run took it.
         type: int
         required: true
+      neighbours:
+        description:
+          - Locks of other deployments that this run holds too, because they have members on the same VMs. They are verified like the first one.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description:
+              - Name of the deployment.
+            type: str
+            required: true
+          namespace:
+            description:
+              - Namespace of the deployment.
+            type: str
+            required: true
+          holder:
+            description:
+              - The run that holds the lock.
+            type: str
+            required: true
+          generation:
+            description:
+              - The number that the lock got when this run took it.
+            type: int
+            required: true
+          kube_clusters:
+            description:
+              - Names of the kube clusters that have it.
+            type: list
+            elements: str
+            required: true
 """

@@ -60,6 +60,7 @@ _CLAIM = f"{UNIT}/test_claim.py"
 _ADOPT = f"{UNIT}/test_plan_adopt.py"
 _ADOPT_RECORD = "tests/integration/test_adopt_record.py"
 _JOIN = f"{UNIT}/test_plan_join.py"
+_NEIGHBOURS = f"{UNIT}/test_plan_neighbours.py"
 _CLASSIFY = f"{UNIT}/test_classify.py"
 _PLACEMENT = f"{UNIT}/test_placement.py"
 _GATE = f"{UNIT}/test_gate.py"
@@ -898,6 +899,94 @@ GUARDS = (
         "verify({self.cluster.name: self.cluster}, self.request.lock)",
         "pass",
         _some("tests/integration/test_node_drain.py", "loses_its_lock"),
+    ),
+    Guard(
+        4,
+        "a neighbour that nobody named",
+        f"{PLAN}/neighbours.py",
+        'if share["deployment"] not in named_ones})',
+        "if False})",
+        _some(_NEIGHBOURS, "refused_unless"),
+    ),
+    Guard(
+        4,
+        "a neighbour that is stopped, by its namespace's label",
+        f"{PLAN}/neighbours.py",
+        "for prefix in (label, stays) if key.startswith(prefix)",
+        "for prefix in (label,) if key.startswith(prefix)",
+        _some(_NEIGHBOURS, "stopped_member_is_found"),
+    ),
+    Guard(
+        4,
+        "a neighbour that is not well",
+        f"{PLAN}/neighbours.py",
+        'if not entry["healthy"] and str(entry["member"]) not in ours',
+        "if False",
+        _some(_NEIGHBOURS, "not_well_elsewhere"),
+    ),
+    Guard(
+        4,
+        "a neighbour's own rollout",
+        f"{PLAN}/neighbours.py",
+        'if rollout.get("member"):',
+        "if False:",
+        _some(_NEIGHBOURS, "rollout_of_its_own"),
+    ),
+    Guard(
+        4,
+        "one VM of a neighbour's is replaced in a run",
+        f"{PLAN}/neighbours.py",
+        'lost += [str(share["deployment"]) for share in mine]',
+        "pass",
+        _some(_NEIGHBOURS, "ends_with_the_first"),
+    ),
+    Guard(
+        4,
+        "a neighbour's gates come before our stop",
+        f"{PLAN}/neighbours.py",
+        'result.insert(result.index("gate"), "gate_neighbours")',
+        'result.append("gate_neighbours")',
+        _some(_NEIGHBOURS, "test_reboot"),
+    ),
+    Guard(
+        4,
+        "a neighbour that came after the turn had begun",
+        f"{PLAN}/neighbours.py",
+        "late = [] if stays_up else fresh",
+        "late = []",
+        _some(_NEIGHBOURS, "who_came_after"),
+    ),
+    Guard(
+        4,
+        "a neighbour's kube clusters that are not at hand",
+        f"{PLAN}/neighbours.py",
+        "    if away:\n",
+        "    if False:\n",
+        _some(_NEIGHBOURS, "not_at_hand"),
+    ),
+    Guard(
+        4,
+        "a pod of another deployment is not evicted",
+        f"{PLAN}/drain.py",
+        "return Verdict(REFUSE, MEMBER)",
+        "pass",
+        _some(f"{UNIT}/test_plan_drain.py", "test_judge"),
+    ),
+    Guard(
+        8,
+        "a deployment of the same name in another namespace",
+        f"{PLAN}/deployment.py",
+        "_membership_errors(hostnet, observed) + neighbours.namesakes(hostnet, nodes)",
+        "_membership_errors(hostnet, observed)",
+        _some(_NEIGHBOURS, "a_deploy_refuses"),
+    ),
+    Guard(
+        10,
+        "the locks of neighbours are verified too",
+        f"{CLUSTER}/lock.py",
+        '*(lock.get("neighbours") or [])',
+        "",
+        _some("tests/integration/test_rollout_lock.py", "neighbours"),
     ),
     Guard(
         11,

@@ -333,6 +333,18 @@ def test_run_id_is_needed(held: Json) -> None:
         assert result["requests"] == 0
 
 
+def test_locks_of_neighbours_are_verified_where_they_were_taken(
+    held: Json, clusters: dict[str, client.KubeCluster], kube_clusters: list[Json]
+) -> None:
+    west = [entry for entry in kube_clusters if entry["name"] == "west"]
+    other = call({**held, "name": "other", "kube_clusters": west})["lock"]
+    lock = {**call(held)["lock"], "neighbours": [{**other, "kube_clusters": ["west"]}]}
+    locks.verify(clusters, lock)
+    call({**held, "name": "other", "kube_clusters": west, "state": "free"})
+    with pytest.raises(locks.LockLost, match="the lock of deployment other is held by nobody in kube cluster west"):
+        locks.verify(clusters, lock)
+
+
 def test_verify_says_what_is_wrong(held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str) -> None:
     lock = call(held)["lock"]
     locks.verify(clusters, lock)

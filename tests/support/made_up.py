@@ -53,6 +53,8 @@ def node_run_run(call):
 
 def member_inspect_run(call):
     call.clusters
+    if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:
+        raise Failure(call.params["what"] + ": closed (test)")
     members = call.params["members"]
     ids = {{member["member"]: number for number, member in enumerate(members, 160)}}
     peers = [
@@ -91,11 +93,12 @@ def made_up_collection(root: Path) -> None:
 
 
 class Kubelets(threading.Thread):
-    """A ready pod for each StatefulSet of the namespace, and none for those that are gone."""
+    """A ready pod for each StatefulSet of the namespaces, and none for those that are gone or have no replica."""
 
-    def __init__(self, kubes: list[KubeApi]) -> None:
+    def __init__(self, kubes: list[KubeApi], namespaces: tuple[str, ...] = (NAMESPACE,)) -> None:
         super().__init__(daemon=True)
         self.kubes = kubes
+        self.namespaces = namespaces
         self.ended = threading.Event()
         self.problem: BaseException | None = None
 
@@ -103,23 +106,24 @@ class Kubelets(threading.Thread):
         try:
             while not self.ended.wait(0.1):
                 for kube in self.kubes:
-                    self.look(kube)
+                    for namespace in self.namespaces:
+                        self.look(kube, namespace)
         except BaseException as error:
             self.problem = error
             raise
 
-    def look(self, kube: KubeApi) -> None:
-        sets = kube.request_json("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets")["items"]
-        pods = {pod["metadata"]["name"] for pod in kube.request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]}
-        wanted = {f"{item['metadata']['name']}-0": item["spec"]["template"] for item in sets}
+    def look(self, kube: KubeApi, namespace: str) -> None:
+        sets = kube.request_json("GET", f"/apis/apps/v1/namespaces/{namespace}/statefulsets")["items"]
+        pods = {pod["metadata"]["name"] for pod in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]}
+        wanted = {f"{item['metadata']['name']}-0": item["spec"]["template"] for item in sets if item["spec"]["replicas"]}
         for name in pods - set(wanted):
-            kube.request_json("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}?gracePeriodSeconds=0")
+            kube.request_json("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0")
         for name in set(wanted) - pods:
             template = wanted[name]
             terms = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
             spec = {**template["spec"], "nodeName": terms[0]["matchFields"][0]["values"][0]}
             metadata = {"name": name, "labels": template["metadata"]["labels"]}
-            kube.request_json("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": metadata, "spec": spec})
+            kube.request_json("POST", f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": spec})
             container = {
                 "name": spec["containers"][0]["name"],
                 "image": "x",
@@ -129,7 +133,7 @@ class Kubelets(threading.Thread):
                 "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
             }
             status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [container]}
-            path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/status"
+            path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
             kube.request_json("PATCH", path, {"status": status}, "application/merge-patch+json")
 
 

@@ -82,6 +82,19 @@ def lock_argument() -> Json:
             "namespace": {"type": "str", "required": True},
             "holder": {"type": "str", "required": True},
             "generation": {"type": "int", "required": True},
+            # Locks of other deployments that are held with it, for the VMs that they share.
+            "neighbours": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "namespace": {"type": "str", "required": True},
+                    "holder": {"type": "str", "required": True},
+                    "generation": {"type": "int", "required": True},
+                    "kube_clusters": {"type": "list", "elements": "str", "required": True},
+                },
+            },
         },
     }
 

@@ -223,13 +223,17 @@ def each_or_raise(clusters: dict[str, KubeCluster], function: Callable[[KubeClus
 def verify(clusters: dict[str, KubeCluster], lock: Json) -> None:
     """Raises LockLost where this run does not hold the lock in every kube cluster, KubeError where that cannot be told.
 
-    `lock` is {name, namespace, holder (run id), generation}. One GET for each kube cluster; nothing is written.
+    `lock` is {name, namespace, holder (run id), generation}, and `neighbours`: the same of other deployments whose locks this run holds too, each
+    with the names of its `kube_clusters`. One GET for each lock and kube cluster; nothing is written.
     """
 
     def check(cluster: KubeCluster) -> None:
-        error = _lost(cluster.name, lock, cluster.get(kinds.LEASE, names.rollout(lock["name"]), lock["namespace"]))
-        if error is not None:
-            raise error
+        for held in [lock, *(lock.get("neighbours") or [])]:
+            if cluster.name not in held.get("kube_clusters", [cluster.name]):
+                continue
+            error = _lost(cluster.name, held, cluster.get(kinds.LEASE, names.rollout(held["name"]), held["namespace"]))
+            if error is not None:
+                raise error
 
     each_or_raise(clusters, check)
 

@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import adopt, claim, collisions, dead, held, join, journal, names, pki_place, trust
+from . import adopt, claim, collisions, dead, held, join, journal, names, neighbours, pki_place, trust
 from . import bindings as copies
 from . import roster as rosters
 from .disk import mount_errors, parse_probe, root_errors
@@ -101,7 +101,7 @@ def deployment_plan(
     )
     errors += _rollout_errors(hostnet, observed)
     unfinished = len(errors)
-    membership = _membership_errors(hostnet, observed)
+    membership = _membership_errors(hostnet, observed) + neighbours.namesakes(hostnet, nodes)
     errors += membership
     identity = _agreed(observed, "identity", "identity record", hostnet, errors)
     record = _agreed(observed, "cluster_record", "cluster id", hostnet, errors)
@@ -707,18 +707,19 @@ def verdict(plan: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], insp
 
 
 def member_labels(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_labels: every node that carries a member, with the label where that may run, whatever the node has already.
+    """`nodes` of node_labels: every node that carries a member: the label with the namespace, and that with the
+    member where it may run, whatever the node has already.
 
     The cluster autoscaler is to leave the disk of a stopped member alone too. Another VM under the node's name is nobody's: no member was
     admitted to it.
     """
     current = {(node["kube_cluster"], node["name"]): node for node in nodes}
-    label = names.node_label(str(hostnet["name"]))
+    label, stays = names.node_label(str(hostnet["name"])), names.namespace_label(str(hostnet["name"]))
     return [
         {
             "kube_cluster": binding["kube_cluster"],
             "name": binding["node"],
-            "labels": {} if binding.get("stopped") else {label: str(binding["member"])},
+            "labels": {stays: str(hostnet["namespace"]), **({} if binding.get("stopped") else {label: str(binding["member"])})},
             "guarded": True,
         }
         for binding in bindings

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from .names import PREFIX
+from .names import DEPLOYMENT_LABEL, PREFIX
 from .selector import Requirement, from_object, matches, parse_selector
 
 Json = Mapping[str, Any]
@@ -24,11 +24,12 @@ CORDONED, DRAINED, UNCORDONED = STATES = ("cordoned", "drained", "uncordoned")
 EVICT, WAIT, SKIP, REFUSE = "evict", "wait", "skip", "refuse"
 # Why, in the order in which the reasons are looked at; "" for an eviction.
 EXCLUDED, MIRROR, FINISHED, DAEMON_SET, TERMINATING = "excluded", "mirror", "finished", "daemonset", "terminating"
-UNMANAGED, EMPTY_DIR = "unmanaged", "empty_dir"
+MEMBER, UNMANAGED, EMPTY_DIR = "member", "unmanaged", "empty_dir"
 
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _FINISHED_PHASES = ("Succeeded", "Failed")
 _REMEDIES = {
+    MEMBER: "it is a member of deployment {deployment}, which alone knows whether it may go: name that one in hostnet_neighbours, or leave this VM out",
     UNMANAGED: "no controller would make it again elsewhere; delete it yourself, or set force_unmanaged: true",
     EMPTY_DIR: "what is in its emptyDir volumes would be lost; set delete_empty_dir: true, or exclude it",
 }
@@ -153,6 +154,9 @@ def judge(pod: Json, allowed: Rules) -> Verdict:
         return Verdict(SKIP, MIRROR)
     if status.get("phase") in _FINISHED_PHASES:
         return Verdict(SKIP, FINISHED)
+    if DEPLOYMENT_LABEL in (metadata.get("labels") or {}):
+        # No budget and no DaemonSet's controller knows whether another deployment can do without it.
+        return Verdict(REFUSE, MEMBER)
     controller = next((owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")), None)
     if controller is not None and controller.get("kind") == "DaemonSet" and str(controller.get("apiVersion", "")).startswith("apps/"):
         return Verdict(SKIP, DAEMON_SET)
@@ -185,7 +189,8 @@ def place(pod: Json, verdict: Verdict, budget: str = "") -> Place:
 
 def refusal(pod: Json, verdict: Verdict) -> str:
     """Why a pod with the action REFUSE is not evicted, and what to do."""
-    return f"{pod_name(pod)}: {_REMEDIES[verdict.reason]}"
+    deployment = (pod["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL, "")
+    return f"{pod_name(pod)}: {_REMEDIES[verdict.reason].format(deployment=deployment)}"
 
 
 # -- budgets ---------------------------------------------------------------------------------------------------------

@@ -34,6 +34,16 @@ def node_label(name: str) -> str:
     return f"{PREFIX}/{name}"
 
 
+def namespace_label(name: str) -> str:
+    """The label of nodes that a member of the deployment is bound to, also while it is stopped; its value is the deployment's namespace."""
+    return f"namespace.{PREFIX}/{name}"
+
+
+def about(name: str) -> str:
+    """ConfigMap with what the rollouts of other deployments on the same VMs need to know; equal in all kube clusters."""
+    return f"{name}-about"
+
+
 def identity(name: str) -> str:
     """ConfigMap with the claim: token, system, CA fingerprint, first members. Immutable from its creation."""
     return f"{name}-identity"

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import bindings as copies
-from . import join, names
+from . import join, names, neighbours
 
 Json = dict[str, Any]
 
@@ -140,6 +140,7 @@ def _cluster_objects(
 
     add(_config_map(hostnet, names.members(name), copy))
     add(_config_map(hostnet, names.join(name), dict(join_data)))
+    add(_config_map(hostnet, names.about(name), neighbours.about(hostnet, spec)))
     if spec.get("config"):
         config = {file: _fill(str(text), hostnet, spec, ipv6=_is_ipv6(bindings)) for file, text in spec["config"].items()}
         add(_config_map(hostnet, names.config(name), config))

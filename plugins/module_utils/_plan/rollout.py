@@ -849,6 +849,8 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "work": entry["work"],
         "surge": entry["surge"],
         "steps": list(entry["steps"]),
+        # Members of other deployments on its VM: once they are stopped, nothing on the node may tell of them.
+        "neighbours": [dict(share) for share in entry.get("neighbours") or []],
         "old": {key: value for key, value in binding.items() if key != "stopped"},
         "old_id": old_id(inspection, binding),
         "new": None,

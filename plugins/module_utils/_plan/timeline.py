@@ -43,6 +43,9 @@ NOT_OWN = {
 _STEPS = {
     "observe": "looks at every member, node and object",
     "gate": "makes sure that the others can do without this member",
+    "gate_neighbours": "makes sure that the other deployments on the VM can do without their members there",
+    "stop_neighbours": "stops the members of other deployments on the VM",
+    "start_neighbours": "lets the members of other deployments on the VM start again",
     "gate_repair": "makes sure that the others are well enough for a repair",
     "lead": "moves leadership to another member",
     "cordon": "keeps new pods from the node",

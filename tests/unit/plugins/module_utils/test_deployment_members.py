@@ -115,11 +115,14 @@ def test_expectations_and_labels_name_their_nodes(hostnet: Json, bindings: list[
     assert deployment.node_labels(hostnet, bindings, nodes[1:])[0] == {
         "kube_cluster": "east",
         "name": "east-worker2",
-        "labels": {"hostnet.multicluster/ledger": "east-1"},
+        "labels": {"hostnet.multicluster/ledger": "east-1", "namespace.hostnet.multicluster/ledger": hostnet["namespace"]},
         "guarded": True,
     }
     assert len(deployment.node_labels(hostnet, bindings, nodes[1:])) == 4, "a node that is gone is not labelled"
-    nodes[1] |= {"labels": {"hostnet.multicluster/ledger": "east-1"}, "annotations": {held.SCALE_DOWN: "true", held.HOLDERS: "ledger"}}
+    nodes[1] |= {
+        "labels": {"hostnet.multicluster/ledger": "east-1", "namespace.hostnet.multicluster/ledger": hostnet["namespace"]},
+        "annotations": {held.SCALE_DOWN: "true", held.HOLDERS: "ledger"},
+    }
     nodes[2] |= {"uid": "another VM"}
     labelled = deployment.node_labels(hostnet, bindings, nodes)
     assert [entry["name"] for entry in labelled] == [nodes[index]["name"] for index in (0, 3, 4)], (
@@ -131,7 +134,8 @@ def test_expectations_and_labels_name_their_nodes(hostnet: Json, bindings: list[
     assert len(deployment.node_labels(hostnet, bindings, nodes)) == 3, "somebody else guards it already"
     stopped = [{**binding, "stopped": True} for binding in bindings]
     without = deployment.node_labels(hostnet, stopped, nodes)
-    assert [entry["labels"] for entry in without] == [{}, {}, {}], "a label would start the member of a DaemonSet"
+    stays = {"namespace.hostnet.multicluster/ledger": hostnet["namespace"]}
+    assert [entry["labels"] for entry in without] == [stays] * 3, "the other one would start the member of a DaemonSet"
     assert all(entry["guarded"] for entry in without), "its disk is as much worth as that of one that runs"
 
 

@@ -377,6 +377,7 @@ def test_a_kube_cluster_without_members_gets_the_join_list_and_nothing_that_runs
     assert [(one["kind"], one["metadata"]["name"]) for one in west] == [
         ("ConfigMap", "ledger-members"),
         ("ConfigMap", "ledger-join"),
+        ("ConfigMap", "ledger-about"),
         ("ConfigMap", "ledger-config"),
     ]
 

@@ -827,9 +827,11 @@ class TestBindings:
         world.node("east-1")["uid"] = "another"
         world.nodes.remove(world.node("west-0"))
         labels = deployment.member_labels(world.hostnet, world.bindings, world.nodes)
-        assert [entry["name"] for entry in labels if entry["labels"]] == ["east-worker", "west-worker2"]
-        assert [entry["name"] for entry in labels if entry["guarded"]] == ["east-worker", "east-worker3", "west-worker2"]
-        assert labels[0]["labels"] == {"hostnet.multicluster/ledger": "east-0"}
+        assert [entry["name"] for entry in labels] == ["east-worker", "east-worker3", "west-worker2"]
+        assert all(entry["guarded"] for entry in labels)
+        stays = {"namespace.hostnet.multicluster/ledger": world.hostnet["namespace"]}
+        assert labels[0]["labels"] == {"hostnet.multicluster/ledger": "east-0", **stays}
+        assert labels[1]["labels"] == stays, "who is stopped is not started, and its disk is still on that VM"
         drained = rollout.drain_nodes(world.bindings, world.nodes)
         assert [entry["name"] for entry in drained] == ["east-worker", "east-worker3", "west-worker2"]
         assert all(entry["uid"] == f"uid-{entry['kube_cluster']}-{entry['name']}" for entry in drained)

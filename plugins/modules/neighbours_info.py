@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: neighbours_info
+short_description: Lists the members of all deployments, and how other deployments are asked
+version_added: "0.3.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - Lists the pods of the members of all deployments, in all namespaces, with one request to each kube cluster. So a rollout finds out whose members
+    are on the VMs that it is about to take down.
+  - With O(deployments) it lists no pods, and reads what these deployments tell their neighbours.
+  - Changes nothing.
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
+  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.action_group
+attributes:
+  diff_mode:
+    support: N/A
+    details:
+      - This module changes nothing.
+options:
+  deployments:
+    description:
+      - The deployments to read about.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the deployment.
+        type: str
+        required: true
+      namespace:
+        description:
+          - Its namespace.
+        type: str
+        required: true
+"""
+
+EXAMPLES = r"""
+- name: Find all members of all deployments
+  hostnet.multicluster.neighbours_info:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+  register: everybody
+
+- name: Show the deployments that share VMs with others
+  ansible.builtin.debug:
+    msg: "{{ everybody.pods | groupby('node') | selectattr('1.1', 'defined') }}"
+
+- name: Read how one of them is asked
+  hostnet.multicluster.neighbours_info:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    deployments:
+      - {name: ledger, namespace: hostnet-ledger}
+"""
+
+RETURN = r"""
+pods:
+  description: The pods of members. Empty with O(deployments).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kube_cluster: east, namespace: hostnet-ledger, name: ledger-east-0-0, deployment: ledger, member: east-0, node: east-worker}]
+refused:
+  description: By name of the kube cluster, why this user may not list the pods there.
+  returned: success
+  type: dict
+  sample: {}
+deployments:
+  description:
+    - For each entry of O(deployments) its C(name), its C(namespace) and in C(kube_clusters), by name, C(about) (the data of the ConfigMap in which it tells
+      its neighbours, null where there is none) and C(error) (why this user may not read it, else empty).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: ledger, namespace: hostnet-ledger, kube_clusters: {east: {about: null, error: ""}}}]
+requests:
+  description: API requests sent.
+  returned: always
+  type: int
+  sample: 2
+"""
+
+from typing import Any
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, neighbours
+
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "deployments": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"name": {"type": "str", "required": True}, "namespace": {"type": "str", "required": True}},
+    },
+}
+
+
+def run(call: _call.Call) -> dict[str, Any]:
+    wanted = call.params["deployments"]
+    pods, refused = ([], {}) if wanted else neighbours.read_pods(call.clusters)
+    told = [{**entry, "kube_clusters": neighbours.read_about(call.clusters, entry["name"], entry["namespace"])} for entry in wanted]
+    return {"changed": False, "pods": pods, "refused": refused, "deployments": told}
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
+
+
+if __name__ == "__main__":
+    main()
