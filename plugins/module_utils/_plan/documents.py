@@ -23,7 +23,8 @@ Json = dict[str, Any]
 _DOWN = ("cordon", "evict", "gate", "gate_repair", "lead", "drain", "leave", "stop", "restart", "note")
 _PLACE = ("vm", "vm_add", "identify", "unlist", "forget", "forget_after", "readdress", "certify", "admit", "remove", "retire")
 _UP = ("uncordon", "start", "join", "list", "settle", "soak")
-STEPS = frozenset((*_DOWN, *_PLACE, *_UP))
+_NEIGHBOURS = ("gate_neighbours", "stop_neighbours", "start_neighbours")
+STEPS = frozenset((*_DOWN, *_PLACE, *_UP, *_NEIGHBOURS))
 STATES = ("in_flight", "done", "aborted")
 ENTRY_STATES = ("begun", "done", "failed")
 # A key of ConfigMap <name>-members beside the members' names, which all end in a number.
@@ -77,6 +78,7 @@ _IN_HAND: dict[str, type] = {"member": str}
 _IN_HAND_MORE: dict[str, type] = {
     "class": str,
     "steps": list,
+    "neighbours": list,
     "old": dict,
     "new": dict,
     "work": str,

@@ -35,6 +35,7 @@ SETTINGS = (
     "data_root",
     "timeout",
 )
+_SHARE = ("kube_cluster", "node", "deployment", "namespace", "member")
 _MEMBERS_LINE = re.compile(r"\d+\. (\S+) on node ")
 _DATA = ("kube_clusters", "settings", "spec")
 # What is ours alone: our CA and its place, and what this run was told about our kube clusters.
@@ -169,6 +170,11 @@ def shares(
         place, known = places.get(name, {}), []
         if name == record.get("member") and name == plan["in_hand"]:
             place, known = record["old"], list(record.get("neighbours") or [])
+            if not all(isinstance(share, Mapping) and set(_SHARE) <= set(share) for share in known):
+                errors.append(
+                    f"the journal's member.neighbours of {name} was edited: {json.dumps(known)[:200]}. Delete its ConfigMap where that was done"
+                )
+                known = []
             named_ones |= {str(share["deployment"]) for share in known}
         vm = [node for node in nodes if (node["kube_cluster"], node["name"]) == (place.get("kube_cluster"), place.get("node"))]
         # A new VM under the old one's name is another one: what is there by now is not taken down.

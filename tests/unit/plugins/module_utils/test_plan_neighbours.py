@@ -154,6 +154,12 @@ class TestResumed:
         assert (found["errors"], found["members"]) == ([], {"east-0": [SHARE]})
         assert found["deployments"] == [{"name": "nats", "namespace": "hostnet-nats"}]
 
+    @pytest.mark.parametrize("edited", [["nats"], [{"deployment": "nats"}], [None]])
+    def test_an_edited_record_is_said(self, edited: list[Any]) -> None:
+        journal = {**self.JOURNAL, "member": {**self.JOURNAL["member"], "neighbours": edited}}
+        (error,) = shares([], planned=plan(in_hand="east-0"), journal=journal)["errors"]
+        assert "the journal's member.neighbours of east-0 was edited" in error
+
     def test_who_came_after_its_turn_had_begun_is_not_taken_down_unasked(self) -> None:
         nodes = [node(labels={**LABELS, "hostnet.multicluster/etcd": "east-5", "namespace.hostnet.multicluster/etcd": "hostnet-etcd"})]
         (error,) = shares(nodes, allowed=("etcd", "nats"), planned=plan(in_hand="east-0"), journal=self.JOURNAL)["errors"]
