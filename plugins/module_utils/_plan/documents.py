@@ -239,7 +239,7 @@ def _in_hand_problem(found: Mapping[str, Any]) -> str:
     if not _fits(found["member"]):
         return f"member is {_shown(found['member'])}, which is no member (<kube cluster>-<number>)"
     for step in found.get("steps") or []:
-        if step not in STEPS:
+        if not isinstance(step, str) or step not in STEPS:
             return f"steps has {_shown(step)}, which is no step that this version knows"
     for key in ("seen", "providers", "machines"):
         wrong = [entry for entry in found.get(key) or [] if not isinstance(entry, str)]

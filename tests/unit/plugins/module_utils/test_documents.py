@@ -162,6 +162,7 @@ def test_a_binding_needs_its_keys(key: str) -> None:
         (["member", "member"], "leader", 'member: member is "leader", which is no member'),
         (["member", "steps"], "stop", 'member: steps is "stop", and must be a list'),
         (["member", "steps", 3], "reboot", 'member: steps has "reboot", which is no step'),
+        (["member", "steps", 3], {}, "member: steps has {}, which is no step"),
         (["member", "old"], {"member": "east-0"}, "member: old: kube_cluster is missing"),
         (["member", "old", "member"], "east-1", "member: old: member is 'east-1'"),
         (["member", "new"], [], "member: new is [], and must be an object"),
