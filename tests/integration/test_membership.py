@@ -53,7 +53,6 @@ def world(kube_api: KubeApi, kube_api_two: KubeApi, kube_api_three: KubeApi, no_
     for name, kube in kubes.items():
         source(found, name, kube)
     yield found
-    found.kubes = list(kubes.values()) if "north" in rosters(found) else found.kubes
     removed = found.remove(hostnet_take_over=",".join({lease[0] for lease in found.leases() if lease and lease[0]}))
     kubelets.ended.set()
     kubelets.join()
@@ -123,7 +122,29 @@ def test_inventory_files_in_any_order_are_one_deployment_and_a_part_of_them_is_n
     assert rosters(world) == {"east", "north", "west"}
     # From now on it is one of them.
     assert "changed=0" in world.deployed(sources=sources(world, "north", "west", "east")).output
-    assert "kube cluster north is missing" in message(world.play(sources=sources(world, "east", "west")))
+    left = sources(world, "east", "west")
+    assert "kube cluster north is missing" in message(world.play(sources=left))
+    # Gone for good.
+    lost: Json = {"hostnet_lost_kube_cluster": "north"}
+    assert "kube cluster north is in the inventory" in message(
+        world.play("forget_kube_cluster.yml", **lost, sources=[*left, *sources(world, "north")])
+    )
+    before = world.objects()
+    checked = world.play("forget_kube_cluster.yml", check=True, sources=left, **lost)
+    assert checked.rc == 0, checked.output
+    assert "kube cluster north is gone for good: its members north-0 are taken out" in checked.output
+    assert world.objects() == before
+    forgotten = world.deployed(playbook="forget_kube_cluster.yml", sources=left, **lost)
+    assert forgotten.changed
+    for kube in world.kubes:
+        found = config_maps(kube)
+        assert json.loads(found[f"{NAME}-kube-clusters-3"]["data"]["lost"]).keys() == {"north"}
+        assert "north-0" not in found[f"{NAME}-members"]["data"]
+        assert "10.0.2.1" not in found[f"{NAME}-join"]["data"]["seeds"]
+    again = world.deployed(playbook="forget_kube_cluster.yml", sources=left, **lost)
+    assert "nothing to do" in again.output
+    assert not again.changed
+    assert "changed=0" in world.deployed(sources=left).output
 
 
 def test_contexts_that_were_swapped_and_a_new_name(world: World) -> None:

@@ -67,7 +67,7 @@ def member_inspect_run(call):
         status = [{{"Status": {{"header": header, "version": "3.6.16", "leader": 160, "raftAppliedIndex": 9}}}}]
         said = {{"status": status, "members": {{"members": peers}}}}
         answers[name] = {{key: {{"rc": 0, "stdout": json.dumps(body), "stderr": "", "error": ""}} for key, body in said.items()}}
-    return {{"changed": False, "inspection": etcd.inspection(answers, members)}}
+    return {{"changed": False, "blocked": [], "inspection": etcd.inspection(answers, members)}}
 
 class ActionModule(InProcess):
     arguments = {name}.ARGUMENTS
