@@ -52,7 +52,8 @@ def _together(arguments: Sequence[str]) -> None:
 
     init_plugin_loader()
     loader = DataLoader()
-    data, errors = InventoryManager(loader=loader, sources=None, parse=False)._inventory, []
+    data = InventoryManager(loader=loader, sources=None, parse=False)._inventory
+    errors: list[str] = []
     for path in arguments:
         if path == "--":
             data.reconcile_inventory()
