@@ -45,8 +45,9 @@ def node_run_run(call):
         Path(wait).write_text("")
         while Path(wait).exists():
             time.sleep(0.05)
+    said = "disk mounted=false mount=/ filesystem=ext4 id=fsid:1\\n"
     results = [
-        {{"kube_cluster": node["kube_cluster"], "node": node["name"], "rc": 0, "stdout": f"clock {{time.time():.0f}}\\n", "stderr": ""}}
+        {{"kube_cluster": node["kube_cluster"], "node": node["name"], "rc": 0, "stdout": f"clock {{time.time():.0f}}\\n{{said}}", "stderr": ""}}
         for node in call.params["nodes"]
     ]
     return {{"changed": call.params["changes"] and bool(results), "results": results}}
