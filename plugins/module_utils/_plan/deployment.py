@@ -516,7 +516,7 @@ def _growth_errors(members: Sequence[Mapping[str, Any]], observed: Mapping[str, 
     errors = []
     for binding in members:
         key = (str(binding["kube_cluster"]), str(binding["node"]))
-        pods = observed[key[0]]["pods"]
+        pods = observed.get(key[0], {}).get("pods", [])
         ready = any(pod["ready"] and not pod["terminating"] and pod["node"] == key[1] for pod in pods)
         if alive.get(key) != binding["node_uid"] or not ready:
             errors.append(

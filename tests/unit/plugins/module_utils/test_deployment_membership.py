@@ -45,6 +45,18 @@ def test_invariant_15_an_inventory_that_has_lost_a_kube_cluster() -> None:
     assert [entry["member"] for entry in plan["members"]] == ["east-0", "east-1", "east-2", "west-0", "west-1"]
 
 
+def test_invariant_15_an_inventory_that_has_another_one_instead() -> None:
+    hostnet, nodes, _found, observed = deployed()
+    del observed["east"]
+    observed["north"] = plans.nothing(uid="uid-of-north")
+    hostnet["kube_clusters"] = [{"name": "north"}, {"name": "west"}]
+    seen = [*(node for node in nodes if node["kube_cluster"] == "west"), plans.node("north", "north-worker", "10.0.2.1")]
+    plan = plan_of(hostnet, seen, observed)
+    assert len(plan["membership"]) == 2
+    assert "kube cluster north is none of ledger's" in plan["membership"][0]
+    assert "kube cluster east is missing" in plan["membership"][1]
+
+
 def test_invariant_15_of_0_2_0_too() -> None:
     hostnet, nodes, _found, observed = deployed()
     old = plans.of_0_2_0(observed)
