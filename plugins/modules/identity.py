@@ -63,6 +63,23 @@ options:
         C(kube-system) by name), and C(data_root).
       - Revision 1 becomes a part of a new claim. Any other one, and that of a claim which has none, gets a ConfigMap of its own, create-only like the claim.
     type: dict
+    suboptions:
+      revision:
+        description: Its number, which is one more than that of the one before.
+        type: int
+        required: true
+      kube_clusters:
+        description: UID of the namespace C(kube-system) by name of the kube cluster.
+        type: dict
+        required: true
+      lost:
+        description: The same of kube clusters that were taken out because they are gone for good.
+        type: dict
+        default: {}
+      data_root:
+        description: The folder on the nodes below which members have their data.
+        type: str
+        required: true
   run_id:
     description: Who claims. Only for people that read the record.
     type: str

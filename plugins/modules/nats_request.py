@@ -184,7 +184,8 @@ ARGUMENTS: dict[str, Any] = {
     "body": {"type": "dict", "default": {}},
     "refresh": {"type": "list", "elements": "str", "default": []},
     "image": {"type": "str", "required": True},
-    "pull_secrets": {"type": "list", "elements": "str", "default": []},
+    # Names of Secrets, not what is in them.
+    "pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "name": {"type": "str", "default": "hostnet-nats"},
     "changes": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},

@@ -244,7 +244,8 @@ ARGUMENTS: dict[str, Any] = {
     "host_path": {"type": "str"},
     "host_path_type": {"type": "str", "choices": ["Directory", "DirectoryOrCreate"], "default": "DirectoryOrCreate"},
     "look_path": {"type": "str"},
-    "pull_secrets": {"type": "list", "elements": "str", "default": []},
+    # Names of Secrets, not what is in them.
+    "pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "host_network": {"type": "bool", "default": False},
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str", "default": "hostnet-run"},

@@ -69,7 +69,8 @@ def disks(tmp_path: Path) -> Iterator[tuple[Disks, str]]:
     stage.mount(node)
     try:
         stage.deploy()
-        yield stage, next(member for member, (_kube, where) in stage.members().items() if where == node)
+        (member,) = (member for member, (_kube, where) in stage.members().items() if where == node)
+        yield stage, member
     finally:
         stage.remove()
         subprocess.run(["docker", "exec", node, "sh", "-c", f"umount {ROOT}; rm -rf {DISK}"], check=False, capture_output=True)

@@ -209,7 +209,8 @@ def _owner(peer: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> Ma
             if name in (binding["process"], binding["member"]):
                 return binding
     for binding in bindings:
-        if _address(str(peer.get("address") or "")) == _address(str(binding["address"])) is not None:
+        address = _address(str(binding["address"]))
+        if address is not None and _address(str(peer.get("address") or "")) == address:
             return binding
     return None
 

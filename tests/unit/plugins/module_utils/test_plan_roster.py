@@ -23,8 +23,8 @@ def found(**changes: Any) -> Json:
     return {"uid": "", "absent": False, "identity": None, "rosters": [], "members": [], **changes}
 
 
-def claim(document: roster.Roster = RECORDED, **changes: str) -> Json:
-    data = roster.dump(document)
+def claim(document: roster.Roster | None = None, **changes: str) -> Json:
+    data = roster.dump(document or RECORDED)
     return {"token": "t", "members": "east-0,west-0", "kube_clusters": data["kube_clusters"], "data_root": data["data_root"], **changes}
 
 
