@@ -18,7 +18,7 @@ import pytest
 
 from support.kube_api import KubeApi
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from support.kube_api import KubeApi, create_node, delete_nodes
 from support.made_up import NAME, NAMESPACE, Kubelets, World, message
 from support.run import PlayRun
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 Json = dict[str, Any]
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"

@@ -23,7 +23,7 @@ from support.made_up import NAME, NAMESPACE, Kubelets, World, message
 from support.rbac import restricted_user
 from support.run import PlayRun
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 Json = dict[str, Any]
 NODES = (("east", "east-1", "10.0.0.1"), ("east", "east-2", "10.0.0.12"), ("west", "west-1", "10.0.1.1"))

@@ -105,7 +105,8 @@ class Kubelets(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.ended.wait(0.1):
+            # Each look is a few connections with TLS to every API server: more often, and it takes the machine away from the playbooks.
+            while not self.ended.wait(1):
                 for kube in self.kubes:
                     for namespace in self.namespaces:
                         self.look(kube, namespace)
