@@ -1,6 +1,6 @@
 # make demo   a running system over two Kubernetes clusters, from nothing      (SYSTEM=etcd|nats|cockroachdb, PLACEMENT=node_name|daemonset)
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
-# make soak   playbooks in a row, then rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=60 SYSTEM= PLACEMENT=)
+# make soak   playbooks in a row, all mutations, then rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=60 SYSTEM= PLACEMENT=)
 # make lab    only the two Kubernetes clusters
 # make bench  requests, processes, seconds and memory, beside kubectl in the same run
 # make setup  only the virtual environment (.venv) that the playbooks run in
@@ -37,6 +37,7 @@ test:
 soak: lab
 	@tools/setup --test
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/integration
+	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/python tests/gates/mutations.py --all
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
 
 changelog: setup

@@ -7,12 +7,13 @@ A guard is a piece of text in a file of the collection. In a copy of the project
 them must fail. Unchanged, all of them must pass. A text that is not there exactly once is an error, so that a guard that was rewritten
 is looked at again here. Invariants are those of docs/design.md, section 6; each has a guard here.
 
-Usage: mutations.py [WORD ...]     only guards whose description has one of the words
+Usage: mutations.py [--all | WORD ...]     a third of the guards, chosen by the commit; all of them; or only those whose description has one of the words
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from _tree import clean_copy
+from _tree import CHECKOUT, clean_copy
 
 INVARIANTS = range(1, 16)
 _SECONDS = 240  # for the tests of one guard
@@ -1286,10 +1287,19 @@ def _try(guards: list[Guard]) -> list[str]:
     return faults
 
 
-def _unchanged() -> list[str]:
+def _rotating(guards: list[Guard]) -> list[Guard]:
+    """A third of them, another one with each commit; the commit's name gives the same ones again."""
+    command = ("git", "rev-parse", "HEAD")
+    commit = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout.strip()
+    part = random.Random(commit).sample(guards, -(-len(guards) // 3))
+    print(f"{len(part)} of {len(guards)} guards, chosen by commit {commit or '(none)'}; make soak tries all", flush=True)
+    return part
+
+
+def _unchanged(guards: list[Guard]) -> list[str]:
     """Without a change all of these tests must pass: otherwise a failure says nothing."""
     chosen: dict[str, set[str]] = {}
-    for guard in GUARDS:
+    for guard in guards:
         chosen.setdefault(guard.tests[0], set()).add(" ".join(guard.tests[2:]))
     faults = []
     with clean_copy() as root:
@@ -1302,10 +1312,11 @@ def _unchanged() -> list[str]:
 
 def main() -> None:
     words = sys.argv[1:]
-    guards = [guard for guard in GUARDS if not words or any(word in str(guard) for word in words)]
+    guards = [guard for guard in GUARDS if not words or words == ["--all"] or any(word in str(guard) for word in words)]
+    guards = guards if words else _rotating(guards)
     faults = [f"invariant {number} has no guard here" for number in INVARIANTS if number not in {guard.invariant for guard in GUARDS}]
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(lambda part: part(), (_unchanged, lambda: _try(guards))):
+        for found in pool.map(lambda part: part(), (lambda: _unchanged(guards), lambda: _try(guards))):
             faults += found
     for fault in faults:
         print(f"! {fault}")
