@@ -38,6 +38,7 @@ soak: lab
 	@tools/setup --test
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/integration
 	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/python tests/gates/mutations.py --all
+	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_disks.py
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
 
 changelog: setup
