@@ -120,9 +120,9 @@ def test_watch_ends_at_its_deadline(east: KubeCluster, namespace: str) -> None:
 
 
 def test_a_kind_that_is_not_built_in_costs_one_request(east: KubeCluster) -> None:
-    kind = east.kind("scheduling.k8s.io/v1", "PriorityClass")
-    assert (kind.plural, kind.namespaced) == ("priorityclasses", False)
-    assert east.kind("scheduling.k8s.io/v1", "PriorityClass") == kind
+    kind = east.kind("storage.k8s.io/v1", "StorageClass")
+    assert (kind.plural, kind.namespaced) == ("storageclasses", False)
+    assert east.kind("storage.k8s.io/v1", "StorageClass") == kind
     assert east.requests == 1
     with pytest.raises(KubeError, match="v1 Nonsense: the API server does not serve this kind"):
         east.kind("v1", "Nonsense")

@@ -276,7 +276,12 @@ def test_identity_examples(run_tasks: Any, kube_clusters: list[Json], kubes: dic
             # Another test may have made it.
             if error.code != 409:
                 raise
-    variables = {"hostnet_kube_clusters": kube_clusters, "certificates": {"ca": {"fingerprint": "ab" * 32}}}
+    variables = {
+        "hostnet_kube_clusters": kube_clusters,
+        "certificates": {"ca": {"fingerprint": "ab" * 32}},
+        "east_uid": "uid-1",
+        "west_uid": "uid-2",
+    }
     tasks = yaml.safe_load(identity.EXAMPLES)
     run = run_tasks(tasks, variables=variables)
     assert run.rc == 0, run.output
