@@ -48,8 +48,8 @@ def test_every_step_of_every_plan_has_its_names() -> None:
     reached = {name.partition(":")[0] for name in every} - {"journal"}
     assert reached == planned
     files = {path.stem for path in (ROLE / "steps").glob("*.yml")}
-    # What takes a member out for good has no task here, nor what only notes a reboot.
-    assert files - reached == {"leave", "remove", "note"}
+    # What takes a member out for good has no task here, nor what only notes a reboot, nor what is asked of other deployments on the VM.
+    assert files - reached == {"leave", "remove", "note", "gate_neighbours", "stop_neighbours", "start_neighbours"}
 
 
 def test_the_writes_about_a_member_are_told_apart_as_the_role_writes_them() -> None:

@@ -237,7 +237,9 @@ def test_invariant_1_state_new_is_only_for_what_no_majority_can_have_started(
         for found in case.observed.values():
             for pod in found["pods"]:
                 pod["ready"] = pod["ready"] or (pod["member"] == name and life == "ready")
-    applied = [change for change in changes if not (change is stopped and not case.observed["east"]["members"])]
+    # A kube cluster's own copy counts for its own members; the first one in it is one of those where it has any.
+    own = [entry for entry in case.observed["east"]["members"] if entry["kube_cluster"] == "east"]
+    applied = [change for change in changes if not (change is stopped and not own)]
     for change in applied:
         change(case.observed)
     plan = case.plan()
