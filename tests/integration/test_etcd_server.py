@@ -220,7 +220,11 @@ def test_the_others_tell_whether_a_member_lives(three: Deployment) -> None:
 
 def test_growth_by_a_learner(three: Deployment) -> None:
     peer = f"--peer-urls=https://{on_wire(ADDRESSES['west-1'])}:2380"
-    assert ctl(three, etcd.voters(inspect(three, FIRST))[0], ["member", "add", "west-1", "--learner", peer])["rc"] == 0
+    # etcd takes nobody in before all of its members have been connected for some seconds; one was started anew right before.
+    deadline = time.monotonic() + 60
+    while (added := ctl(three, etcd.voters(inspect(three, FIRST))[0], ["member", "add", "west-1", "--learner", peer]))["rc"] != 0:
+        assert time.monotonic() < deadline, added
+        time.sleep(0.5)
     # Announced and not started: nobody else may stop, and nothing but itself is to be admitted.
     assert [text.split(":")[0] for text in closed(three, "stop", "east-0", FIRST)] == ["learners without a vote"]
     assert closed(three, "admit", "west-1", FIRST) == []
