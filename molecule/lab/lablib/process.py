@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -66,17 +67,23 @@ def output(
     timeout: float = 300,
 ) -> str:
     """Stdout of a command. Fails with its last line of stderr, or after `timeout` seconds."""
-    feed = stdin if stdin is not None else subprocess.PIPE if data is not None else subprocess.DEVNULL
+    # From a file: a pipe that was not written to its end within one look is never written by the next one.
+    with tempfile.TemporaryFile() as source:
+        source.write(data or b"")
+        source.seek(0)
+        feed = stdin if stdin is not None else source
+        return _output(argv, what, feed, ok, timeout)
+
+
+def _output(argv: Sequence[str], what: str, feed: IO[bytes], ok: tuple[int, ...], timeout: float) -> str:
     process = _start(argv, stdin=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     begun = time.monotonic()
     try:
         while True:
             try:
-                out, err = process.communicate(data, timeout=min(TICK, timeout))
+                out, err = process.communicate(timeout=min(TICK, timeout))
                 break
             except subprocess.TimeoutExpired:
-                # What was not written yet is kept by the first call; a second input is an error.
-                data = None
                 seconds = time.monotonic() - begun
                 if seconds >= timeout:
                     os.killpg(process.pid, signal.SIGKILL)
