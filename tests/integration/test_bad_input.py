@@ -301,7 +301,9 @@ def test_identity_of_another_ca(deployment: Deployment) -> None:
 def test_identity_without_the_ca_on_this_controller(deployment: Deployment) -> None:
     deployment.nodes(*NODES)
     record(deployment)
-    deployment.refused("ab" * 32, "is recorded", "does not exist on this controller", "restore ca.crt and ca.key")
+    deployment.refused(
+        "relies on the CA", "ab" * 32, "does not exist on this controller", "restore the folder", "with ca.crt and ca.key from a backup"
+    )
 
 
 # -- CA and pki folder ---------------------------------------------------------------------------------------------

@@ -214,20 +214,21 @@ def test_nats_rescued_by_two_survivors(human: Human) -> None:
     refused(human.adopt(cluster_id), "not healthy|no member of disaster answers")
 
     # What the document says.
-    human.until("the loss to be noticed", lambda: "error" not in ask("west-0", "$JS.API.META.RESCUE", quorum_needed=2), 120)
+    def removed(member: str) -> bool:
+        # A rescue whose answer got lost is told "a leader is known" for ever after: what counts is that somebody leads.
+        rescue = ask("west-0", "$JS.API.META.RESCUE", quorum_needed=2)
+        removal = ask("west-1", "$JS.API.SERVER.REMOVE", peer=member)
+        print(rescue, removal)
+        return bool(removal.get("success"))
+
     for member in lost:
-        remove = functools.partial(ask, "west-1", "$JS.API.SERVER.REMOVE", peer=member)
-        human.until(f"{member} to be removed", functools.partial(succeeded, remove), 120)
+        human.until(f"{member} to be removed", functools.partial(removed, member), 120)
     human.until("members that are ready", lambda: all_ready(human, 2), 120)
 
     ended(human.adopt(cluster_id))
     assert human.bound() == ["west-0", "west-1"]
     back_as_it_was(human, read, wanted, cluster_id)
     assert human.bound() == ["east-3", "east-4", "east-5", "west-0", "west-1"]
-
-
-def succeeded(ask: Callable[[], Json]) -> bool:
-    return bool(ask().get("success"))
 
 
 def all_ready(human: Human, count: int) -> bool:
