@@ -141,9 +141,17 @@ GUARDS = (
         8,
         "labels and workloads without a binding",
         f"{PLAN}/deployment.py",
-        "errors += copies.strangers(hostnet, members, nodes, observed)",
+        "errors += [error for _member, error in strangers]",
         "errors += []",
         _some(f"{UNIT}/test_deployment_membership.py", "deleted_is_refused"),
+    ),
+    Guard(
+        5,
+        "a voter without a binding in a rollout",
+        f"{PLAN}/rollout.py",
+        'errors += [entry["error"] for entry in plan.get("strangers", []) if entry["member"] not in finished]',
+        "errors += []",
+        _some(f"{UNIT}/test_plan_rollout.py", "voter_that_nobody_counts"),
     ),
     Guard(
         8,
@@ -157,12 +165,8 @@ GUARDS = (
         9,
         "members of a lost kube cluster are proven dead",
         f"{PLAN}/lost.py",
-        """for entry in gone
-    ]
-    result["forget"]""",
-        """for entry in []
-    ]
-    result["forget"]""",
+        "why) for entry in gone]",
+        "why) for entry in []]",
         _some(f"{UNIT}/test_plan_lost.py", "invariant_9"),
     ),
     Guard(
@@ -809,8 +813,8 @@ GUARDS = (
         9,
         "the old process is looked up by its address too",
         f"{PLAN}/dead.py",
-        'return name in ("", str(process["member"])) and _same_address(',
-        "return False and _same_address(",
+        'return name in ("", str(process["member"])) and same_address(',
+        "return False and same_address(",
         _some(_DEAD, "dead_id"),
     ),
     Guard(

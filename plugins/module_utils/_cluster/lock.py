@@ -352,14 +352,18 @@ def acquire(
     these are compared with its record first: `joining` are those that it is to grow into, `without` those that are left out on purpose.
     Raises LockRefused and KubeError.
     """
-    wrong = membership.problems(clusters, name, namespace, joining, without)
-    if wrong:
-        raise LockRefused("; ".join(wrong), {})
+    compared = False
     for _attempt in range(_ATTEMPTS):
         leases = _leases(clusters, name, namespace)
         now = timestamp()
         seen = {cluster: seen_of(lease) for cluster, lease in leases.items()}
         outcome = _outcome(leases, name, namespace, me)
+        # Whoever has it in all of them was compared when it took it.
+        if outcome.lock is None and not compared:
+            wrong = membership.problems(clusters, name, namespace, joining, without)
+            if wrong:
+                raise LockRefused("; ".join(wrong), {})
+            compared = True
         judged = {cluster: str(entry["state"]) for cluster, entry in outcome.holders.items()}
         refused = {} if force else plan.refusals(seen, judged, take_over)
         if refused:

@@ -9,13 +9,13 @@ disks stays. This is the only way in which a recorded cluster id is ever replace
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import disk, join, names
 from . import journal as journals
 from .gate import quorum
+from .nodes import same_address
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -209,19 +209,8 @@ def _owner(peer: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> Ma
             if name in (binding["process"], binding["member"]):
                 return binding
     for binding in bindings:
-        address = _address(str(binding["address"]))
-        if address is not None and _address(str(peer.get("address") or "")) == address:
+        if same_address(str(binding["address"]), str(peer.get("address") or "")):
             return binding
-    return None
-
-
-def _address(text: str) -> Any:
-    # CockroachDB's peers are host:port.
-    for candidate in (text, text.rpartition(":")[0].strip("[]")):
-        try:
-            return ipaddress.ip_address(candidate)
-        except ValueError:
-            continue
     return None
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import join, names
 from .documents import ORDINALS_KEY
+from .nodes import peer_address
 
 Json = dict[str, Any]
 Observed = Mapping[str, Mapping[str, Any]]
@@ -131,29 +132,29 @@ def _contradictions(
 
 def strangers(
     hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], observed: Observed
-) -> list[str]:
-    """Labels of nodes and workloads that carry a member without a binding: they are never taken for something new."""
+) -> list[tuple[str, str]]:
+    """Labels of nodes and workloads that carry a member without a binding, as (member, error): they are never taken for something new."""
     known = {str(entry["member"]) for entry in bindings}
     label = names.node_label(str(hostnet["name"]))
     remedy = (
         f"somebody deleted its binding (ConfigMap {_config_map(hostnet)}), so nothing is known about its disk and its place: restore that ConfigMap "
         f"from a backup"
     )
-    errors = []
+    errors: list[tuple[str, str]] = []
     for node in nodes:
         member = str(node["labels"].get(label, ""))
         if member and member not in known:
-            errors.append(
+            text = (
                 f"kube cluster {node['kube_cluster']}: node {node['name']} is labelled {label}={member}, and there is no such member: {remedy}; if the member "
                 f"left long ago, take the label away"
             )
+            errors.append((member, text))
     for name in sorted(observed):
         for entry in observed[name].get("workloads") or []:
             member = str(entry["member"])
             if member and member not in known:
-                errors.append(
-                    f"kube cluster {name}: {entry['kind']} {hostnet['namespace']}/{entry['name']} runs member {member}, and there is no such member: {remedy}"
-                )
+                what = f"{entry['kind']} {hostnet['namespace']}/{entry['name']}"
+                errors.append((member, f"kube cluster {name}: {what} runs member {member}, and there is no such member: {remedy}"))
     return errors
 
 
@@ -167,7 +168,7 @@ def unknown_peers(
     everybody = [*bindings, *new]
     processes = {str(entry["process"]) for entry in everybody} | {str(entry["member"]) for entry in everybody}
     ids = {str(said["id"]) for said in inspection.values() if said.get("id")}
-    addresses = {str(join.parse_address(entry["address"], str(entry["member"]))) for entry in everybody}
+    addresses = {peer_address(str(entry["address"])) for entry in everybody}
     errors = {}
     for teller in sorted(inspection):
         said = inspection[teller]
@@ -176,7 +177,7 @@ def unknown_peers(
         for peer in said.get("peers") or []:
             shown = str(peer.get("name") or peer.get("id") or "")
             address = str(peer.get("address") or "")
-            if str(peer.get("name") or "") in processes or str(peer.get("id") or "") in ids or _host(address) in addresses:
+            if str(peer.get("name") or "") in processes or str(peer.get("id") or "") in ids or (peer_address(address) or "") in addresses:
                 continue
             said_by = f"{shown or '(without a name)'}{' at ' + address if address else ''} (says {teller})"
             errors[shown, address] = (
@@ -184,16 +185,6 @@ def unknown_peers(
                 f"added by hand. It is never taken for new: restore the binding, or take that member out of the system first"
             )
     return list(errors.values())
-
-
-def _host(text: str) -> str:
-    """The IP address in `address`, `address:port` or `[address]:port`, in its canonical spelling; "" where there is none."""
-    for candidate in (text, text.rpartition(":")[0].strip("[]")):
-        try:
-            return str(join.parse_address(candidate, "peer"))
-        except join.JoinError:
-            continue
-    return ""
 
 
 def highest_ordinals(

@@ -47,7 +47,7 @@ def classify(
         return "dead", f"{where} is not Ready, and its taint {dead.OUT_OF_SERVICE} says that its host is shut down"
     no_folder = bool(pod and not pod["running"] and _NO_FOLDER in str(pod["waiting"]))
     empty = ""
-    if no_folder and disk.same_vm(binding, node):
+    if no_folder and disk.admitted_vm(binding, node):
         kind, empty = disk.without_folder(hostnet, binding, facts)
         if kind != "reimaged":
             return kind, empty

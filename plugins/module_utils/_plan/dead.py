@@ -9,9 +9,10 @@ anybody takes its place.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from .nodes import same_address
 
 Json = dict[str, Any]
 
@@ -52,9 +53,9 @@ def lists_address(node: Mapping[str, Any], address: str) -> bool:
     """
     chosen = str(node.get("address") or "")
     listed = node.get("addresses") or []
-    types = {entry.get("type") for entry in listed if _same_address(str(entry.get("address") or ""), chosen)}
+    types = {entry.get("type") for entry in listed if same_address(str(entry.get("address") or ""), chosen)}
     same = [str(entry.get("address") or "") for entry in listed if entry.get("type") in types]
-    return any(_same_address(found, address) for found in [chosen, *same])
+    return any(same_address(found, address) for found in [chosen, *same])
 
 
 def same_vm(binding: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
@@ -167,7 +168,7 @@ def is_peer(peer: Mapping[str, Any], process: Mapping[str, Any]) -> bool:
         return True
     if name and name == process["process"]:
         return True
-    return name in ("", str(process["member"])) and _same_address(str(peer.get("address") or ""), str(process["address"]))
+    return name in ("", str(process["member"])) and same_address(str(peer.get("address") or ""), str(process["address"]))
 
 
 def refusal(inspection: Mapping[str, Mapping[str, Any]], processes: Sequence[Mapping[str, Any]], timeout: float) -> str:
@@ -187,18 +188,3 @@ def refusal(inspection: Mapping[str, Mapping[str, Any]], processes: Sequence[Map
             f"noticed within minutes: run this playbook again, and look at the members that cannot tell"
         )
     return ""
-
-
-def _same_address(left: str, right: str) -> bool:
-    def parsed(text: str) -> Any:
-        # CockroachDB's peers are host:port.
-        for candidate in (text, text.rpartition(":")[0].strip("[]")):
-            try:
-                address = ipaddress.ip_address(candidate)
-            except ValueError:
-                continue
-            return getattr(address, "ipv4_mapped", None) or address
-        return None
-
-    first = parsed(left)
-    return first is not None and first == parsed(right)

@@ -81,15 +81,15 @@ def deployment_plan(
 
     `nodes` are the nodes that match the selector (nodes_info), `observed` is deployment_info's `kube_clusters`.
 
-    Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`;
-    `lost_record`: members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join,
-    `existing`), `errors`, `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are
-    about its kube clusters), `lost_ca` (those about its CA), `warnings`, `identity` (the record found, or null), `cluster_id`, `incomplete`
-    (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in force), `roster_complete`
-    (it is, everywhere), `members` (bindings that exist), `returned` (those of them whose Node object was made anew for the same VM:
-    `members` has the new UID), `ordinals` (the highest ones that were ever given, by kube cluster), `new` (bindings to admit, their
-    admission still empty), `batches` (lists of names of members that are started together, one batch after another), `seeds` (the join list
-    now), `probe` (nodes to look at before anything starts).
+    Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`; `lost_record`:
+    members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join, `existing`), `errors`,
+    `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are about its kube clusters),
+    `lost_ca` (those about its CA), `strangers` (those about members without a binding: {member, error}), `warnings`, `identity` (the record found, or
+    null), `cluster_id`, `incomplete` (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in
+    force), `roster_complete` (it is, everywhere), `members` (bindings that exist), `returned` (those of them whose Node object was made anew for the
+    same VM: `members` has the new UID), `ordinals` (the highest ones that were ever given, by kube cluster), `new` (bindings to admit, their
+    admission still empty), `batches` (lists of names of members that are started together, one batch after another), `seeds` (the join list now),
+    `probe` (nodes to look at before anything starts).
 
     `nodes` may hold nodes that do not match the selector (`selected` false): they tell what became of members, and never get one.
     """
@@ -125,6 +125,7 @@ def deployment_plan(
     errors += _namespace_errors(hostnet, observed)
     selected = [node for node in nodes if node.get("selected", True)]
     errors += _node_errors(hostnet, spec, selected)
+    strangers: list[tuple[str, str]] = []
     ordinals: dict[str, int] = {}
     if mode in ("existing", "lost_record"):
         # A run that was cut short before that gives the claimed names once more.
@@ -138,7 +139,8 @@ def deployment_plan(
     elif mode == "lost_record" and not members:
         errors.append(claim.without_members(hostnet, claim.recorded_once(identity or {}, members, observed)))
     if mode in ("existing", "lost_record") and identity is not None and (members or mode == "existing"):
-        errors += copies.strangers(hostnet, members, nodes, observed)
+        strangers = copies.strangers(hostnet, members, nodes, observed)
+        errors += [error for _member, error in strangers]
     if mode == "unfinished" and identity is not None and not errors:
         errors += _unfinished_errors(hostnet, identity, members, new)
     everybody = members + new
@@ -191,6 +193,7 @@ def deployment_plan(
         "conflicts": conflicts,
         "membership": membership,
         "lost_ca": lost_ca,
+        "strangers": [{"member": member, "error": error} for member, error in strangers],
         "warnings": warnings,
         "identity": identity,
         "cluster_id": str((record or {}).get("cluster_id", "")),

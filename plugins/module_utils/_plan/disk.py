@@ -112,8 +112,8 @@ def admission_id(binding: Mapping[str, Any]) -> str:
     return str(binding.get("admission_id") or binding["admission"])
 
 
-def same_vm(binding: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    """Whether the node is the VM that the member was admitted to. A re-imaged VM may keep its Node object, and has another machine id."""
+def admitted_vm(binding: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
+    """Whether the node is still the VM that the member was admitted to. A re-imaged VM may keep its Node object, and has another machine id."""
     return node["uid"] == binding["node_uid"] and all(
         not binding.get(key) or not node.get(key) or binding[key] == node[key] for key in ("provider_id", "machine_id")
     )

@@ -53,11 +53,11 @@ def lost_plan(
         return result
     if gone:
         errors += _unsafe(hostnet, spec, status, inspection, name, [str(entry["member"]) for entry in left])
-    forget = [{"id": old_id(inspection, entry), **{key: str(entry[key]) for key in ("address", "process", "member")}} for entry in gone]
-    result["prove"] = [
-        {**dead.process_of(entry, old_id(inspection, entry)), "why": f"kube cluster {name} is said to be gone for good"} for entry in gone
+    why = f"kube cluster {name} is said to be gone for good"
+    result["prove"] = [dead.process_of(entry, old_id(inspection, entry), why) for entry in gone]
+    result["forget"] = [
+        {key: process[key] for key in ("id", "address", "process", "member")} for process in result["prove"] if process["id"]
     ]
-    result["forget"] = [entry for entry in forget if entry["id"]]
     result["roster"] = roster.without(recorded, name) if known else None
     result["lines"] = [
         f"kube cluster {name} is gone for good: its members {', '.join(str(entry['member']) for entry in gone) or '(none)'} are taken out"

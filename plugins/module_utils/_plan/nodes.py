@@ -73,6 +73,22 @@ def parse_address(text: str) -> IPAddress:
     return address
 
 
+def peer_address(text: str) -> IPAddress | None:
+    """The IP address in `address`, `address:port` or `[address]:port`, as systems list their peers; None where there is none."""
+    for candidate in (text, text.rpartition(":")[0].strip("[]")):
+        try:
+            return parse_address(candidate)
+        except ValueError:
+            continue
+    return None
+
+
+def same_address(left: str, right: str) -> bool:
+    """Whether both texts have one IP address, whatever their spelling and port: 10.0.0.1 is never 10.0.0.12, and fd00::1 is fd00:0::1."""
+    found = peer_address(left)
+    return found is not None and found == peer_address(right)
+
+
 def ip_family(address: str) -> Literal["IPv4", "IPv6"]:
     """`IPv4` or `IPv6`. Raises ValueError where `address` is no IP address."""
     return "IPv4" if parse_address(address).version == 4 else "IPv6"

@@ -10,7 +10,6 @@ The journal (docs/design.md, section 7) says which member that is and what was k
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from .classify import WELL
 from .deployment import other_addresses
 from .disk import admitted
 from .journal import in_flight
+from .nodes import same_address
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -111,25 +111,12 @@ def old_id(inspection: Mapping[str, Mapping[str, Any]], binding: Mapping[str, An
         peers = inspection[name].get("peers", [])
         for wanted in (
             lambda peer: peer.get("name") == binding["process"],
-            lambda peer: _same_address(str(peer.get("address", "")), str(binding["address"])) and not peer.get("live"),
+            lambda peer: same_address(str(peer.get("address", "")), str(binding["address"])) and not peer.get("live"),
         ):
             found = [str(peer["id"]) for peer in peers if peer.get("id") and wanted(peer)]
             if found:
                 return found[0]
     return ""
-
-
-def _same_address(left: str, right: str) -> bool:
-    # CockroachDB's peers are host:port.
-    def parsed(text: str) -> Any:
-        for candidate in (text, text.rpartition(":")[0].strip("[]")):
-            try:
-                return ipaddress.ip_address(candidate)
-            except ValueError:
-                continue
-        return None
-
-    return parsed(left) is not None and parsed(left) == parsed(right)
 
 
 def is_new(node: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> bool:
@@ -187,7 +174,7 @@ def identify(
     wrong = [node for node in found if node["zone"] != binding["zone"]]
     owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
     for node in right:
-        owner = next((name for address, name in owners.items() if _same_address(address, str(node["address"]))), "")
+        owner = next((name for address, name in owners.items() if same_address(address, str(node["address"]))), "")
         if owner:
             return {
                 "node": None,
@@ -236,7 +223,7 @@ def identify_for(
         holders = [
             entry
             for entry in bindings
-            if entry["member"] != old["member"] and _same_address(str(entry["address"]), str(ready[0]["address"]))
+            if entry["member"] != old["member"] and same_address(str(entry["address"]), str(ready[0]["address"]))
         ]
         away = {entry["member"] for entry in displaced(bindings, {**old, "address": ready[0]["address"]}, nodes)}
         for holder in holders:
@@ -384,7 +371,7 @@ def displaced(bindings: Sequence[Mapping[str, Any]], new: Mapping[str, Any], nod
     current = {(node["kube_cluster"], node["name"], node["uid"]): node for node in nodes}
     found = []
     for entry in bindings:
-        if entry["member"] == new["member"] or not _same_address(str(entry["address"]), str(new["address"])):
+        if entry["member"] == new["member"] or not same_address(str(entry["address"]), str(new["address"])):
             continue
         node = current.get((entry["kube_cluster"], entry["node"], entry["node_uid"]))
         if node and node["address"] and not dead.lists_address(node, str(entry["address"])):
@@ -454,6 +441,10 @@ def rollout_plan(
         for name in request.get("lost_disks") or ()
         if name not in known
     ]
+    # Of whom nothing is known is not counted as a voter either: a gate would be too easy. Only who is leaving has lost its binding already.
+    errors += [entry["error"] for entry in plan.get("strangers", []) if entry["member"] not in finished]
+    if not bindings:
+        return _nothing(errors or [f"deployment {hostnet['name']} in namespace {hostnet['namespace']} has no members"])
     for name, entry in entries.items():
         if entry["class"] == "foreign":
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")

@@ -510,7 +510,7 @@ def test_a_disk_is_empty_only_where_that_is_proven(recorded: Json, now: Json, wa
     ],
 )
 def test_which_vm_is_the_same(binding: Json, node: Json, same: bool) -> None:
-    assert disk.same_vm({**BINDING, **binding}, {**NODES[0], **node}) is same
+    assert disk.admitted_vm({**BINDING, **binding}, {**NODES[0], **node}) is same
 
 
 SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index": 70, "revision": 50}

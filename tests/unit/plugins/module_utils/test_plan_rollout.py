@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, nodes, rollout
 from support import plans
 
 Json = dict[str, Any]
@@ -422,6 +422,30 @@ class TestRefused:
         assert "node not Ready: it may come back with its disk" in text
         assert "https://etcd.io/docs/" in text
 
+    @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_a_member_without_a_binding_is_a_voter_that_nobody_counts(self, world: World, work: str) -> None:
+        for found in world.observed.values():
+            found["members"] = [entry for entry in found["members"] if entry["member"] != "west-1"]
+        plan = world.plan(work, members=["west-0"] if work == "scale_down" else [])
+        assert any("runs member west-1, and there is no such member: somebody deleted its binding" in error for error in plan["errors"])
+
+    @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_where_all_bindings_are_gone(self, world: World, work: str) -> None:
+        for found in world.observed.values():
+            found.update(members=[], members_found=False)
+        plan = world.plan(work, members=["west-0"] if work == "scale_down" else [])
+        assert plan["members"] == []
+        assert any("runs member east-0, and there is no such member" in error for error in plan["errors"])
+        # They may all be well.
+        assert not any("majority" in error for error in plan["errors"])
+
+    def test_who_is_leaving_has_no_binding_any_more(self, world: World) -> None:
+        world.fly("west-1", "scale_down")
+        for found in world.observed.values():
+            found["members"] = [entry for entry in found["members"] if entry["member"] != "west-1"]
+        plan = world.plan("scale_down", members=["west-1"])
+        assert (plan["errors"], names_of(plan)) == ([], ["west-1"])
+
     @given(st.sets(st.sampled_from(MEMBERS)), st.sampled_from(rollout.WORKS), st.booleans())
     def test_never_anything_without_a_majority(self, down: set[str], work: str, abort: bool) -> None:
         world = World()
@@ -707,10 +731,10 @@ class TestIdentifying:
         world, record = replaced
         node = world.fresh("east-1", "new", "10.0.0.33")
         assert self.find(world, record)["node"] == node
-        assert rollout._same_address("10.0.0.1:26257", "10.0.0.1")
-        assert rollout._same_address("[fd00::1]:26257", "fd00:0::1")
-        assert not rollout._same_address("10.0.0.1", "10.0.0.12")
-        assert not rollout._same_address("", "")
+        assert nodes.same_address("10.0.0.1:26257", "10.0.0.1")
+        assert nodes.same_address("[fd00::1]:26257", "fd00:0::1")
+        assert not nodes.same_address("10.0.0.1", "10.0.0.12")
+        assert not nodes.same_address("", "")
 
     def test_what_was_chosen_stays_chosen(self, replaced: tuple[World, Json]) -> None:
         world, record = replaced
