@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.join import bracketed
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import refusal_as_text
 
 
 class FilterModule:
@@ -22,8 +22,8 @@ class FilterModule:
             "etcd_voters": etcd.voters,
             "etcd_known": etcd.known,
             "etcd_learners": etcd.learners,
-            "etcd_transferee": errors_of_input(etcd.transferee),
+            "etcd_transferee": refusal_as_text(etcd.transferee, "id", id=""),
             "etcd_forgettable": refusal_as_text(etcd.forgettable, voter="", id=""),
-            "etcd_readdressing": errors_of_input(etcd.readdressing),
+            "etcd_readdressing": refusal_as_text(etcd.readdressing, "changes", changes=[]),
             "host": bracketed,
         }

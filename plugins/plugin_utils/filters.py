@@ -12,8 +12,10 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 
-def refusal_as_text(function: Callable[..., Any], **nothing: Any) -> Callable[..., Any]:
+def refusal_as_text(function: Callable[..., Any], key: str = "", **nothing: Any) -> Callable[..., Any]:
     """`function` as a filter whose refusal is a result: `error`, with `nothing` beside it, for an assertion to say.
+
+    What `function` returns is a dictionary, or becomes one with that `key`.
 
     An error of a filter reaches a user in Ansible's words about templates, with the sentence somewhere in them.
     """
@@ -21,7 +23,8 @@ def refusal_as_text(function: Callable[..., Any], **nothing: Any) -> Callable[..
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         try:
-            return {**function(*args, **kwargs), "error": ""}
+            found = function(*args, **kwargs)
+            return {**({key: found} if key else found), "error": ""}
         except ValueError as error:
             return {**nothing, "error": str(error)}
 

@@ -146,7 +146,7 @@ GUARDS = (
         _some(f"{UNIT}/test_deployment_membership.py", "deleted_is_refused"),
     ),
     Guard(
-        5,
+        15,
         "a voter without a binding in a rollout",
         f"{PLAN}/rollout.py",
         'errors += [entry["error"] for entry in plan.get("strangers", []) if entry["member"] not in finished]',

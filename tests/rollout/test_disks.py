@@ -1,7 +1,10 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A data disk that is not mounted after a reboot is no empty disk, and an empty one on the same mount is mended; writes go on meanwhile."""
+"""A data disk that is not mounted after a reboot is no empty disk, and an empty one on the same mount is mended; writes go on meanwhile.
+
+Of HOSTNET_SITUATION_SYSTEM and HOSTNET_SITUATION_PLACEMENT (default: etcd, node_name).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 
 from .harness import Choice, Json, Stage
+from .test_situations import CHOICE
 
 pytestmark = pytest.mark.lab
 
@@ -40,21 +44,28 @@ class Disks(Stage):
     def restart(self, member: str) -> None:
         """A new pod, which asks the kubelet for its folder at once."""
         kube, _node = self.members()[member]
-        self.core(kube).delete_namespaced_pod(f"{self.choice.name}-{member}-0", self.namespace, grace_period_seconds=1)
+        for pod in self.pods(member):
+            self.core(kube).delete_namespaced_pod(pod.metadata.name, self.namespace, grace_period_seconds=1)
+
+    def pods(self, member: str) -> list[Any]:
+        """Its pods, but for those that go."""
+        kube, node = self.members()[member]
+        found = (
+            self.core(kube).list_namespaced_pod(self.namespace, label_selector=f"hostnet.multicluster/deployment={self.choice.name}").items
+        )
+        return [pod for pod in found if pod.spec.node_name == node and not pod.metadata.deletion_timestamp]
 
     def ready(self, member: str) -> bool:
-        pods = self.core(self.members()[member][0]).list_namespaced_pod(self.namespace).items
         return any(
             condition.type == "Ready" and condition.status == "True"
-            for pod in pods
-            if pod.metadata.name == f"{self.choice.name}-{member}-0" and not pod.metadata.deletion_timestamp
+            for pod in self.pods(member)
             for condition in pod.status.conditions or []
         )
 
     def stuck(self, member: str) -> bool:
         """Whether the kubelet has said that the folder is not there."""
         core = self.core(self.members()[member][0])
-        uids = {pod.metadata.uid for pod in core.list_namespaced_pod(self.namespace).items}
+        uids = {pod.metadata.uid for pod in self.pods(member)}
         events = core.list_namespaced_event(self.namespace, field_selector="reason=FailedMount").items
         return any(event.involved_object.uid in uids and "is not a directory" in event.message for event in events) and not self.ready(
             member
@@ -63,7 +74,7 @@ class Disks(Stage):
 
 @pytest.fixture
 def disks(tmp_path: Path) -> Iterator[tuple[Disks, str]]:
-    stage = Disks(Choice(name="disks"), tmp_path)
+    stage = Disks(Choice(CHOICE.system, CHOICE.placement, "disks"), tmp_path)
     node = min(found.metadata.name for found in stage.nodes("east"))
     stage.remove()
     stage.mount(node)

@@ -336,8 +336,8 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
     )
 
 
-# What a system's own log has reached, as its inspection tells it. Neither ever goes back on one disk.
-_PROGRESS = ("applied_index", "revision")
+# What a system's own log has reached, as its inspection tells it. None of it ever goes back on one disk.
+_PROGRESS = ("applied_index", "revision", "term")
 
 
 def with_progress(bindings: Sequence[Mapping[str, Any]], inspection: Mapping[str, Mapping[str, Any]]) -> list[Json]:

@@ -56,6 +56,7 @@ def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -
         "peers": [],
         "revision": 0,
         "applied_index": 0,
+        "term": 0,
         "lag": None,
         "alarms": [],
     }
@@ -75,6 +76,7 @@ def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -
             # The JSON leaves out what is 0.
             revision=int(header.get("revision", 0)),
             applied_index=int(said.get("raftAppliedIndex", 0)),
+            term=int(said.get("raftTerm", 0)),
             alarms=sorted({found[1] for problem in problems for found in _ALARM.finditer(problem)}),
             reachable=True,
         )

@@ -513,7 +513,7 @@ def test_which_vm_is_the_same(binding: Json, node: Json, same: bool) -> None:
     assert disk.admitted_vm({**BINDING, **binding}, {**NODES[0], **node}) is same
 
 
-SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index": 70, "revision": 50}
+SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index": 70, "revision": 50, "term": 3}
 
 
 @pytest.mark.parametrize(
@@ -522,6 +522,8 @@ SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index"
         ({}, ""),
         ({"applied_index": 71, "revision": 51}, ""),
         ({"applied_index": 69}, "applied_index 69 after 70"),
+        ({"term": 2}, "term 2 after 3"),
+        ({"term": 4}, ""),
         ({"revision": 7}, "revision 7 after 50"),
         # It has just started, or is another system, which has an id of its own.
         ({"revision": 7, "healthy": False}, ""),
@@ -531,7 +533,7 @@ SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index"
 )
 def test_a_log_that_went_back_is_an_older_copy(said: Json, back: str) -> None:
     (binding,) = disk.with_progress([BINDING], {"east-0": SAID})
-    assert binding["progress"] == {"cluster_id": "c1d", "applied_index": 70, "revision": 50}
+    assert binding["progress"] == {"cluster_id": "c1d", "applied_index": 70, "revision": 50, "term": 3}
     reason = disk.went_back(binding, {**SAID, **said})
     assert back in reason
     assert bool(reason) is bool(back)
@@ -544,12 +546,12 @@ def test_a_log_that_went_back_is_an_older_copy(said: Json, back: str) -> None:
 def test_progress_is_of_one_cluster_and_never_goes_back() -> None:
     (binding,) = disk.with_progress([BINDING], {"east-0": SAID})
     (later,) = disk.with_progress([binding], {"east-0": {**SAID, "applied_index": 90, "revision": 7}})
-    assert later["progress"] == {"cluster_id": "c1d", "applied_index": 90, "revision": 50}
+    assert later["progress"] == {"cluster_id": "c1d", "applied_index": 90, "revision": 50, "term": 3}
     assert disk.with_progress([later], {"east-0": {**SAID, "healthy": False}}) == [later]
     assert disk.with_progress([later], {"east-0": {"healthy": True, "cluster_id": "c1d"}}) == [later], "a system that tells nothing of it"
     assert disk.with_progress([later], {}) == [later]
     (restored,) = disk.with_progress([later], {"east-0": {**SAID, "cluster_id": "new", "revision": 1}})
-    assert restored["progress"] == {"cluster_id": "new", "applied_index": 70, "revision": 1}
+    assert restored["progress"] == {"cluster_id": "new", "applied_index": 70, "revision": 1, "term": 3}
 
 
 def test_whom_a_repair_looks_at() -> None:

@@ -33,6 +33,7 @@ EMPTY = {
     "peers": [],
     "revision": 0,
     "applied_index": 0,
+    "term": 0,
     "lag": None,
     "alarms": [],
 }
@@ -51,6 +52,7 @@ def status(name: str, leader: str = "west-0", **other: Any) -> Json:
         "leader": IDS.get(leader, 0),
         "raftIndex": 8,
         "raftAppliedIndex": 8,
+        "raftTerm": 2,
         **other,
     }
     return ran([{"Endpoint": f"https://{name}:2379", "Status": said}])
@@ -93,6 +95,7 @@ def test_three_members() -> None:
         ],
         "revision": 1,
         "applied_index": 8,
+        "term": 2,
         "lag": 0,
         "alarms": [],
     }
