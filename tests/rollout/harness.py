@@ -227,8 +227,18 @@ class Stage:
             **more,
         }
 
-    def start(self, playbook: str, *, failpoint: str = "", check: bool = False, **variables: Any) -> Playbook:
-        command = [sys.executable, str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(CHECKOUT / "inventories" / "lab")]
+    def start(
+        self,
+        playbook: str,
+        *,
+        failpoint: str = "",
+        check: bool = False,
+        sources: Sequence[Path] = (CHECKOUT / "inventories" / "lab",),
+        **variables: Any,
+    ) -> Playbook:
+        """`sources` are inventories, in this order."""
+        command = [sys.executable, str(Path(sys.executable).parent / "ansible-playbook")]
+        command += [word for source in sources for word in ("-i", str(source))]
         command += [str(CHECKOUT / "playbooks" / playbook), "-e", json.dumps(self.variables(**variables))] + ["--check"] * check
         return Playbook(self.folder, command, {_failpoint.VARIABLE: failpoint} if failpoint else {})
 

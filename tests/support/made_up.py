@@ -68,6 +68,8 @@ def member_inspect_run(call):
         status = [{{"Status": {{"header": header, "version": "3.6.16", "leader": 160, "raftAppliedIndex": 9}}}}]
         said = {{"status": status, "members": {{"members": peers}}}}
         answers[name] = {{key: {{"rc": 0, "stdout": json.dumps(body), "stderr": "", "error": ""}} for key, body in said.items()}}
+        if name in os.environ.get("TEST_SILENT", "").split(","):
+            answers[name] = {{key: {{"rc": None, "stdout": "", "stderr": "", "error": "it does not answer (test)"}} for key in said}}
     return {{"changed": False, "blocked": [], "inspection": etcd.inspection(answers, members)}}
 
 class ActionModule(InProcess):
