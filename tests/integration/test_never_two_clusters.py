@@ -226,6 +226,12 @@ def test_stale_data_folders_without_anything_else_are_refused(deployed: tuple[Gu
             item["metadata"]["name"] for item in json.loads(guard.kubectl(kube, "get", "cm", "-n", guard.namespace, "-o", "json"))["items"]
         ]
         assert not set(RECORDS) & set(names)
+    # Without a record nothing of it is ever deleted by the collection: that is a human's to do.
+    guard.remove()
+    for _kube, node in guard.lab.workers():
+        folder = f"/var/lib/hostnet/{NAME}"
+        subprocess.run(["docker", "exec", node, "test", "-d", folder], check=True, capture_output=True)
+        subprocess.run(["docker", "exec", node, "rm", "-rf", folder], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("same_pki", [False, True], ids=["two pki folders", "one pki folder"])

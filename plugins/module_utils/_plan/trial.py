@@ -16,6 +16,8 @@ Json = dict[str, Any]
 _NO_SCOPE = "insufficient quota to match these scopes"
 _NO_CLASS = "no PriorityClass with name"
 _FULL = "exceeded quota"
+# A namespace that was made just now: its service account comes a moment later, and controllers make pods again and again until it is there.
+_NO_ACCOUNT = "error looking up service account"
 
 
 def trial_pods(hostnet: Mapping[str, Any], spec: Mapping[str, Any], plan: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Json]:
@@ -51,7 +53,7 @@ def trial_errors(hostnet: Mapping[str, Any], plan: Mapping[str, Any], results: S
                 f"{where}: namespace {namespace} lets no pod have the priority class {priority} (hostnet_priority_class): {said}. Make a ResourceQuota "
                 f'there that allows it, as docs/rbac.yaml shows, or set hostnet_priority_class to another class, or to "" for none'
             )
-        elif said and (_FULL not in said or result["kube_cluster"] in growing):
+        elif said and _NO_ACCOUNT not in said and (_FULL not in said or result["kube_cluster"] in growing):
             # A quota that is full matters only to members that come on top.
             errors.append(
                 f"{where}: the API server refuses a member's pod in namespace {namespace}: {said}; change that there, or the setting that it names"

@@ -62,6 +62,8 @@ def test_refusals_name_the_variable_and_the_remedy() -> None:
     for answer in (said(exists=False), said('pods "x" is forbidden: no PriorityClass with name system-cluster-critical was found')):
         (missing,) = trial.trial_errors(hostnet, plan, answer)
         assert missing.startswith("kube cluster east has no PriorityClass system-cluster-critical (hostnet_priority_class)")
+    young = said('pods "x" is forbidden: error looking up service account bank/default: serviceaccount "default" not found')
+    assert trial.trial_errors(hostnet, plan, young) == [], "a namespace that was made a moment ago"
     (other,) = trial.trial_errors(hostnet, plan, said("admission webhook nope denied the request"))
     assert "refuses a member's pod in namespace bank: admission webhook nope denied the request" in other
 
