@@ -147,6 +147,14 @@ GUARDS = (
     ),
     Guard(
         15,
+        "a status that says what was deleted",
+        f"{PLAN}/classify.py",
+        'problems += [f"{text}: run playbooks/deploy.yml" for text in plan.get("restored", [])]',
+        "problems += []",
+        _some(f"{UNIT}/test_deployment_membership.py", "says_what_was_deleted"),
+    ),
+    Guard(
+        15,
         "a voter without a binding in a rollout",
         f"{PLAN}/rollout.py",
         'errors += [entry["error"] for entry in plan.get("strangers", []) if entry["member"] not in finished]',

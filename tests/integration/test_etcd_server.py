@@ -85,7 +85,9 @@ def undead(deployment: Deployment, process: str, members: Sequence[str]) -> tupl
 
 def standing(seen: dict[str, Json]) -> dict[str, Json]:
     """Without what may change between two looks."""
-    return {name: {key: entry[key] for key in entry if key not in ("revision", "applied_index", "term", "lag")} for name, entry in seen.items()}
+    return {
+        name: {key: entry[key] for key in entry if key not in ("revision", "applied_index", "term", "lag")} for name, entry in seen.items()
+    }
 
 
 def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str], expected: Sequence[str] = ()) -> list[str]:

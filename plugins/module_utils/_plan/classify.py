@@ -184,7 +184,10 @@ def deployment_status(
         )
     absent = {name: str(observed[name]["error"]) for name in sorted(observed) if observed[name].get("absent")}
     problems = [f"kube cluster {name} does not answer: {error}" for name, error in absent.items()]
-    problems += [str(error) for error in plan.get("membership", [])]
+    problems += [str(error) for error in plan.get("conflicts", []) if error not in plan.get("lost_ca", ())]
+    problems += [str(entry["error"]) for entry in plan.get("strangers", [])]
+    problems += [f"{text}: run playbooks/deploy.yml" for text in plan.get("restored", [])]
+    problems += _lost_records(plan, observed)
     problems += [f"member {entry['member']}: {entry['class']}: {entry['reason']}" for entry in members if not entry["healthy"]]
     ids = sorted({str(entry["cluster_id"]) for entry in members if entry["cluster_id"]})
     if len(ids) > 1:
@@ -212,6 +215,18 @@ def deployment_status(
         "members": members,
         "join_lists": lists,
     }
+
+
+def _lost_records(plan: Mapping[str, Any], observed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Kube clusters without a record that another one has."""
+    wanted = {"identity": ("identity record", plan["identity"]), "cluster_record": ("cluster id", plan["cluster_id"])}
+    return [
+        f"kube cluster {name} has no {title}, which others have: run playbooks/deploy.yml"
+        for name in sorted(observed)
+        if not observed[name].get("absent")
+        for key, (title, known) in wanted.items()
+        if known and not observed[name].get(key)
+    ]
 
 
 def _uncreated(workloads: Sequence[Mapping[str, Any]], member: str) -> str:

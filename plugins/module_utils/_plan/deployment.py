@@ -84,12 +84,12 @@ def deployment_plan(
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`; `lost_record`:
     members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join, `existing`), `errors`,
     `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are about its kube clusters),
-    `lost_ca` (those about its CA), `strangers` (those about members without a binding: {member, error}), `warnings`, `identity` (the record found, or
-    null), `cluster_id`, `incomplete` (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in
-    force), `roster_complete` (it is, everywhere), `members` (bindings that exist), `returned` (those of them whose Node object was made anew for the
-    same VM: `members` has the new UID), `ordinals` (the highest ones that were ever given, by kube cluster), `new` (bindings to admit, their
-    admission still empty), `batches` (lists of names of members that are started together, one batch after another), `seeds` (the join list now),
-    `probe` (nodes to look at before anything starts).
+    `lost_ca` (those about its CA), `strangers` (those about members without a binding: {member, error}), `warnings`, `restored` (those of them about
+    bindings that come from copies), `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks a record that others
+    have), `roster` (the record of the kube clusters that is to be in force), `roster_complete` (it is, everywhere), `members` (bindings that exist),
+    `returned` (those of them whose Node object was made anew for the same VM: `members` has the new UID), `ordinals` (the highest ones that were ever
+    given, by kube cluster), `new` (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together,
+    one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
 
     `nodes` may hold nodes that do not match the selector (`selected` false): they tell what became of members, and never get one.
     """
@@ -108,11 +108,12 @@ def deployment_plan(
     merged = copies.merge(hostnet, nodes, observed)
     members, returned = dead.followed(merged.members, nodes)
     errors += merged.errors
-    warnings += [
+    restored = [
         f"kube cluster {name} has lost its bindings (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))}); they are restored from the other "
         f"kube clusters' copies"
         for name in merged.restored
     ]
+    warnings += restored
     errors += trust.journal_refusals(hostnet, observed, nodes)
     conflicts = errors[unfinished:]
     evidence = _evidence(hostnet, nodes, observed)
@@ -195,6 +196,7 @@ def deployment_plan(
         "lost_ca": lost_ca,
         "strangers": [{"member": member, "error": error} for member, error in strangers],
         "warnings": warnings,
+        "restored": restored,
         "identity": identity,
         "cluster_id": str((record or {}).get("cluster_id", "")),
         "roster": roster,

@@ -412,7 +412,8 @@ def rollout_plan(
     """
     work = str(request["work"])
     errors = [*request_errors(request), *plan.get("conflicts", [])]
-    if work not in WORKS:
+    # Of the wrong kube clusters nothing else is worth a word: members that nobody looked for are not lost.
+    if work not in WORKS or plan.get("membership"):
         return _nothing(errors)
     entries = {str(entry["member"]): entry for entry in status["members"]}
     bindings = {str(entry["member"]): entry for entry in plan["members"]}

@@ -144,6 +144,27 @@ def test_a_namespace_that_was_deleted_comes_back_with_its_members(gone: str) -> 
     assert any(f"kube cluster {gone} has lost its bindings" in warning for warning in plan["warnings"])
 
 
+def test_a_status_says_what_was_deleted() -> None:
+    hostnet, nodes, found, observed = deployed()
+    inspection = plans.inspected(found)
+
+    def problems() -> list[str]:
+        status = classify.deployment_status(hostnet, plan_of(hostnet, nodes, observed), nodes, observed, inspection)
+        assert status["healthy"] is not bool(status["problems"])
+        return list(status["problems"])
+
+    assert problems() == []
+    observed["west"].update(members=[], members_found=False)
+    only(problems(), "kube cluster west has lost its bindings", "run playbooks/deploy.yml")
+    observed["west"].update(identity=None, cluster_record=None)
+    assert [text for text in problems() if "has no" in text] == [
+        "kube cluster west has no identity record, which others have: run playbooks/deploy.yml",
+        "kube cluster west has no cluster id, which others have: run playbooks/deploy.yml",
+    ]
+    observed["east"].update(members=[], members_found=False)
+    assert sum("there is no such member" in text for text in problems()) == 10
+
+
 def test_of_0_2_0_a_namespace_that_was_deleted_is_refused_with_the_facts() -> None:
     hostnet, nodes, _found, observed = deployed()
     old = plans.of_0_2_0(observed)

@@ -423,6 +423,15 @@ class TestRefused:
         assert "https://etcd.io/docs/" in text
 
     @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_without_a_kube_cluster_that_alone_is_said(self, world: World, work: str) -> None:
+        world.hostnet["kube_clusters"] = [{"name": "east"}]
+        world.observed.pop("west")
+        world.nodes = [node for node in world.nodes if node["kube_cluster"] == "east"]
+        plan = world.plan(work, members=["east-0"] if work == "scale_down" else [])
+        assert len(plan["errors"]) == 1, plan["errors"]
+        assert "kube cluster west is missing" in plan["errors"][0]
+
+    @pytest.mark.parametrize("work", rollout.WORKS)
     def test_a_member_without_a_binding_is_a_voter_that_nobody_counts(self, world: World, work: str) -> None:
         for found in world.observed.values():
             found["members"] = [entry for entry in found["members"] if entry["member"] != "west-1"]
