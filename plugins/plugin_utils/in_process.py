@@ -27,6 +27,7 @@ from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload  # noqa: F401  # for the forks
 
 Json = dict[str, Any]
 

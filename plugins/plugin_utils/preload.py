@@ -1,0 +1,21 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Imports what the filters need, once for all tasks.
+
+Every task is a fork of ansible-playbook, and Ansible compiles a collection's modules anew in each process that imports them. What ansible-playbook
+itself has imported, with the inventory or the first action plugin, is there in every fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from ansible_collections.hostnet.multicluster.plugins import filter as filters
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import systems
+
+for _package in (_plan, systems, filters):
+    for _module in pkgutil.iter_modules(_package.__path__):
+        importlib.import_module(f"{_package.__name__}.{_module.name}")
