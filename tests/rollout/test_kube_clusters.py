@@ -69,6 +69,10 @@ class Clusters(Stage):
                 folder = f"/var/lib/hostnet/{self.choice.name}"
                 subprocess.run(["docker", "exec", name, "rm", "-rf", folder], check=True, capture_output=True)
 
+    def reconnect(self) -> None:
+        """After the lab has made a kube cluster anew."""
+        self.__dict__.pop("_clients", None)
+
     def hosts(self, kube: str) -> list[str]:
         """The containers that are the hosts of a kube cluster."""
         command = ["docker", "ps", "-a", "--filter", f"network={NETWORK}", "--format", "{{.Names}}"]
@@ -82,13 +86,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
     found.verb("up", "east:3,west:2")
     found.wipe()
     try:
+        ended(found.with_sources("deploy.yml", "east", "west"))
         yield found
     finally:
+        found.reconnect()
         found.wipe()
 
 
 def test_two_inventory_files_in_any_order_are_one_cluster(stage: Clusters) -> None:
-    ended(stage.with_sources("deploy.yml", "east", "west"))
     ids = stage.cluster_ids()
     assert len(set(ids.values())) == 1
     with writing(stage):
@@ -156,11 +161,14 @@ def test_a_kube_cluster_is_gone_for_good_and_a_new_one_takes_its_place(stage: Cl
             subprocess.run(["docker", "start", *hosts], check=True, capture_output=True)
         # What was forgotten is back, with disks and workloads: it is no part of the deployment, and stays none by itself.
         stage.verb("up", "east:3,west:2")
-        failed(stage.play("deploy.yml"), "kube cluster west")
+        failed(stage.play("deploy.yml"), "kube cluster west is none of")
+        failed(stage.play("deploy.yml", hostnet_new_kube_clusters=["west"]), "there is no such member")
         assert sorted(stage.bindings("east")) == ["east-0", "east-1", "east-2"]
-        # The lab makes west anew: another Kubernetes cluster under the old name.
-        stage.verb("up", "east:3")
-        stage.verb("up", "east:3,west:2")
+    # The lab makes west anew: another Kubernetes cluster under the old name.
+    stage.verb("up", "east:3")
+    stage.verb("up", "east:3,west:2")
+    stage.reconnect()
+    with writing(stage):
         failed(stage.play("deploy.yml"), "hostnet_new_kube_clusters")
         ended(stage.play("deploy.yml", hostnet_new_kube_clusters=["west"]))
         assert sorted(stage.bindings("east")) == ["east-0", "east-1", "east-2", "west-2", "west-3"]

@@ -224,9 +224,8 @@ def parse(text: str) -> Json:
     if not isinstance(found, dict):
         raise JournalError("it is no object")
     if found.get("schema") != SCHEMA:
-        raise JournalError(
-            f"its schema is {found.get('schema')!r}, this version of the collection reads {SCHEMA}: use the version that wrote it"
-        )
+        what = f"its schema is {json.dumps(found['schema'])[:40]}" if "schema" in found else "it has no schema"
+        raise JournalError(f"{what}, this version of the collection reads {SCHEMA}: use the version that wrote it")
     problem = documents.journal_problem(found)
     if problem:
         raise JournalError(problem)
