@@ -147,6 +147,14 @@ GUARDS = (
     ),
     Guard(
         15,
+        "members from before in a kube cluster that is to be grown into",
+        f"{PLAN}/deployment.py",
+        '        if left:\n            errors.append(\n                f"kube cluster {kube} has members',
+        '        if False:\n            errors.append(\n                f"kube cluster {kube} has members',
+        _some(f"{UNIT}/test_deployment_membership.py", "members_from_before"),
+    ),
+    Guard(
+        15,
         "a status that says what was deleted",
         f"{PLAN}/classify.py",
         'problems += [f"{text}: run playbooks/deploy.yml" for text in plan.get("restored", [])]',

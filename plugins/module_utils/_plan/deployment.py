@@ -241,6 +241,8 @@ def _membership_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) 
     name = str(hostnet["name"])
     joining, without = hostnet.get("new_kube_clusters", []), hostnet.get("without_kube_clusters", [])
     errors += rosters.problems(name, roster, uids, joining, without)
+    if roster is not None:
+        errors += _leftovers(hostnet, observed, [kube for kube in joining if kube not in roster["kube_clusters"]])
     if recorded is None and roster is not None:
         errors += _legacy_errors(hostnet, observed)
     root = recorded["data_root"] if recorded else ""
@@ -249,6 +251,22 @@ def _membership_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) 
             f"hostnet_data_root is {hostnet['data_root']}, and {name} is recorded with {root}: its members' data is there, so it keeps that folder. Give "
             f"hostnet_data_root={root}"
         )
+    return errors
+
+
+def _leftovers(hostnet: Mapping[str, Any], observed: Mapping[str, Any], joining: Sequence[str]) -> list[str]:
+    """Kube clusters to grow into that have members already: growth writes those only once the record names the kube cluster."""
+    errors = []
+    for kube in sorted(set(joining) & set(observed)):
+        found = observed[kube]
+        own = [str(entry["member"]) for entry in found["members"] if entry["kube_cluster"] == kube]
+        left = sorted({*own, *(str(entry["member"]) for entry in found.get("workloads") or [])} - {""}, key=join.natural_key)
+        if left:
+            errors.append(
+                f"kube cluster {kube} has members of {hostnet['name']} from before it was taken out of the record: {', '.join(left)}. They are no part of the "
+                f"system any more. Delete there the namespace {hostnet['namespace']}, the label {names.node_label(str(hostnet['name']))} of its nodes and "
+                f"their folder {hostnet['data_root']}/{hostnet['name']}, then grow into it"
+            )
     return errors
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, roster
 from support import plans
 from support.plans import Json
 
@@ -117,6 +118,30 @@ def test_growing_into_a_further_kube_cluster_is_said() -> None:
     assert [entry["member"] for entry in plan["new"]] == ["north-0"]
     assert plan["roster"]["revision"] == 2
     assert plan["roster"]["kube_clusters"]["north"] == "uid-of-north"
+
+
+def test_nobody_grows_into_a_kube_cluster_that_has_members_from_before() -> None:
+    hostnet, nodes, found, observed = deployed()
+    back = copy.deepcopy(observed["west"])
+    hostnet["kube_clusters"] = [{"name": "east"}]
+    left = [entry for entry in found if entry["kube_cluster"] == "east"]
+    record = roster.make({"east": "uid-of-east"}, "/var/lib/hostnet", 2, {"west": "uid-of-west"})
+    observed["east"].update(members=left, rosters=[roster.dump(record)])
+    joining = {**hostnet, "kube_clusters": [{"name": "east"}, {"name": "west"}], "new_kube_clusters": ["west"]}
+    errors = plan_of(joining, nodes, {"east": observed["east"], "west": back})["membership"]
+    only(
+        errors,
+        "kube cluster west has members of ledger from before it was taken out of the record: west-0, west-1",
+        "Delete there the namespace bank",
+    )
+    # Workloads alone say it too; a claim alone is what a growth leaves that was cut short.
+    back.update(members=[], members_found=False)
+    only(plan_of(joining, nodes, {"east": observed["east"], "west": back})["membership"], "west-0, west-1")
+    clean = plans.nothing(uid="uid-of-west", identity=back["identity"])
+    free = [{**node, "labels": {}} if node["kube_cluster"] == "west" else node for node in nodes]
+    plan = plan_of(joining, free, {"east": observed["east"], "west": clean})
+    assert plan["errors"] == []
+    assert [entry["member"] for entry in plan["new"]] == ["west-2", "west-3"]
 
 
 def test_a_first_deploy_records_all_of_the_inventory() -> None:
