@@ -38,7 +38,8 @@ soak: lab
 	@tools/setup --test
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/integration
 	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/python tests/gates/mutations.py --all
-	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_disks.py
+	@HOSTNET_SITUATION_SYSTEM=$(SYSTEM) HOSTNET_SITUATION_PLACEMENT=$(PLACEMENT) .venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_disks.py tests/rollout/test_kube_clusters.py
+	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_neighbours.py tests/rollout/test_disasters.py
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
 
 changelog: setup

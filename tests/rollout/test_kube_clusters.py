@@ -151,6 +151,11 @@ def test_a_kube_cluster_is_gone_for_good_and_a_new_one_takes_its_place(stage: Cl
             shown = ended(stage.play("status.yml"))
             assert "west" in shown.log.read_text()
             failed(stage.play("deploy.yml"), "kube cluster west")
+            if stage.choice.system == "nats":
+                # The checker's stream has as many replicas as there were servers: somebody has to say with how many it goes on.
+                many = "streams with more replicas than servers would be left"
+                failed(stage.with_sources("forget_kube_cluster.yml", "east", **lost), many)
+                return
             ended(stage.with_sources("forget_kube_cluster.yml", "east", **lost))
             assert sorted(stage.bindings("east")) == ["east-0", "east-1", "east-2"]
             again = ended(stage.with_sources("forget_kube_cluster.yml", "east", **lost))
