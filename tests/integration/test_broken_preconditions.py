@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import FIELD_MANAGER
 from rollout.soak import commit
 from support.kube_api import KubeApi, create_node, delete_nodes
 from support.made_up import NAME, NAMESPACE, Kubelets, World
@@ -32,13 +33,14 @@ Break = Callable[[World], Json | None]
 
 MERGE = "application/merge-patch+json"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
-KINDS = (
-    f"{CORE}/configmaps",
-    f"{CORE}/secrets",
-    f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets",
-    f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
-    f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
-)
+TYPES = {
+    f"{CORE}/configmaps": ("v1", "ConfigMap"),
+    f"{CORE}/secrets": ("v1", "Secret"),
+    f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets": ("apps/v1", "StatefulSet"),
+    f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases": ("coordination.k8s.io/v1", "Lease"),
+    f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
+}
+KINDS = tuple(TYPES)
 NODES = (
     ("east", "east-1", "10.0.0.1"),
     ("east", "east-2", "10.0.0.12"),
@@ -92,7 +94,7 @@ def config_map(suffix: str, where: tuple[int, ...], change: Callable[[Json], Non
                 data = dict(live["data"])
                 change(data)
                 metadata = {key: live["metadata"].get(key) for key in ("name", "labels", "annotations")}
-                kube.request_json("POST", f"{CORE}/configmaps", {"metadata": metadata, "data": data})
+                kube.request_json("POST", f"{CORE}/configmaps?fieldManager={FIELD_MANAGER}", {"metadata": metadata, "data": data})
 
     return broken
 
@@ -132,7 +134,7 @@ def journal(text: str) -> Break:
             metadata = {"name": f"{NAME}-rollout", "labels": {"hostnet.multicluster/deployment": NAME}}
             with contextlib.suppress(urllib.error.HTTPError):
                 kube.request_json("DELETE", f"{CORE}/configmaps/{NAME}-rollout")
-            kube.request_json("POST", f"{CORE}/configmaps", {"metadata": metadata, "data": {"journal": text, "journal.json": text}})
+            kube.request_json("POST", f"{CORE}/configmaps?fieldManager={FIELD_MANAGER}", {"metadata": metadata, "data": {"journal": text}})
 
     return broken
 
@@ -329,8 +331,12 @@ class Kept:
             kube.request_json("DELETE", f"{path}/{name}?propagationPolicy=Background")
         if wanted:
             metadata = {key: value for key, value in wanted["metadata"].items() if key in ("name", "labels", "annotations")}
-            body = {**{key: value for key, value in wanted.items() if key != "status"}, "metadata": metadata}
-            self.objects[kube.name, path, name] = kube.request_json("POST", path, body)
+            api_version, kind = TYPES[path]
+            parts = {key: value for key, value in wanted.items() if key != "status"}
+            body = {**parts, "apiVersion": api_version, "kind": kind, "metadata": metadata}
+            # Ours, as it was: what somebody else has made is left alone.
+            ours = f"{path}/{name}?fieldManager={FIELD_MANAGER}&force=true"
+            self.objects[kube.name, path, name] = kube.request_json("PATCH", ours, body, "application/apply-patch+yaml")
 
     def restore_nodes(self, kube: KubeApi) -> None:
         live = {item["metadata"]["name"]: item for item in self.items(kube, "/api/v1/nodes")}

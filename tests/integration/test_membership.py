@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import FIELD_MANAGER
 from support.kube_api import KubeApi, create_node, delete_nodes
 from support.made_up import NAME, NAMESPACE, Kubelets, World, message
 from support.run import PlayRun
@@ -189,7 +190,9 @@ def test_a_deployment_of_0_2_0_is_completed_by_a_deploy_that_sees_all_of_it(worl
         old = {key: value for key, value in claim["data"].items() if key not in ("kube_clusters", "data_root")}
         kube.request_json("DELETE", f"{CONFIG_MAPS}/{NAME}-identity")
         metadata = {key: claim["metadata"][key] for key in ("name", "labels")}
-        kube.request_json("POST", CONFIG_MAPS, {"metadata": metadata, "immutable": True, "data": old})
+        # Ours, as the removal at the end sees it.
+        ours = f"{CONFIG_MAPS}?fieldManager={FIELD_MANAGER}"
+        kube.request_json("POST", ours, {"metadata": metadata, "immutable": True, "data": old})
         local = {key: text for key, text in members["data"].items() if key.startswith(f"{kube.name}-")}
         kube.request_json("PUT", f"{CONFIG_MAPS}/{NAME}-members", {**members, "data": local})
     before = world.objects()

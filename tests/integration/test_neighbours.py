@@ -32,7 +32,7 @@ NAMESPACES = (NAMESPACE, OTHER_NAMESPACE)
 HOOK = """\
 - name: Ask for a reboot
   ansible.builtin.copy:
-    content: "{{{{ hostnet_vm.kube_cluster }}}} {{{{ hostnet_vm.node }}}}"
+    content: "{{{{ hostnet_vm.kube_cluster }}}} {{{{ hostnet_vm.node }}}} {{{{ now().timestamp() }}}}"
     dest: {folder}/reboot
     mode: "0600"
 """
@@ -46,13 +46,15 @@ class Vms(threading.Thread):
         self.kubes = {kube.name: kube for kube in kubes}
         self.wish = folder / "reboot"
         self.ended = threading.Event()
+        self.seen: list[str] = []
         self.rebooted: list[tuple[str, list[str]]] = []
 
     def run(self) -> None:
         while not self.ended.wait(0.1):
             words = self.wish.read_text().split() if self.wish.exists() else []
-            if len(words) == 2:
-                self.wish.unlink()
+            # The file stays: Ansible still looks at what it has written.
+            if len(words) == 3 and words != self.seen:
+                self.seen = words
                 kube, node = self.kubes[words[0]], words[1]
                 pods = [
                     pod for namespace in NAMESPACES for pod in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]

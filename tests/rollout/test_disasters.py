@@ -98,6 +98,10 @@ def human(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Human]:
         yield stage
     finally:
         stage.remove()
+        # Data of members that were left out stays where it is, and is a human's to delete.
+        for kube in KUBE_CLUSTERS:
+            for node in stage.nodes(kube):
+                subprocess.run(["docker", "exec", node.metadata.name, "rm", "-rf", "/var/lib/hostnet/disaster"], check=True)
 
 
 def back_as_it_was(human: Human, read: Callable[[str], dict[str, str]], wanted: dict[str, str], cluster_id: str) -> None:

@@ -203,7 +203,8 @@ def deployment_plan(
         "roster_complete": not lacking,
         "members": members,
         "returned": returned,
-        "ordinals": copies.highest_ordinals(hostnet, [*members, *new], [], {"": {"ordinals": ordinals}}),
+        # Of those that were given. Who is new gets one when its binding is written, and a plan that admits nobody uses none up.
+        "ordinals": copies.highest_ordinals(hostnet, members, [], {"": {"ordinals": ordinals}}),
         "new": new,
         "incomplete": mode == "existing"
         and (

@@ -212,6 +212,15 @@ def test_a_scaled_down_ordinal_is_not_given_again() -> None:
     assert found[2]["member"] == "east-2"
 
 
+def test_a_plan_uses_no_ordinals_up() -> None:
+    hostnet, nodes, _found, observed = deployed()
+    spare = [*nodes, plans.node("west", "west-worker9", "10.0.1.9")]
+    plan = plan_of(hostnet, spare, observed)
+    assert [entry["member"] for entry in plan["new"]] == ["west-2"]
+    # A rollout or an adoption that writes bindings now leaves that one for the deploy that gives it.
+    assert plan["ordinals"] == {"east": 2, "west": 1}
+
+
 def test_a_status_shows_what_it_can_reach() -> None:
     hostnet, nodes, found, observed = deployed(absent_ok=["east", "west"])
     observed["west"] = plans.nothing(absent=True, error="kube cluster west: nobody answers")
