@@ -132,7 +132,9 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster impo
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, merge_sources, unknown_error
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload  # noqa: F401  # for the forks
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
+
+preload.for_all_forks()
 
 _FILE_NAMES = ("hostnet.yml", "hostnet.yaml")
 _TEMPLATED = ("kube_clusters", "kubeconfig", "node_selector", "address_type", "absent_ok")

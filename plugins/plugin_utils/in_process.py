@@ -27,9 +27,11 @@ from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload  # noqa: F401  # for the forks
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
 
 Json = dict[str, Any]
+
+preload.for_all_forks()
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1

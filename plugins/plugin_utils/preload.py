@@ -16,6 +16,9 @@ from ansible_collections.hostnet.multicluster.plugins import filter as filters
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _plan
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import systems
 
-for _package in (_plan, systems, filters):
-    for _module in pkgutil.iter_modules(_package.__path__):
-        importlib.import_module(f"{_package.__name__}.{_module.name}")
+
+def for_all_forks() -> None:
+    """Imports all filters and their logic. Called while a plugin is imported that ansible-playbook itself loads."""
+    for package in (_plan, systems, filters):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")

@@ -362,9 +362,7 @@ class Kept:
         deadline = time.monotonic() + 120
         for kube in self.world.kubes:
             names = {f"{key[2]}-0" for key in self.objects if key[0] == kube.name and key[1].endswith("/statefulsets")}
-            while names - {
-                item["metadata"]["name"] for item in self.items(kube, f"{CORE}/pods") if (item["status"].get("conditions") or [])
-            }:
+            while names - {item["metadata"]["name"] for item in self.items(kube, f"{CORE}/pods") if item["status"].get("conditions")}:
                 assert time.monotonic() < deadline, f"no pods {names} in {kube.name} within 120 s"
                 time.sleep(0.1)
 
