@@ -76,7 +76,7 @@ def member_exec_run(call):
     call.clusters
     done = {{"rc": 0, "stdout": "", "stderr": "", "error": ""}}
     return {{
-        "changed": call.params["changes"],
+        "changed": True,
         "results": {{member["member"]: dict.fromkeys(call.params["commands"], done) for member in call.params["members"]}},
     }}
 
