@@ -141,7 +141,7 @@ GUARDS = (
         8,
         "labels and workloads without a binding",
         f"{PLAN}/deployment.py",
-        "errors += [error for _member, error in strangers]",
+        'errors += [entry["error"] for entry in strangers]',
         "errors += []",
         _some(f"{UNIT}/test_deployment_membership.py", "deleted_is_refused"),
     ),

@@ -22,7 +22,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from support import plans
 from support.collection import CHECKOUT
 from support.kube_api import binary
-from support.member import Deployment, Json, binding, on_wire, system_spec
+from support.member import Deployment, Json, binding, nats_peer_removed, on_wire, system_spec
 
 
 def helpers(name: str, addresses: dict[str, str]) -> Any:
@@ -112,13 +112,6 @@ def test_nats_is_adopted_once_two_survivors_are_rescued(tmp_path: Path) -> None:
                 return {"error": str(error)}
             return said
 
-    def removed(member: str) -> bool:
-        # A rescue whose answer got lost is told "a leader is known" for ever after: what counts is that somebody leads.
-        rescue = ask("west-0", "$JS.API.META.RESCUE", quorum_needed=2)
-        removal = ask("west-1", "$JS.API.SERVER.REMOVE", peer=member)
-        print(rescue, removal)
-        return bool(removal.get("success"))
-
     with deployment.running():
         seen = servers.wait_for(lambda: servers.all_current(list(addresses)), "five servers")
         token = deployment.token
@@ -132,7 +125,7 @@ def test_nats_is_adopted_once_two_survivors_are_rescued(tmp_path: Path) -> None:
         servers.wait_for(lambda: not any(entry["healthy"] for entry in servers.inspect(left).values()), "the loss to be noticed")
         assert adopted(deployment, servers.inspect(left), token, token)["errors"]
         for member in lost:
-            servers.wait_for(lambda member=member: removed(member), f"{member} to be removed")
+            servers.wait_for(lambda member=member: nats_peer_removed(ask, member), f"{member} to be removed")
         now = servers.wait_for(lambda: servers.all_current(left), "two servers that are well")
         found = adopted(deployment, now, token, token)
         assert found["errors"] == []

@@ -139,18 +139,19 @@ def journal(text: str) -> Break:
     return broken
 
 
-def everything(index: int) -> Break:
+def everything(*where: int) -> Break:
     def broken(world: World) -> None:
-        for path in KINDS:
-            world.kubes[index].request_json("DELETE", path)
+        for index in where:
+            for path in KINDS:
+                world.kubes[index].request_json("DELETE", path)
 
     return broken
 
 
-def every(kind: int, name: str = "") -> Break:
+def every(kind: int) -> Break:
     def broken(world: World) -> None:
         for kube in world.kubes:
-            kube.request_json("DELETE", f"{KINDS[kind]}/{name}" if name else KINDS[kind])
+            kube.request_json("DELETE", KINDS[kind])
 
     return broken
 
@@ -179,8 +180,11 @@ def gone_nodes(*names: str) -> Break:
     return broken
 
 
-def pki(change: Callable[[Path], None]) -> Break:
-    return lambda world: change(world.folder / "pki")
+def pki(change: Callable[[Path], object]) -> Break:
+    def broken(world: World) -> None:
+        change(world.folder / "pki")
+
+    return broken
 
 
 def silent(*members: str) -> Break:
@@ -249,7 +253,7 @@ BROKEN: dict[str, Break] = {
     "a journal with steps of text": journal(json.dumps({**JOURNAL, "steps": ["stop"]})),
     "a journal in no state": journal(json.dumps({**JOURNAL, "state": "paused"})),
     "all objects of west are gone": everything(1),
-    "all objects are gone": lambda world: (everything(0)(world), everything(1)(world))[0],
+    "all objects are gone": everything(0, 1),
     "the workloads are gone": every(2),
     "the Secrets are gone": every(1),
     "the lock is gone": every(3),
@@ -271,8 +275,8 @@ BROKEN: dict[str, Break] = {
     # What is done to the controller.
     "the pki folder is gone": pki(shutil.rmtree),
     "the CA's key is gone": pki(lambda path: (path / "ca.key").unlink()),
-    "the CA is a text": pki(lambda path: path.joinpath("ca.crt").write_text("none") and None),
-    "the pki folder is a file": pki(lambda path: (shutil.rmtree(path), path.write_text("none"))[0]),
+    "the CA is a text": pki(lambda path: (path / "ca.crt").write_text("none")),
+    "the pki folder is a file": pki(lambda path: (shutil.rmtree(path), path.write_text("none"))),
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from checker.system_nats import Nats
 from support.collection import CHECKOUT
 from support.in_process import call_module
 from support.kube_api import binary
+from support.member import nats_peer_removed
 
 from .harness import KUBE_CLUSTERS, Attempt, Choice, Json, Stage
 
@@ -218,15 +219,8 @@ def test_nats_rescued_by_two_survivors(human: Human) -> None:
     refused(human.adopt(cluster_id), "not healthy|no member of disaster answers")
 
     # What the document says.
-    def removed(member: str) -> bool:
-        # A rescue whose answer got lost is told "a leader is known" for ever after: what counts is that somebody leads.
-        rescue = ask("west-0", "$JS.API.META.RESCUE", quorum_needed=2)
-        removal = ask("west-1", "$JS.API.SERVER.REMOVE", peer=member)
-        print(rescue, removal)
-        return bool(removal.get("success"))
-
     for member in lost:
-        human.until(f"{member} to be removed", functools.partial(removed, member), 120)
+        human.until(f"{member} to be removed", functools.partial(nats_peer_removed, ask, member), 120)
     human.until("members that are ready", lambda: all_ready(human, 2), 120)
 
     ended(human.adopt(cluster_id))

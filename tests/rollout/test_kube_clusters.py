@@ -105,16 +105,21 @@ def test_two_inventory_files_in_any_order_are_one_cluster(stage: Clusters) -> No
     assert stage.cluster_ids() == ids
 
 
+def comes_back(stage: Clusters, known: Json) -> None:
+    """A status says what west has lost, a deploy restores it as it was, and the next one has nothing to do."""
+    shown = ended(stage.play("status.yml"))
+    assert "kube cluster west has lost its bindings" in shown.log.read_text()
+    ended(stage.play("deploy.yml"))
+    assert {kube: stage.bindings(kube) for kube in KUBE_CLUSTERS} == dict.fromkeys(KUBE_CLUSTERS, known)
+    again = ended(stage.play("deploy.yml"))
+    assert not again.changed, again.changed
+
+
 def test_bindings_that_somebody_deleted_come_back_from_the_other_kube_cluster(stage: Clusters) -> None:
     ids, known = stage.cluster_ids(), stage.bindings("east")
     with writing(stage):
         stage.core("west").delete_namespaced_config_map(f"{stage.choice.name}-members", stage.namespace)
-        shown = ended(stage.play("status.yml"))
-        assert "kube cluster west has lost its bindings" in shown.log.read_text()
-        ended(stage.play("deploy.yml"))
-        assert {kube: stage.bindings(kube) for kube in KUBE_CLUSTERS} == dict.fromkeys(KUBE_CLUSTERS, known)
-        again = ended(stage.play("deploy.yml"))
-        assert not again.changed, again.changed
+        comes_back(stage, known)
     assert stage.cluster_ids() == ids
 
 
@@ -123,12 +128,7 @@ def test_a_kube_cluster_whose_namespace_somebody_deleted_gets_its_members_back_w
     with writing(stage, most_down=2):
         stage.core("west").delete_namespace(stage.namespace)
         stage.until("the namespace to be gone", functools.partial(stage.has_no_namespace, "west"))
-        shown = ended(stage.play("status.yml"))
-        assert "kube cluster west has lost its bindings" in shown.log.read_text()
-        ended(stage.play("deploy.yml"))
-        assert {kube: stage.bindings(kube) for kube in KUBE_CLUSTERS} == dict.fromkeys(KUBE_CLUSTERS, known)
-        again = ended(stage.play("deploy.yml"))
-        assert not again.changed, again.changed
+        comes_back(stage, known)
     assert stage.cluster_ids() == ids
     assert stage.problems(ids["east"]) == []
 

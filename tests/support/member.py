@@ -23,7 +23,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -251,6 +251,17 @@ class Deployment:
             for process in self.processes.values():
                 process.wait()
             self.processes.clear()
+
+
+def nats_peer_removed(ask: Callable[..., Json], member: str) -> bool:
+    """One try of a rescue by two survivors that takes `member` out of JetStream; `ask` is (whom, subject, body as keywords).
+
+    A rescue whose answer got lost is told "a leader is known" for ever after: what counts is that somebody leads.
+    """
+    rescue = ask("west-0", "$JS.API.META.RESCUE", quorum_needed=2)
+    removal = ask("west-1", "$JS.API.SERVER.REMOVE", peer=member)
+    print(rescue, removal)
+    return bool(removal.get("success"))
 
 
 def expanded(text: str, environment: Mapping[str, str]) -> str:

@@ -132,15 +132,15 @@ def _contradictions(
 
 def strangers(
     hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], observed: Observed
-) -> list[tuple[str, str]]:
-    """Labels of nodes and workloads that carry a member without a binding, as (member, error): they are never taken for something new."""
+) -> list[Json]:
+    """Labels of nodes and workloads that carry a member without a binding, as {member, error}: they are never taken for something new."""
     known = {str(entry["member"]) for entry in bindings}
     label = names.node_label(str(hostnet["name"]))
     remedy = (
         f"somebody deleted its binding (ConfigMap {_config_map(hostnet)}), so nothing is known about its disk and its place: restore that ConfigMap "
         f"from a backup"
     )
-    errors: list[tuple[str, str]] = []
+    errors: list[Json] = []
     for node in nodes:
         member = str(node["labels"].get(label, ""))
         if member and member not in known:
@@ -148,13 +148,14 @@ def strangers(
                 f"kube cluster {node['kube_cluster']}: node {node['name']} is labelled {label}={member}, and there is no such member: {remedy}; if the member "
                 f"left long ago, take the label away"
             )
-            errors.append((member, text))
+            errors.append({"member": member, "error": text})
     for name in sorted(observed):
         for entry in observed[name].get("workloads") or []:
             member = str(entry["member"])
             if member and member not in known:
                 what = f"{entry['kind']} {hostnet['namespace']}/{entry['name']}"
-                errors.append((member, f"kube cluster {name}: {what} runs member {member}, and there is no such member: {remedy}"))
+                text = f"kube cluster {name}: {what} runs member {member}, and there is no such member: {remedy}"
+                errors.append({"member": member, "error": text})
     return errors
 
 

@@ -126,7 +126,7 @@ def deployment_plan(
     errors += _namespace_errors(hostnet, observed)
     selected = [node for node in nodes if node.get("selected", True)]
     errors += _node_errors(hostnet, spec, selected)
-    strangers: list[tuple[str, str]] = []
+    strangers: list[Json] = []
     ordinals: dict[str, int] = {}
     if mode in ("existing", "lost_record"):
         # A run that was cut short before that gives the claimed names once more.
@@ -141,7 +141,7 @@ def deployment_plan(
         errors.append(claim.without_members(hostnet, claim.recorded_once(identity or {}, members, observed)))
     if mode in ("existing", "lost_record") and identity is not None and (members or mode == "existing"):
         strangers = copies.strangers(hostnet, members, nodes, observed)
-        errors += [error for _member, error in strangers]
+        errors += [entry["error"] for entry in strangers]
     if mode == "unfinished" and identity is not None and not errors:
         errors += _unfinished_errors(hostnet, identity, members, new)
     everybody = members + new
@@ -194,7 +194,7 @@ def deployment_plan(
         "conflicts": conflicts,
         "membership": membership,
         "lost_ca": lost_ca,
-        "strangers": [{"member": member, "error": error} for member, error in strangers],
+        "strangers": strangers,
         "warnings": warnings,
         "restored": restored,
         "identity": identity,

@@ -100,7 +100,7 @@ def test_a_kube_cluster_that_does_not_answer_is_known_from_the_others() -> None:
 def test_labels_and_workloads_without_a_binding_are_strangers() -> None:
     nodes, found, observed = deployed()
     assert bindings.strangers(HOSTNET, found, nodes, observed) == []
-    errors = [error for _member, error in bindings.strangers(HOSTNET, found[1:], nodes, observed)]
+    errors = [entry["error"] for entry in bindings.strangers(HOSTNET, found[1:], nodes, observed)]
     assert len(errors) == 2
     assert "node east-worker is labelled hostnet.multicluster/ledger=east-0" in errors[0]
     assert "StatefulSet bank/ledger-east-0 runs member east-0" in errors[1]
