@@ -13,7 +13,6 @@ Usage: mutations.py [--all | WORD ...]     a third of the guards, chosen by the 
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 import sys
@@ -22,7 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from _tree import CHECKOUT, clean_copy
+from _tree import clean_copy
+
+from support.commit import commit, part
 
 INVARIANTS = range(1, 16)
 _SECONDS = 240  # for the tests of one guard
@@ -1309,11 +1310,9 @@ def _try(guards: list[Guard]) -> list[str]:
 
 def _rotating(guards: list[Guard]) -> list[Guard]:
     """A third of them, another one with each commit; the commit's name gives the same ones again."""
-    command = ("git", "rev-parse", "HEAD")
-    commit = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout.strip()
-    part = random.Random(commit).sample(guards, -(-len(guards) // 3))
-    print(f"{len(part)} of {len(guards)} guards, chosen by commit {commit or '(none)'}; make soak tries all", flush=True)
-    return part
+    chosen = part(guards, -(-len(guards) // 3))
+    print(f"{len(chosen)} of {len(guards)} guards, chosen by commit {commit() or '(none)'}; make soak tries all", flush=True)
+    return chosen
 
 
 def _unchanged(guards: list[Guard]) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import re
 import shutil
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import FIELD_MANAGER
-from rollout.soak import commit
+from support.commit import parameters
 from support.kube_api import KubeApi, create_node, delete_nodes
 from support.made_up import NAME, NAMESPACE, Kubelets, World
 
@@ -280,13 +279,6 @@ BROKEN: dict[str, Break] = {
 }  # fmt: skip
 
 
-def table() -> list[Any]:
-    """All pairs; those that this commit does not try are `long`."""
-    pairs = [(playbook, what) for what in BROKEN for playbook in PLAYBOOKS]
-    chosen = set(random.Random(commit()).sample(pairs, 12))
-    return [pytest.param(*pair, id=f"{pair[0]}: {pair[1]}", marks=[] if pair in chosen else [pytest.mark.long]) for pair in pairs]
-
-
 # -- and put right again -------------------------------------------------------------------------------------------
 
 
@@ -396,7 +388,7 @@ def kept(kube_api: KubeApi, kube_api_two: KubeApi, tmp_path_factory: pytest.Temp
     assert kubelets.problem is None
 
 
-@pytest.mark.parametrize(("playbook", "what"), table())
+@pytest.mark.parametrize(("playbook", "what"), parameters([(playbook, what) for what in BROKEN for playbook in PLAYBOOKS], 8))
 def test_what_a_user_reads(kept: Kept, playbook: str, what: str) -> None:
     variables, check = PLAYBOOKS[playbook]
     given = {**variables}

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from support.collection import CHECKOUT, collections_path
+from support.commit import parameters
 
 HERE = Path(__file__).resolve().parent
 NAME = "own-alerts"
@@ -103,7 +104,7 @@ def removed(placement: str) -> Iterator[None]:
 
 @pytest.mark.lab
 @pytest.mark.usefixtures("image", "removed")
-@pytest.mark.parametrize("placement", ["node_name", "daemonset"])
+@pytest.mark.parametrize("placement", parameters([("node_name",), ("daemonset",)], 1))
 def test_it_runs_in_the_lab(placement: str, tmp_path: Path) -> None:
     first = play("deploy", "-e", f"hostnet_status_file={tmp_path}/status.json", placement=placement)
     assert "failed=0" in first

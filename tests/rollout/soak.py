@@ -14,21 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 
 from support.collection import CHECKOUT
+from support.commit import commit
 
 from .chains import Outcome, go, table
 from .failpoints import KINDS, TASKS, Chain, soak
 from .harness import Choice, Stage, Stuck
 
 OUTPUT = CHECKOUT / "tests" / "output" / "soak"
-
-
-def commit() -> str:
-    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def mend(stage: Stage) -> None:

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from support.commit import commit
+
 from .chains import go, table
 from .failpoints import rotating
 from .harness import Choice, Stage
-from .soak import commit
 
 pytestmark = pytest.mark.lab
 
-KILLS, MEMBERS = 4, 1
+KILLS, MEMBERS = 3, 1
 CHOICES = [Choice(system, placement, "rotating") for system in ("etcd", "nats") for placement in ("node_name", "daemonset")]
 
 
