@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import signal
 import ssl
 import subprocess
@@ -22,7 +23,7 @@ from jinja2 import Environment
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member, exchange
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Tls
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -190,6 +191,20 @@ def test_the_leader_hands_over(three: Deployment) -> None:
     seen = when_healthy(three, FIRST)
     assert next(entry["id"] for entry in seen.values() if entry["leader"]) == target
     assert etcd.transferee(seen, leader) == ""
+
+
+def test_members_on_older_copies_of_their_disks_are_told(three: Deployment) -> None:
+    three.copy_disks()
+    when_healthy(three, FIRST)
+    for number in range(3):
+        assert ctl(three, "east-0", ["put", "later", str(number)])["rc"] == 0
+    seen = when_healthy(three, FIRST)
+    recorded = disk.with_progress(three.bindings, seen)
+    assert [disk.went_back(entry, seen[entry["member"]]) for entry in recorded] == [""] * 3
+    three.restore_disks()
+    seen = when_healthy(three, FIRST)
+    for entry in recorded:
+        assert re.search("older copy of its disk.* revision .* after ", disk.went_back(entry, seen[entry["member"]])), seen
 
 
 def test_an_alarm_closes_the_gates(three: Deployment) -> None:

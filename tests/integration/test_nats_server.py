@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import nats as nats_client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -336,6 +336,25 @@ def test_lame_duck_ends_a_server_and_hands_its_leadership_over(five: Deployment)
     assert gone["reason"]
     five.start(leader)
     wait_for(lambda: all_current(list(ADDRESSES)), "the server back")
+
+
+def test_servers_on_older_copies_of_their_disks_are_told(five: Deployment) -> None:
+    members = list(ADDRESSES)
+    five.copy_disks()
+    wait_for(lambda: all_current(members), "all servers back")
+    with contextlib.closing(Client(ADDRESSES["east-0"], context(five.pki))) as client:
+        for number in range(20):
+            stream = {"name": f"later-{number}", "subjects": [f"later.{number}"], "num_replicas": 1}
+            assert "error" not in client.request(f"$JS.API.STREAM.CREATE.later-{number}", json.dumps(stream).encode())
+    # Whoever has applied all of it says so itself.
+    wait_for(lambda: len({entry["applied_index"] for entry in inspect(members).values()}) == 1, "everybody to have applied it")
+    seen = inspect(members)
+    recorded = disk.with_progress(five.bindings, seen)
+    assert [disk.went_back(entry, seen[entry["member"]]) for entry in recorded] == [""] * 5
+    five.restore_disks()
+    seen = wait_for(lambda: all_current(members), "all servers back again")
+    for entry in recorded:
+        assert re.search("older copy of its disk.* applied_index .* after ", disk.went_back(entry, seen[entry["member"]])), seen
 
 
 def test_empty_servers_without_a_majority_of_the_routes_elect_nobody(tmp_path: Path) -> None:

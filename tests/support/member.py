@@ -238,6 +238,29 @@ class Deployment:
         process.send_signal(with_signal)
         return process.wait(seconds)
 
+    def copy_disks(self) -> None:
+        """All members stop, snapshots are made of their disks, and they start again."""
+        self._all_stopped(shutil.copytree)
+
+    def restore_disks(self) -> None:
+        """All members stop, and start again on what copy_disks has kept."""
+
+        def restore(disk: Path, copy: Path) -> None:
+            shutil.rmtree(disk)
+            copy.rename(disk)
+
+        self._all_stopped(restore)
+
+    def _all_stopped(self, change: Callable[[Path, Path], object]) -> None:
+        members = list(self.processes)
+        for member in members:
+            self.processes[member].kill()
+        for member in members:
+            self.processes.pop(member).wait()
+            change(self.folder / member / "data", self.folder / member / "data-copy")
+        for member in members:
+            self.start(member, state="existing")
+
     @contextlib.contextmanager
     def running(self, members: Sequence[str] | None = None) -> Iterator[Deployment]:
         try:

@@ -18,7 +18,7 @@ HEARD_SECONDS = 10
 def inspection(
     results: Mapping[str, Mapping[str, Mapping[str, Any]]], targets: Sequence[Mapping[str, Any]] = (), spec: Mapping[str, Any] | None = None
 ) -> dict[str, Json]:
-    """Shape the answers of `/varz`, `/routez`, `/healthz?details=true` and `/jsz`, asked of each member: member -> inspection.
+    """Shape the answers of `/varz`, `/routez`, `/healthz?details=true`, `/jsz` and `/raftz`, asked of each member: member -> inspection.
 
     NATS has no cluster id of its own: the name of the cluster is one, because servers refuse routes from servers of
     another name. A server's own id is another one after each start; the id here is the one of its peer in JetStream's
@@ -32,6 +32,7 @@ def inspection(
     assets with several replicas the server leads, `alone` names those that have no other replica: they are gone with its disk. `groups` are
     those that it leads and that have other replicas, the meta group too: {asset, current (servers that have everything, itself too), quorum
     (of all replicas), text}. `live` of a peer is whether the server sees that process now, null where it cannot tell (_live).
+    `term` and `applied_index` are those of the server's log of the meta group, 0 where it does not say. On one disk neither ever goes back.
     """
     del targets, spec
     read = {member: _read(answers) for member, answers in results.items()}
@@ -87,6 +88,7 @@ def _read(answers: Mapping[str, Mapping[str, Any]]) -> Json:
             "connected": {str(route["remote_name"]) for route in routes} if routez.get("status") == 200 else None,
             "unhealthy": _unhealthy(healthz),
             **_assets(str(server["server_name"]), answers.get("jsz", {})),
+            "log": _log(answers.get("raftz", {})),
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return {"problem": f"its monitoring's answer cannot be read ({error!r})"}
@@ -101,6 +103,14 @@ def _unhealthy(healthz: Mapping[str, Any]) -> str:
         return ""
     texts = [str(problem.get("error") or "") for problem in health.get("errors") or []]
     return "; ".join(text for text in [*texts, str(health.get("error") or "")] if text) or "it says that it is not healthy"
+
+
+def _log(raftz: Mapping[str, Any]) -> Json:
+    """`term` and `applied_index` of one server's log of the meta group, from /raftz; empty where it does not say."""
+    if raftz.get("status") != 200:
+        return {}
+    groups = [group for account in json.loads(raftz["body"]).values() for group in account.values()]
+    return {"term": int(groups[0]["term"]), "applied_index": int(groups[0]["applied"])} if len(groups) == 1 else {}
 
 
 def _assets(server: str, jsz: Mapping[str, Any]) -> Json:
@@ -203,6 +213,8 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
             "alone": [],
             "assets": [],
             "groups": [],
+            "term": 0,
+            "applied_index": 0,
         }
     problems = [said["unhealthy"]] if said["unhealthy"] else []
     if not said["leader"]:
@@ -218,6 +230,8 @@ def _one(said: Mapping[str, Any], ids: Mapping[str, str], hosts: Mapping[str, st
         "role": "node",
         "peers": _peers(said, ids, hosts),
         **{key: said[key] for key in ("lagging", "leads", "alone", "assets", "groups")},
+        "term": said["log"].get("term", 0),
+        "applied_index": said["log"].get("applied_index", 0),
     }
 
 

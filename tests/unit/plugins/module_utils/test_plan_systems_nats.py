@@ -38,6 +38,8 @@ EMPTY = {
     "alone": [],
     "assets": [],
     "groups": [],
+    "term": 0,
+    "applied_index": 0,
 }
 
 
@@ -100,6 +102,7 @@ def answers(name: str, **other: Json) -> Json:
         "routez": answer(routez(name)),
         "healthz": answer({"status": "ok"}),
         "jsz": answer(jsz(name)),
+        "raftz": answer({"$SYS": {"_meta_": {"term": 4, "applied": 17}}}),
         **other,
     }
 
@@ -124,6 +127,8 @@ def test_three_servers() -> None:
         "alone": [],
         "assets": [],
         "groups": [],
+        "term": 4,
+        "applied_index": 17,
     }
     everybody = f"(up to date at {', '.join(sorted(ADDRESSES))}, of 3)"
     assert [(entry["text"], entry["quorum"]) for entry in seen["west-0"]["groups"]] == [
@@ -133,6 +138,13 @@ def test_three_servers() -> None:
     assert set(seen["west-0"]["assets"][0]["servers"]) == set(ADDRESSES)
     assert {name: entry["leads"] for name, entry in seen.items()} == {"east-0": 0, "east-1": 0, "west-0": 3}
     assert [name for name, entry in seen.items() if entry["leader"]] == ["west-0"]
+
+
+@pytest.mark.parametrize("raftz", [{}, answer({}), {"status": 404, "body": "404 page not found", "error": ""}])
+def test_a_server_that_does_not_tell_how_far_its_log_is(raftz: Json) -> None:
+    one = nats.inspection({"east-0": answers("east-0", raftz=raftz)})["east-0"]
+    assert one["reachable"]
+    assert (one["term"], one["applied_index"]) == (0, 0)
 
 
 def test_one_answer_alone_gives_the_addresses_that_it_dialled() -> None:
@@ -378,11 +390,21 @@ _ROUTES = st.fixed_dictionaries({"routes": _VALUE})
 
 
 _ASSETS = st.fixed_dictionaries({}, optional={"meta_cluster": _META, "account_details": _VALUE})
+_LOG = st.fixed_dictionaries(
+    {"$SYS": st.fixed_dictionaries({"_meta_": st.fixed_dictionaries({"term": _VALUE, "applied": _VALUE}) | _VALUE})}
+)
 
 
 @given(
     st.fixed_dictionaries(
-        {}, optional={"varz": _answers(_SERVER), "routez": _answers(_ROUTES), "healthz": _answers(_HEALTH), "jsz": _answers(_ASSETS)}
+        {},
+        optional={
+            "varz": _answers(_SERVER),
+            "routez": _answers(_ROUTES),
+            "healthz": _answers(_HEALTH),
+            "jsz": _answers(_ASSETS),
+            "raftz": _answers(_LOG),
+        },
     )
 )
 def test_any_answer_gives_an_inspection(said: Json) -> None:
