@@ -716,6 +716,14 @@ GUARDS = (
     ),
     Guard(
         8,
+        "NATS' log of the meta group is told",
+        f"{PLAN}/systems/nats.py",
+        """if len(groups) == 1 else {}""",
+        "if False else {}",
+        _some(f"{UNIT}/test_plan_systems_nats.py", "three_servers"),
+    ),
+    Guard(
+        8,
         "an admission has a random part",
         f"{PLAN}/disk.py",
         "/{nonce}",
