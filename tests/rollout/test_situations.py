@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -252,7 +253,7 @@ def test_a_node_object_is_deleted_and_its_process_runs_on(stage: Stage) -> None:
     kube, name = stage.members()[member]
     node = node_of(stage, kube, name)
     address = next(found.address for found in node.status.addresses if found.type == "InternalIP")
-    spare = stage.verb("add-node", kube, "--zone", zone_of(stage, kube, name), "--for", "deleted")
+    spare = stage.verb("add-node", kube, "--zone", zone_of(stage, kube, name), "--for", secrets.token_hex(4))
     with writing(stage):
         kubelet(name, "stop")
         try:
@@ -280,7 +281,7 @@ def test_a_host_is_dead_and_its_node_stays_not_ready(stage: Stage) -> None:
     """Nothing is done without a human's word. With it the member gets another node, and stays there when the old host comes back with its disk."""
     member = first_of(stage, "west")
     kube, name = stage.members()[member]
-    spare = stage.verb("add-node", kube, "--zone", zone_of(stage, kube, name), "--for", "dead")
+    spare = stage.verb("add-node", kube, "--zone", zone_of(stage, kube, name), "--for", secrets.token_hex(4))
     with writing(stage):
         subprocess.run(["docker", "kill", name], check=True, capture_output=True)
         try:
