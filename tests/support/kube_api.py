@@ -16,6 +16,7 @@ import ctypes
 import datetime
 import io
 import ipaddress
+import json
 import os
 import random
 import shutil
@@ -147,11 +148,13 @@ class KubeApi:
     the server. `entry` is the shape that the modules' `kube_clusters` option takes.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *flags: str) -> None:
+        """`flags` are further ones of the kube-apiserver."""
         self.name = name
+        self.flags = flags
         self.folder = Path(tempfile.mkdtemp(prefix=f"hostnet-kube-{name}-"))
         self.kubeconfig = str(self.folder / "kubeconfig")
-        self.url = ""
+        self.url = self.etcd_url = ""
         self._processes: list[subprocess.Popen[bytes]] = []
         self._authority = _Authority(f"{name}-ca")
         self._clients: list[Any] = []
@@ -168,6 +171,7 @@ class KubeApi:
         """Starts both processes without waiting for them; `wait` does that."""
         etcd_port, peer_port, api_port = _free_ports(3)
         self.url = f"https://127.0.0.1:{api_port}"
+        self.etcd_url = f"http://127.0.0.1:{etcd_port}"
         self._write_keys()
         self._spawn(
             "etcd",
@@ -200,6 +204,7 @@ class KubeApi:
             "--service-cluster-ip-range=10.255.0.0/24",
             "--endpoint-reconciler-type=none",
             "--shutdown-delay-duration=0s",
+            *self.flags,
         )
         self._write_kubeconfig(Path(self.kubeconfig), "admin", ["system:masters"])
 
@@ -242,6 +247,13 @@ class KubeApi:
         for process in self._processes:
             process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def compact(self) -> None:
+        """Makes etcd forget all versions but the present one, as the API server itself does every few minutes."""
+        command = [str(binary("etcdctl")), "--endpoints", self.etcd_url]
+        said = subprocess.run([*command, "endpoint", "status", "--write-out=json"], check=True, capture_output=True).stdout
+        revision = json.loads(said)[0]["Status"]["header"]["revision"]
+        subprocess.run([*command, "compact", str(revision)], check=True, capture_output=True)
 
     def pause(self) -> None:
         """Makes the API server hang: connections are accepted by the kernel and never answered."""
@@ -286,8 +298,6 @@ class KubeApi:
 
         Raises urllib.error.HTTPError with the server's status.
         """
-        import json
-
         if not hasattr(self, "_trust"):
             self._trust = ssl.create_default_context(cadata=self._authority.pem.decode())
             self._trust.load_cert_chain(self.folder / "probe.pem")

@@ -10,18 +10,23 @@ discovery, a bound on connections per API server, a count of requests, and error
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import random
 import re
+import socket
 import ssl
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from .._plan import retry
 from .kinds import BUILT_IN, Kind
 
 try:
@@ -48,6 +53,12 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 
 # `status` of a KubeError about an object that was read and makes no sense: the API server did answer.
 UNREADABLE = 422
+
+# `reason` of a KubeError about an API server whose certificate nobody vouches for.
+NOT_TRUSTED = "CertificateNotTrusted"
+
+# A watch is begun anew after that long: a connection that died without a word costs no more than this.
+WATCH_SECONDS = 60.0
 
 # The options of one kube cluster, named as users of kubernetes.core know them. `name` is ours.
 KUBE_CLUSTER_OPTIONS: dict[str, Json] = {
@@ -102,16 +113,24 @@ def lock_argument() -> Json:
 class KubeError(Exception):
     """A request that failed. Its text is one line and names the kube cluster, the object and what to do.
 
-    `status` is the HTTP status (0 when no answer came), `reason` the API server's own short word (`NotFound`, ...).
+    `status` is the HTTP status (0 when no answer came), `reason` the API server's own short word (`NotFound`, ...), `tries` how often it was sent.
     """
 
-    def __init__(self, kube_cluster: str, what: str, detail: str, status: int = 0, reason: str = "") -> None:
+    def __init__(self, kube_cluster: str, what: str, detail: str, status: int = 0, reason: str = "", tries: int = 1) -> None:
         super().__init__(f"kube cluster {kube_cluster}: {what}: {detail}")
         self.kube_cluster = kube_cluster
         self.what = what
         self.detail = detail
         self.status = status
         self.reason = reason
+        self.tries = tries
+        # Of a list whose pages are too old (410): where the rest of it begins.
+        self.next_page = ""
+
+    @property
+    def hopeless(self) -> bool:
+        """True where the same request cannot succeed later."""
+        return self.reason == NOT_TRUSTED
 
     @property
     def unreachable(self) -> bool:
@@ -157,13 +176,19 @@ class KubeCluster:
         method: str,
         path: str,
         what: str,
+        read: Callable[[Any], T],
         query: Iterable[tuple[str, Any]] = (),
         body: Any = None,
         content_type: str | None = None,
         read_timeout: float = READ_TIMEOUT_SECONDS,
         accept: str | None = None,
-    ) -> Any:
-        self.count_request()
+        safe: bool | None = None,
+        again: bool = True,
+    ) -> T:
+        """Send a request until it is answered or there is no sense in it (_plan/retry.py), and return what `read` makes of the answer.
+
+        `safe`: doing it twice changes nothing more than once; reads are. `again` false: an answer of 429 means something else than "later".
+        """
         params: Json = {
             "query_params": [(key, value) for key, value in query if value is not None],
             "_request_timeout": (CONNECT_TIMEOUT_SECONDS, read_timeout),
@@ -173,51 +198,78 @@ class KubeCluster:
             params["content_type"] = content_type
         if accept:
             params["header_params"] = {"Accept": accept}
-        try:
-            return self._dynamic.request(method, path, body=body, **params)
-        except KubeError:
-            raise
-        except Exception as error:  # the client raises its own, urllib3's and ssl's exceptions; all end the same way here
-            raise self.explain(what, error) from error
+        harmless = method == "GET" if safe is None else safe
+        started, tries = time.monotonic(), 0
+        while True:
+            self.count_request()
+            tries += 1
+            try:
+                return read(self._dynamic.request(method, path, body=body, **params))
+            except Exception as error:  # the client raises its own, urllib3's and ssl's exceptions; all end the same way here
+                failed = self.explain(what, error, tries)
+                pause = retry.pause(
+                    _failure(failed, error),
+                    safe=harmless,
+                    tries=tries,
+                    elapsed=time.monotonic() - started,
+                    now=datetime.now(UTC),
+                    jitter=random.random,
+                )
+                if not again or failed.hopeless or pause is None:
+                    raise failed from error
+            time.sleep(pause)
 
     def request(self, method: str, path: str, what: str, object_hook: Callable[[Json], Any] | None = None, **options: Any) -> Json:
         """Send one request and return the decoded JSON. `what` names the object in errors, for example `node east-1`.
 
         `object_hook` is json's: it may drop what nobody needs before the whole answer is in memory.
         """
-        response = self._send(method, path, what, **options)
-        data = response.data
+        data = self._send(method, path, what, lambda response: response.data, **options)
         if not data:
             return {}
-        decoded: Json = json.loads(data, object_hook=object_hook)
+        try:
+            decoded: Json = json.loads(data, object_hook=object_hook)
+        except ValueError as error:
+            detail = f"{self.host} answered with something that is no JSON ({error}); check what stands between here and the API server"
+            raise KubeError(self.name, what, detail, UNREADABLE) from error
         return decoded
 
     def text(self, path: str, what: str, **options: Any) -> str:
         """GET something that is not JSON, such as a pod's log."""
-        data: bytes = self._send("GET", path, what, accept="*/*", **options).data
+        data: bytes = self._send("GET", path, what, lambda response: response.data, accept="*/*", **options)
         return data.decode("utf-8", "replace")
 
-    def explain(self, what: str, error: Exception) -> KubeError:
+    def explain(self, what: str, error: Exception, tries: int = 1) -> KubeError:
         """A KubeError for any exception of the client; `status`, `reason` and `body` of the exception are used where it has them."""
+        found = self._explained(what, error)
+        if tries > 1:
+            told = KubeError(self.name, what, f"{found.detail} ({tries} tries)", found.status, found.reason, tries)
+            told.next_page = found.next_page
+            return told
+        return found
+
+    def _explained(self, what: str, error: Exception) -> KubeError:
         status = int(getattr(error, "status", 0) or 0)
         if not status:
             cause = _root_cause(error)
             if isinstance(_innermost(error), ssl.SSLCertVerificationError):
                 detail = f"the certificate of {self.host} is not trusted ({cause}); give the right ca_cert or tls_server_name"
-                return KubeError(self.name, what, detail, reason="CertificateNotTrusted")
+                return KubeError(self.name, what, detail, reason=NOT_TRUSTED)
             return KubeError(self.name, what, f"no answer from {self.host} ({cause}); check the kubeconfig, the network and the API server")
-        reason, message = "", str(getattr(error, "reason", "") or error)
+        reason, message, next_page = "", str(getattr(error, "reason", "") or error), ""
         body = getattr(error, "body", None)
-        try:
+        # What stands before an API server answers in HTML.
+        with contextlib.suppress(ValueError, AttributeError):
             decoded = json.loads(body) if body else {}
             reason, message = decoded.get("reason", ""), decoded.get("message") or message
-        except ValueError:
-            pass
+            next_page = str((decoded.get("metadata") or {}).get("continue") or "")
         if status == 401:
             message = f"the credentials were refused (401 {message}); renew the token or certificate in the kubeconfig"
         elif status == 403:
             message = f"{message}; grant it as docs/rbac.yaml does"
-        return KubeError(self.name, what, message, status, reason)
+        failed = KubeError(self.name, what, message, status, reason)
+        failed.next_page = next_page
+        return failed
 
     # -- kinds ---------------------------------------------------------------------------------------------------
 
@@ -263,20 +315,30 @@ class KubeCluster:
     ) -> Iterator[tuple[list[Json], str]]:
         """Yield (objects, resourceVersion) page by page, for lists that are too large to be kept whole.
 
-        The resourceVersion is the same on every page. `accept` may ask for another form, such as METADATA_ONLY;
+        The resourceVersion is the same on every page. Where the API server has forgotten that version half-way (410), the rest is of a newer one, and
+        a watch from the first one still misses nothing. `accept` may ask for another form, such as METADATA_ONLY;
         `object_hook` is as in `request`.
         """
         token: str | None = None
+        version = ""
         what = f"list of {kind.plural}" + (f" in namespace {namespace}" if namespace else "")
         while True:
             query = [("labelSelector", label_selector), ("fieldSelector", field_selector), ("limit", page), ("continue", token)]
-            answer = self.request("GET", kind.path(namespace), what, query=query, accept=accept, object_hook=object_hook)
+            try:
+                answer = self.request("GET", kind.path(namespace), what, query=query, accept=accept, object_hook=object_hook)
+            except KubeError as error:
+                # https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
+                if error.status != 410 or not error.next_page or error.next_page == token:
+                    raise
+                token = error.next_page
+                continue
             metadata = answer.get("metadata", {})
             items = answer.pop("items", None) or []
             for item in items:
                 # Items of a list carry no kind of their own; those of a metadata-only list carry that form's kind.
                 item["apiVersion"], item["kind"] = kind.api_version, kind.name
-            yield items, str(metadata.get("resourceVersion", ""))
+            version = version or str(metadata.get("resourceVersion", ""))
+            yield items, version
             token = metadata.get("continue")
             if not token:
                 return
@@ -307,10 +369,10 @@ class KubeCluster:
     ) -> Iterator[tuple[str, Json]]:
         """Yield (`ADDED`|`MODIFIED`|`DELETED`, object) until `deadline` (time.monotonic() seconds).
 
-        Ends quietly at the deadline, or when the server closes the stream: list again and watch on from there. A stream
-        that the server says is too old (410) ends the same way.
+        Ends quietly at the deadline, after WATCH_SECONDS, when the stream is closed or cut off: list again and watch on from there. A stream that
+        the server says is too old (410) ends the same way.
         """
-        seconds = max(1, int(deadline - time.monotonic()))
+        seconds = max(1, min(int(WATCH_SECONDS), int(deadline - time.monotonic())))
         query = [
             ("watch", "true"),
             ("labelSelector", label_selector),
@@ -318,17 +380,9 @@ class KubeCluster:
             ("resourceVersion", resource_version or None),
             ("timeoutSeconds", seconds),
         ]
-        self.count_request()
-        params: Json = {
-            "query_params": [(key, value) for key, value in query if value is not None],
-            "_request_timeout": (CONNECT_TIMEOUT_SECONDS, float(seconds + 5)),
-            "serialize": False,
-        }
-        what = f"watch of {kind.plural}"
-        try:
-            response = self._dynamic.request("GET", kind.path(namespace), **params)
-        except Exception as error:
-            raise self.explain(what, error) from error
+        response = self._send(
+            "GET", kind.path(namespace), f"watch of {kind.plural}", lambda answer: answer, query=query, read_timeout=float(seconds + 5)
+        )
         try:
             buffer = b""
             for chunk in response.stream(amt=None, decode_content=False):
@@ -344,10 +398,9 @@ class KubeCluster:
                         yield event["type"], event["object"]
                 if time.monotonic() >= deadline:
                     return
-        except Exception as error:
-            if time.monotonic() >= deadline:
-                return
-            raise self.explain(what, error) from error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError):
+            # Cut off or fallen silent: nothing is known of what came meanwhile, as after an end. The next LIST says it.
+            return
         finally:
             response.close()
 
@@ -375,6 +428,7 @@ class KubeCluster:
             query=query,
             body=definition,
             content_type="application/apply-patch+yaml",
+            safe=True,
         )
 
     def replace(self, definition: Json) -> Json:
@@ -403,10 +457,12 @@ class KubeCluster:
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
         try:
-            self.request("DELETE", kind.path(namespace, name), _describe(kind, name, namespace), body=body)
+            # An object of the same name that came meanwhile has another UID.
+            self.request("DELETE", kind.path(namespace, name), _describe(kind, name, namespace), body=body, safe=bool(uid))
         except KubeError as error:
             if error.status == 404:
-                return False
+                # After a try without an answer this is the answer to it.
+                return error.tries > 1
             raise
         return True
 
@@ -478,6 +534,16 @@ def each_cluster(clusters: dict[str, KubeCluster], function: Callable[[KubeClust
 def total_requests(clusters: dict[str, KubeCluster]) -> int:
     """Requests sent to all kube clusters so far."""
     return sum(cluster.requests for cluster in clusters.values())
+
+
+def _failure(failed: KubeError, error: BaseException) -> retry.Failure:
+    """What _plan/retry.py has to know of a try that failed."""
+    if failed.status:
+        headers = getattr(error, "headers", None) or {}
+        return retry.Failure(failed.status, retry.ANSWERED, str(headers.get("Retry-After") or ""))
+    cause = _innermost(error)
+    unreached = isinstance(cause, ConnectionRefusedError | TimeoutError | socket.gaierror | urllib3.exceptions.TimeoutError)
+    return retry.Failure(0, retry.UNREACHED if unreached else retry.BROKEN)
 
 
 def _describe(kind: Kind, name: str, namespace: str | None) -> str:
@@ -559,5 +625,8 @@ def _configuration(options: Json) -> Any:
         # One warning for each request would say no more than the option does.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     configuration.connection_pool_maxsize = MAX_CONNECTIONS
-    configuration.retries = False  # a refused connection is an answer here; waiting and retrying is the caller's decision
+    # urllib3 knows neither which writes are safe nor the API server's word; _plan/retry.py does.
+    configuration.retries = False
+    # Known since version 32 of the client; an older one has the kernel's defaults, and the end of each watch.
+    configuration.keep_alive = True
     return configuration

@@ -337,7 +337,8 @@ class _ClusterRun:
         }
         path = POD_PATH.format(namespace=metadata["namespace"], name=metadata["name"]) + "/eviction"
         try:
-            self.cluster.request("POST", path, f"eviction of pod {metadata['namespace']}/{metadata['name']}", body=body)
+            # 429 is what a budget says, which is this module's affair.
+            self.cluster.request("POST", path, f"eviction of pod {metadata['namespace']}/{metadata['name']}", body=body, again=False)
         except KubeError as error:
             meaning = plan.answer(error.status, error.detail)
             if meaning == plan.GONE:

@@ -1,0 +1,190 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests through a load balancer that misbehaves (support/faults.py): what is safe is sent again, what is not is told, nothing is done twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
+from support.faults import CUT, FAULTS, HALF, RESET_AFTER, STATUS, Balancer
+from support.kube_api import KubeApi, create_node
+from support.made_up import Kubelets, World
+
+Json = dict[str, Any]
+# The fault of the first request that each test sends; the second one meets none.
+FIRST: dict[str, Callable[[int, str, str], str]] = {
+    fault: (lambda number, _method, _path, fault=fault: fault if number == 1 else "") for fault in FAULTS
+}  # type: ignore[misc]
+
+
+@pytest.fixture
+def balancer(kube_api: KubeApi) -> Iterator[Balancer]:
+    with Balancer(kube_api).running() as running:
+        yield running
+
+
+@pytest.fixture
+def east(balancer: Balancer) -> KubeCluster:
+    return KubeCluster(balancer.entry)
+
+
+def config_map(namespace: str, **data: str) -> Json:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}, "data": data}
+
+
+def there(balancer: Balancer, namespace: str) -> Json | None:
+    return KubeCluster(balancer.kube.entry).get(kinds.CONFIG_MAP, "c", namespace)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_reads_are_sent_again(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
+    KubeCluster(balancer.kube.entry).create(config_map(namespace, a="1"))
+    balancer.choose = FIRST[fault]
+    found = east.get(kinds.CONFIG_MAP, "c", namespace)
+    assert found
+    assert found["data"] == {"a": "1"}
+    assert [entry.fault for entry in balancer.seen] == [fault, ""]
+    assert east.requests == 2
+    balancer.seen.clear()
+    assert len(east.list(kinds.CONFIG_MAP, namespace)[0]) == 1
+    assert [entry.fault for entry in balancer.seen] == [fault, ""]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_applies_and_deletions_of_one_very_object_are_sent_again(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
+    balancer.choose = FIRST[fault]
+    applied = east.apply(config_map(namespace, a="1"))
+    assert there(balancer, namespace) == applied
+    assert len(balancer.seen) == 2
+    balancer.seen.clear()
+    # Where only the answer was lost it is gone at the second try, and was this run's deletion all the same.
+    assert east.delete(kinds.CONFIG_MAP, "c", namespace, uid=applied["metadata"]["uid"])
+    assert there(balancer, namespace) is None
+    assert len(balancer.seen) == 2
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "429"])
+def test_what_could_be_done_twice_is_told(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
+    balancer.choose = FIRST[fault]
+    with pytest.raises(KubeError, match=r"kube cluster east: ConfigMap .*/c: ") as failed:
+        east.create(config_map(namespace, a="1"))
+    assert failed.value.status == (int(fault) if fault in STATUS else 0)
+    assert len(balancer.seen) == 1
+    assert (there(balancer, namespace) is not None) == (fault in (RESET_AFTER, HALF))
+
+
+def test_a_busy_api_server_has_done_nothing(balancer: Balancer, east: KubeCluster, namespace: str) -> None:
+    balancer.choose = FIRST["429"]
+    balancer.retry_after = "1"
+    begun = time.monotonic()
+    made = east.create(config_map(namespace, a="1"))
+    assert time.monotonic() - begun >= 1, "Retry-After is obeyed"
+    balancer.seen.clear()
+    assert east.replace({**made, "data": {"a": "2"}})["data"] == {"a": "2"}
+    assert [entry.method for entry in balancer.seen] == ["PUT", "PUT"]
+
+
+def test_it_is_given_up_with_the_number_of_tries(balancer: Balancer, east: KubeCluster) -> None:
+    balancer.choose = lambda *_request: "503"
+    # Longer than anybody waits.
+    balancer.retry_after = "31"
+    with pytest.raises(KubeError, match=r"version: the balancer is busy$") as alone:
+        east.version()
+    assert (alone.value.status, alone.value.tries) == (503, 1)
+    balancer.choose = lambda *_request: "500"
+    balancer.retry_after = ""
+    with pytest.raises(KubeError, match=r"version: the balancer is busy \([0-9]+ tries\)$") as again:
+        east.version()
+    assert again.value.tries == len(balancer.seen) - 1 > 2
+
+
+def test_a_list_whose_pages_grew_too_old_goes_on() -> None:
+    # With its cache the API server keeps versions for itself.
+    kube = KubeApi("east", "--watch-cache=false")
+    try:
+        kube.start()
+        kube.wait()
+        east = KubeCluster(kube.entry)
+        wanted = [f"c{index}" for index in range(5)]
+        for name in wanted:
+            east.create({**config_map("default"), "metadata": {"name": name, "namespace": "default"}})
+        pages = east.pages(kinds.CONFIG_MAP, "default", page=2)
+        items, first = next(pages)
+        east.apply({**config_map("default", a="1"), "metadata": {"name": "c4", "namespace": "default"}})
+        kube.compact()
+        before = east.requests
+        rest = list(pages)
+        assert east.requests - before == 3, "one of them answered with 410"
+        assert [item["metadata"]["name"] for page in (items, *(page for page, _version in rest)) for item in page][:5] == wanted
+        assert {version for _page, version in rest} == {first}
+    finally:
+        kube.stop()
+
+
+def test_a_watch_that_is_cut_is_begun_anew(balancer: Balancer, east: KubeCluster, namespace: str) -> None:
+    balancer.choose = lambda _number, _method, path: CUT if "watch=true" in path else ""
+    admin = KubeCluster(balancer.kube.entry)
+
+    def write() -> None:
+        for value in ("1", "2", "3"):
+            while not any("watch=true" in entry.path for entry in balancer.seen):
+                time.sleep(0.05)
+            admin.apply(config_map(namespace, a=value))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+
+    def third(_name: str, item: Json | None) -> bool:
+        return item is not None and item["data"]["a"] == "3"
+
+    assert wait_until(east, kinds.CONFIG_MAP, namespace, ["c"], third, time.monotonic() + 120) == {}
+    writer.join()
+    assert CUT in {entry.fault for entry in balancer.seen}
+
+
+def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
+    kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path
+) -> None:
+    """Every fifth request meets "busy", and reads one after the other everything else; members and kubelets are made up."""
+    kubes = [kube_api, kube_api_two]
+    for kube, name, address in ((kube_api, "east-1", "10.0.0.1"), (kube_api, "east-2", "10.0.0.2"), (kube_api_two, "west-1", "10.0.1.1")):
+        create_node(kube, name, address=address)
+    kubelets = Kubelets(kubes)
+    kubelets.start()
+    world = World(kubes, tmp_path)
+    others = [fault for fault in FAULTS if fault != "429"]
+
+    def choose(number: int, method: str, _path: str) -> str:
+        if number % 5 == 0:
+            return "429"
+        return others[number // 3 % len(others)] if method == "GET" and number % 3 == 0 else ""
+
+    try:
+        with Balancer(kube_api, choose).running() as east, Balancer(kube_api_two, choose).running() as west:
+            entries = [east.entry, west.entry]
+            first = world.deployed(hostnet_kube_clusters=entries)
+            assert first.changed
+            objects = world.objects()
+            second = world.deployed(hostnet_kube_clusters=entries)
+            assert not second.changed, second.output
+            assert world.objects() == objects
+            for balancer in (east, west):
+                assert {entry.fault for entry in balancer.seen} == {"", *FAULTS}
+                met = sum(bool(entry.fault) for entry in balancer.seen)
+                print(f"{balancer.kube.name}: {met} faults among {len(balancer.seen)} requests")
+    finally:
+        removed = world.remove()
+        kubelets.ended.set()
+        kubelets.join()
+    assert removed.rc == 0, removed.output
+    assert kubelets.problem is None
