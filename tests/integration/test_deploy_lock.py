@@ -13,30 +13,19 @@ from typing import Any
 
 import pytest
 
-from support.kube_api import KubeApi, create_node
-from support.made_up import NAME, NAMESPACE, Kubelets, World, message, requests
+from support import made_up
+from support.kube_api import KubeApi
+from support.made_up import NAME, NAMESPACE, World, message, requests
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 Json = dict[str, Any]
-NODES = (("east", "east-1", "10.0.0.1"), ("east", "east-2", "10.0.0.12"), ("west", "west-1", "10.0.1.1"))
 
 
 @pytest.fixture
 def world(kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path) -> Iterator[World]:
-    """Three nodes, no deployment; the namespace of an earlier test is there, empty, as an API server without controllers keeps it."""
-    kubes = [kube_api, kube_api_two]
-    for kube_cluster, name, address in NODES:
-        create_node({kube.name: kube for kube in kubes}[kube_cluster], name, address=address)
-    kubelets = Kubelets(kubes)
-    kubelets.start()
-    found = World(kubes, tmp_path)
-    yield found
-    removed = found.remove(hostnet_take_over=",".join({lease[0] for lease in found.leases() if lease}))
-    kubelets.ended.set()
-    kubelets.join()
-    assert removed.rc == 0, removed.output
-    assert kubelets.problem is None
+    with made_up.world([kube_api, kube_api_two], tmp_path) as found:
+        yield found
 
 
 def test_a_second_deploy_takes_the_lock_and_changes_nothing(world: World) -> None:

@@ -16,15 +16,16 @@ import pytest
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
+from support import made_up
 from support.faults import CUT, FAULTS, HALF, RESET_AFTER, STATUS, Balancer
-from support.kube_api import KubeApi, create_node
-from support.made_up import Kubelets, World
+from support.kube_api import KubeApi
 
 Json = dict[str, Any]
-# The fault of the first request that each test sends; the second one meets none.
-FIRST: dict[str, Callable[[int, str, str], str]] = {
-    fault: (lambda number, _method, _path, fault=fault: fault if number == 1 else "") for fault in FAULTS
-}  # type: ignore[misc]
+
+
+def first(fault: str) -> Callable[[int, str, str], str]:
+    """The first request meets this fault, and no other one any."""
+    return lambda number, _method, _path: fault if number == 1 else ""
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def there(balancer: Balancer, namespace: str) -> Json | None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_reads_are_sent_again(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
     KubeCluster(balancer.kube.entry).create(config_map(namespace, a="1"))
-    balancer.choose = FIRST[fault]
+    balancer.choose = first(fault)
     found = east.get(kinds.CONFIG_MAP, "c", namespace)
     assert found
     assert found["data"] == {"a": "1"}
@@ -62,7 +63,7 @@ def test_reads_are_sent_again(balancer: Balancer, east: KubeCluster, namespace: 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_applies_and_deletions_of_one_very_object_are_sent_again(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
-    balancer.choose = FIRST[fault]
+    balancer.choose = first(fault)
     applied = east.apply(config_map(namespace, a="1"))
     assert there(balancer, namespace) == applied
     assert len(balancer.seen) == 2
@@ -75,7 +76,7 @@ def test_applies_and_deletions_of_one_very_object_are_sent_again(balancer: Balan
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "429"])
 def test_what_could_be_done_twice_is_told(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
-    balancer.choose = FIRST[fault]
+    balancer.choose = first(fault)
     with pytest.raises(KubeError, match=r"kube cluster east: ConfigMap .*/c: ") as failed:
         east.create(config_map(namespace, a="1"))
     assert failed.value.status == (int(fault) if fault in STATUS else 0)
@@ -84,7 +85,7 @@ def test_what_could_be_done_twice_is_told(balancer: Balancer, east: KubeCluster,
 
 
 def test_a_busy_api_server_has_done_nothing(balancer: Balancer, east: KubeCluster, namespace: str) -> None:
-    balancer.choose = FIRST["429"]
+    balancer.choose = first("429")
     balancer.retry_after = "1"
     begun = time.monotonic()
     made = east.create(config_map(namespace, a="1"))
@@ -155,13 +156,7 @@ def test_a_watch_that_is_cut_is_begun_anew(balancer: Balancer, east: KubeCluster
 def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
     kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path
 ) -> None:
-    """Every fifth request meets "busy", and reads one after the other everything else; members and kubelets are made up."""
-    kubes = [kube_api, kube_api_two]
-    for kube, name, address in ((kube_api, "east-1", "10.0.0.1"), (kube_api, "east-2", "10.0.0.2"), (kube_api_two, "west-1", "10.0.1.1")):
-        create_node(kube, name, address=address)
-    kubelets = Kubelets(kubes)
-    kubelets.start()
-    world = World(kubes, tmp_path)
+    """Every fifth request meets "busy", and reads one after the other everything else."""
     others = [fault for fault in FAULTS if fault != "429"]
 
     def choose(number: int, method: str, _path: str) -> str:
@@ -169,22 +164,19 @@ def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
             return "429"
         return others[number // 3 % len(others)] if method == "GET" and number % 3 == 0 else ""
 
-    try:
-        with Balancer(kube_api, choose).running() as east, Balancer(kube_api_two, choose).running() as west:
-            entries = [east.entry, west.entry]
-            first = world.deployed(hostnet_kube_clusters=entries)
-            assert first.changed
-            objects = world.objects()
-            second = world.deployed(hostnet_kube_clusters=entries)
-            assert not second.changed, second.output
-            assert world.objects() == objects
-            for balancer in (east, west):
-                assert {entry.fault for entry in balancer.seen} == {"", *FAULTS}
-                met = sum(bool(entry.fault) for entry in balancer.seen)
-                print(f"{balancer.kube.name}: {met} faults among {len(balancer.seen)} requests")
-    finally:
-        removed = world.remove()
-        kubelets.ended.set()
-        kubelets.join()
-    assert removed.rc == 0, removed.output
-    assert kubelets.problem is None
+    with (
+        made_up.world([kube_api, kube_api_two], tmp_path) as world,
+        Balancer(kube_api, choose).running() as east,
+        Balancer(kube_api_two, choose).running() as west,
+    ):
+        entries = [east.entry, west.entry]
+        first = world.deployed(hostnet_kube_clusters=entries)
+        assert first.changed
+        objects = world.objects()
+        second = world.deployed(hostnet_kube_clusters=entries)
+        assert not second.changed, second.output
+        assert world.objects() == objects
+        for balancer in (east, west):
+            assert {entry.fault for entry in balancer.seen} == {"", *FAULTS}
+            met = sum(bool(entry.fault) for entry in balancer.seen)
+            print(f"{balancer.kube.name}: {met} faults among {len(balancer.seen)} requests")

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from support import made_up
 from support.commit import part
 from support.faults import Balancer
-from support.kube_api import KubeApi, create_node
-from support.made_up import NAME, Kubelets, World
+from support.kube_api import KubeApi
+from support.made_up import NAME
 
 TOKEN = "token-that-nobody-may-read"
 
@@ -38,23 +39,16 @@ REMOVE: Between = ("remove.yml", False, {"hostnet_remove_name": NAME, "hostnet_r
 
 @pytest.mark.parametrize("between", [pytest.param(part(BETWEEN, 2), id="some"), pytest.param(BETWEEN, id="all", marks=pytest.mark.long)])
 def test_a_token_is_never_shown(kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path, between: list[Between]) -> None:
-    kubes = [kube_api, kube_api_two]
-    for kube, name, address in ((kube_api, "east-1", "10.0.0.1"), (kube_api, "east-2", "10.0.0.2"), (kube_api_two, "west-1", "10.0.1.1")):
-        create_node(kube, name, address=address)
-    kubelets = Kubelets(kubes)
-    kubelets.start()
-    world = World(kubes, tmp_path)
     shown = set()
-    try:
-        with Balancer(kube_api).running() as east, Balancer(kube_api_two).running() as west:
-            entries = [{**balancer.entry, "api_key": TOKEN} for balancer in (east, west)]
-            for playbook, check, variables in (("deploy.yml", False, {}), *between, REMOVE):
-                run = world.play(playbook, environment={"ANSIBLE_VERBOSITY": "4"}, check=check, hostnet_kube_clusters=entries, **variables)
-                assert run.rc == 0 or playbook not in ("deploy.yml", "status.yml", "remove.yml"), run.output[-5000:]
-                shown |= {f"{playbook}: {task.task}" for task in run.tasks if TOKEN in str(task.result)}
-                shown |= {f"{playbook}: its output"} if TOKEN in run.output else set()
-    finally:
-        world.remove()
-        kubelets.ended.set()
-        kubelets.join()
+    with (
+        made_up.world([kube_api, kube_api_two], tmp_path) as world,
+        Balancer(kube_api).running() as east,
+        Balancer(kube_api_two).running() as west,
+    ):
+        entries = [{**balancer.entry, "api_key": TOKEN} for balancer in (east, west)]
+        for playbook, check, variables in (("deploy.yml", False, {}), *between, REMOVE):
+            run = world.play(playbook, environment={"ANSIBLE_VERBOSITY": "4"}, check=check, hostnet_kube_clusters=entries, **variables)
+            assert run.rc == 0 or playbook not in ("deploy.yml", "status.yml", "remove.yml"), run.output[-5000:]
+            shown |= {f"{playbook}: {task.task}" for task in run.tasks if TOKEN in str(task.result)}
+            shown |= {f"{playbook}: its output"} if TOKEN in run.output else set()
     assert not shown, "\n".join(sorted(shown))

@@ -8,9 +8,10 @@ Requests of node_run, member_exec and member_inspect are therefore only those th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import urllib.error
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_journal, rollout_lock
 
 from .collection import CHECKOUT
-from .kube_api import KubeApi
+from .kube_api import KubeApi, create_node
 from .run import PlayRun, run_playbook
 
 Json = dict[str, Any]
@@ -251,6 +252,31 @@ class World:
         result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
         assert not result.get("failed"), result
         return result
+
+
+# Kube cluster, name and address of the nodes that `world` makes.
+NODES = (("east", "east-1", "10.0.0.1"), ("east", "east-2", "10.0.0.12"), ("west", "west-1", "10.0.1.1"))
+
+
+@contextlib.contextmanager
+def world(kubes: list[KubeApi], folder: Path) -> Iterator[World]:
+    """Three nodes with their kubelets, and no deployment; whatever is deployed there is removed at the end.
+
+    The namespace of an earlier test is there, empty, as an API server without controllers keeps it.
+    """
+    for kube_cluster, name, address in NODES:
+        create_node({kube.name: kube for kube in kubes}[kube_cluster], name, address=address)
+    kubelets = Kubelets(kubes)
+    kubelets.start()
+    found = World(kubes, folder)
+    try:
+        yield found
+    finally:
+        removed = found.remove(hostnet_take_over=",".join({lease[0] for lease in found.leases() if lease}))
+        kubelets.ended.set()
+        kubelets.join()
+    assert removed.rc == 0, removed.output
+    assert kubelets.problem is None
 
 
 def message(run: PlayRun) -> str:
