@@ -64,7 +64,8 @@ def test_nobody_listens() -> None:
     assert "Connection refused" in str(error.value)
     assert "ConnectionPool" not in str(error.value)
     assert error.value.unreachable
-    assert cluster.requests == 1
+    # Somebody may come back at once; two seconds later it is told.
+    assert error.value.tries == cluster.requests > 1
 
 
 def test_contexts_of_several_files(tmp_path: Path) -> None:
