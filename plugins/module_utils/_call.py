@@ -9,6 +9,7 @@ else that such modules have in common is here.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -51,7 +52,10 @@ class Call:
         if not self._verified:
             self._clusters = client.connect(self.params["kube_clusters"])
             if self.params.get("lock"):
-                verify(self._clusters, self.params["lock"])
+                still_held = functools.partial(verify, self._clusters, self.params["lock"])
+                still_held()
+                for cluster in self._clusters.values():
+                    cluster.before_again = still_held
             self._verified = True
         return self._clusters
 

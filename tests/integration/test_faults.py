@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
+from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support import made_up
-from support.faults import CUT, FAULTS, HALF, RESET_AFTER, STATUS, Balancer
+from support.faults import CUT, FAULTS, HALF, RESET_AFTER, RESET_BEFORE, STATUS, Balancer
 from support.kube_api import KubeApi
 
 Json = dict[str, Any]
@@ -82,6 +85,43 @@ def test_what_could_be_done_twice_is_told(balancer: Balancer, east: KubeCluster,
     assert failed.value.status == (int(fault) if fault in STATUS else 0)
     assert len(balancer.seen) == 1
     assert (there(balancer, namespace) is not None) == (fault in (RESET_AFTER, HALF))
+
+
+@pytest.mark.parametrize("fault", ["429", RESET_BEFORE])
+def test_a_write_is_sent_again_only_while_the_lock_is_held(balancer: Balancer, namespace: str, fault: str) -> None:
+    ours = {"kube_clusters": [balancer.entry], "name": "ledger", "namespace": namespace}
+
+    def lock(state: str, **options: Any) -> Json:
+        params = {
+            **ours,
+            "lock": None,
+            "state": state,
+            "run_id": "a",
+            "what": "test",
+            "take_over": "",
+            "force": False,
+            "joining": [],
+            "without": [],
+        }
+        result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, {**params, **options}, False, False)
+        assert not result.get("failed"), result
+        return result
+
+    call = _call.Call({**ours, "lock": lock("held")["lock"]})
+    east = call.clusters["east"]
+    balancer.seen.clear()
+    balancer.choose = first(fault)
+    east.apply(config_map(namespace, a="1"))
+    assert [entry.method for entry in balancer.seen] == ["PATCH", "GET", "PATCH"]
+    # Somebody takes it over between the first try and the second one.
+    lock("held", run_id="b", take_over="a", force=True)
+    balancer.seen.clear()
+    with pytest.raises(LockLost):
+        east.apply(config_map(namespace, a="2"))
+    assert [entry.method for entry in balancer.seen] == ["PATCH", "GET"]
+    kept = there(balancer, namespace)
+    assert kept
+    assert kept["data"] == {"a": "1"}
 
 
 def test_a_busy_api_server_has_done_nothing(balancer: Balancer, east: KubeCluster, namespace: str) -> None:

@@ -144,6 +144,8 @@ class KubeCluster:
     def __init__(self, options: Json) -> None:
         self.name: str = options["name"]
         self.requests = 0
+        # Called before a write is sent again: what was true before the first try may not be true any more. Raises where it is not.
+        self.before_again: Callable[[], object] = lambda: None
         self._count_lock = threading.Lock()
         self._configuration = _configuration(options)
         api = kubernetes_client.ApiClient(self._configuration)
@@ -218,6 +220,8 @@ class KubeCluster:
                 if not again or failed.hopeless or pause is None:
                     raise failed from error
             time.sleep(pause)
+            if method != "GET":
+                self.before_again()
 
     def request(self, method: str, path: str, what: str, object_hook: Callable[[Json], Any] | None = None, **options: Any) -> Json:
         """Send one request and return the decoded JSON. `what` names the object in errors, for example `node east-1`.
