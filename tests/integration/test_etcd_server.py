@@ -143,7 +143,7 @@ def test_requests_say_what_etcdctl_says(three: Deployment) -> None:
 
 def test_clients_without_a_certificate_are_refused(three: Deployment) -> None:
     address = on_wire(ADDRESSES["east-0"])
-    nobody, client = (ssl.create_default_context(cafile=str(three.pki / "ca.crt")) for _ in range(2))
+    nobody, client = (ssl.create_default_context(cafile=str(three.pki / "ca.crt")) for _context in range(2))
     client.load_cert_chain(three.pki / "clients/client.crt", three.pki / "clients/client.key")
 
     def asked(connection: http.client.HTTPConnection) -> int:

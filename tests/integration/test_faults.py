@@ -16,11 +16,11 @@ import pytest
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost, json_patch
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support import made_up
-from support.faults import CUT, FAULTS, HALF, RESET_AFTER, RESET_BEFORE, STATUS, Balancer
+from support.faults import CUT, FAULTS, GARBLED, HALF, RESET_AFTER, RESET_BEFORE, STATUS, Balancer
 from support.kube_api import KubeApi
 
 Json = dict[str, Any]
@@ -119,6 +119,11 @@ def test_a_write_is_sent_again_only_while_the_lock_is_held(balancer: Balancer, n
     with pytest.raises(LockLost):
         east.apply(config_map(namespace, a="2"))
     assert [entry.method for entry in balancer.seen] == ["PATCH", "GET"]
+    # Whoever tries again after a conflict does not take it for one.
+    balancer.choose = lambda number, _method, _path: "429" if number == 3 else ""
+    with pytest.raises(LockLost):
+        json_patch(east, kinds.CONFIG_MAP, "c", namespace, [{"op": "replace", "path": "/data/a", "value": "3"}])
+    assert [entry.method for entry in balancer.seen] == ["PATCH", "GET", "PATCH", "GET"]
     kept = there(balancer, namespace)
     assert kept
     assert kept["data"] == {"a": "1"}
@@ -147,6 +152,22 @@ def test_it_is_given_up_with_the_number_of_tries(balancer: Balancer, east: KubeC
     with pytest.raises(KubeError, match=r"version: the balancer is busy \([0-9]+ tries\)$") as again:
         east.version()
     assert again.value.tries == len(balancer.seen) - 1 > 2
+
+
+def test_a_page_for_people_is_no_answer(balancer: Balancer, east: KubeCluster, namespace: str) -> None:
+    balancer.choose = lambda *_request: GARBLED
+    with pytest.raises(KubeError, match=r"list of configmaps .*: .* answered with something that is no JSON"):
+        east.list(kinds.CONFIG_MAP, namespace)
+    with pytest.raises(KubeError, match=r"watch of configmaps: .* sent something that is no event"):
+        list(east.watch(kinds.CONFIG_MAP, time.monotonic() + 60, namespace))
+    assert len(balancer.seen) == 2
+
+
+def test_what_cannot_succeed_is_told_at_once(balancer: Balancer) -> None:
+    tls = KubeCluster({"name": "east", "host": balancer.url.replace("http://", "https://")})
+    with pytest.raises(KubeError, match=r"no answer from https://") as failed:
+        tls.version()
+    assert failed.value.tries == 1
 
 
 def test_a_list_whose_pages_grew_too_old_goes_on() -> None:

@@ -27,6 +27,8 @@ RESET_BEFORE = "reset before"
 RESET_AFTER, HALF = "reset after", "half an answer"
 # A watch ends in the middle, without a word.
 CUT = "cut"
+# A page for people, with status 200.
+GARBLED = "garbled"
 FAULTS = (*STATUS, RESET_BEFORE, RESET_AFTER, HALF)
 
 
@@ -85,6 +87,8 @@ class Balancer:
                     self.own_answer(int(fault))
                 elif fault == RESET_BEFORE:
                     self.reset()
+                elif fault == GARBLED:
+                    self.page()
                 else:
                     self.forward(body, fault)
 
@@ -98,6 +102,14 @@ class Balancer:
                 self.send_header("Content-Length", str(len(body)))
                 if balancer.retry_after:
                     self.send_header("Retry-After", balancer.retry_after)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def page(self) -> None:
+                body = b"<html>\nlog in first\n</html>\n"
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 

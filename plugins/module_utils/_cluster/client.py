@@ -11,6 +11,8 @@ discovery, a bound on connections per API server, a count of requests, and error
 from __future__ import annotations
 
 import contextlib
+import errno
+import http.client
 import json
 import logging
 import os
@@ -128,11 +130,6 @@ class KubeError(Exception):
         self.next_page = ""
 
     @property
-    def hopeless(self) -> bool:
-        """True where the same request cannot succeed later."""
-        return self.reason == NOT_TRUSTED
-
-    @property
     def unreachable(self) -> bool:
         """True where the API server gave no answer at all: unreachable is not dead, and nothing may be concluded."""
         return self.status == 0
@@ -186,10 +183,12 @@ class KubeCluster:
         accept: str | None = None,
         safe: bool | None = None,
         again: bool = True,
+        until: float | None = None,
     ) -> T:
         """Send a request until it is answered or there is no sense in it (_plan/retry.py), and return what `read` makes of the answer.
 
-        `safe`: doing it twice changes nothing more than once; reads are. `again` false: an answer of 429 means something else than "later".
+        `safe`: doing it twice changes nothing more than once; reads are. `again` false: an answer of 429 means something else than "later". After
+        `until` (time.monotonic() seconds) it is not sent again.
         """
         params: Json = {
             "query_params": [(key, value) for key, value in query if value is not None],
@@ -217,7 +216,7 @@ class KubeCluster:
                     now=datetime.now(UTC),
                     jitter=random.random,
                 )
-                if not again or failed.hopeless or pause is None:
+                if not again or pause is None or (until is not None and time.monotonic() + pause > until):
                     raise failed from error
             time.sleep(pause)
             if method != "GET":
@@ -384,8 +383,9 @@ class KubeCluster:
             ("resourceVersion", resource_version or None),
             ("timeoutSeconds", seconds),
         ]
+        what = f"watch of {kind.plural}"
         response = self._send(
-            "GET", kind.path(namespace), f"watch of {kind.plural}", lambda answer: answer, query=query, read_timeout=float(seconds + 5)
+            "GET", kind.path(namespace), what, lambda answer: answer, query=query, read_timeout=float(seconds + 5), until=deadline
         )
         try:
             buffer = b""
@@ -395,14 +395,19 @@ class KubeCluster:
                 for line in lines:
                     if not line.strip():
                         continue
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
+                    try:
+                        event = json.loads(line)
+                        happened, item = str(event["type"]), event["object"]
+                    except (ValueError, KeyError, TypeError) as error:
+                        detail = f"{self.host} sent something that is no event; check what stands between here and the API server"
+                        raise KubeError(self.name, what, detail, UNREADABLE) from error
+                    if happened == "ERROR":
                         return
-                    if event["type"] != "BOOKMARK":
-                        yield event["type"], event["object"]
+                    if happened != "BOOKMARK":
+                        yield happened, item
                 if time.monotonic() >= deadline:
                     return
-        except (urllib3.exceptions.HTTPError, OSError, ValueError):
+        except (urllib3.exceptions.HTTPError, OSError):
             # Cut off or fallen silent: nothing is known of what came meanwhile, as after an end. The next LIST says it.
             return
         finally:
@@ -540,14 +545,25 @@ def total_requests(clusters: dict[str, KubeCluster]) -> int:
     return sum(cluster.requests for cluster in clusters.values())
 
 
+# Of an address that nobody is at, or that no way leads to.
+_NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+
+
 def _failure(failed: KubeError, error: BaseException) -> retry.Failure:
     """What _plan/retry.py has to know of a try that failed."""
     if failed.status:
         headers = getattr(error, "headers", None) or {}
         return retry.Failure(failed.status, retry.ANSWERED, str(headers.get("Retry-After") or ""))
     cause = _innermost(error)
-    unreached = isinstance(cause, ConnectionRefusedError | TimeoutError | socket.gaierror | urllib3.exceptions.TimeoutError)
-    return retry.Failure(0, retry.UNREACHED if unreached else retry.BROKEN)
+    if isinstance(cause, (ConnectionRefusedError, TimeoutError, socket.gaierror, urllib3.exceptions.TimeoutError)):
+        return retry.Failure(how=retry.UNREACHED)
+    if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
+        return retry.Failure(how=retry.UNREACHED)
+    # TLS that ends in the middle is a connection that broke; everything else that it refuses, it refuses again.
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return retry.Failure(how=retry.HOPELESS)
+    broke = isinstance(cause, (ConnectionError, ssl.SSLError, http.client.HTTPException, urllib3.exceptions.ProtocolError))
+    return retry.Failure(how=retry.BROKEN if broke else retry.HOPELESS)
 
 
 def _describe(kind: Kind, name: str, namespace: str | None) -> str:
@@ -557,7 +573,8 @@ def _describe(kind: Kind, name: str, namespace: str | None) -> str:
 def _innermost(error: BaseException) -> BaseException:
     """The exception at the bottom: urllib3 keeps the one of ssl or socket in `reason` or as first argument, the client chains."""
     for inner in (getattr(error, "reason", None), *error.args[:1], error.__cause__, error.__context__):
-        if isinstance(inner, BaseException):
+        # Where a request is sent while another one's error is handled, that one is no cause of this.
+        if isinstance(inner, BaseException) and not isinstance(inner, KubeError):
             return _innermost(inner)
     return error
 

@@ -16,6 +16,7 @@ from .._plan.drain import Cordon, Place, Rules, Verdict
 from .client import POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import NODE, POD, POD_DISRUPTION_BUDGET
 from .lock import LockLost, verify
+from .watch import SHORT_STREAM_SECONDS
 
 Json = dict[str, Any]
 
@@ -24,7 +25,6 @@ Json = dict[str, Any]
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 5.0
 _PATCH_ATTEMPTS = 5  # a Node changes a few times a minute; only something that fights for it changes it so often
-_SHORT_STREAM_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -368,7 +368,7 @@ class _ClusterRun:
         except KubeError as error:
             if error.status != 410:
                 raise
-        rest = min(started + _SHORT_STREAM_SECONDS, self.deadline) - time.monotonic()
+        rest = min(started + SHORT_STREAM_SECONDS, self.deadline) - time.monotonic()
         if time.monotonic() - started < seconds - 0.5:
             # The stream was too old, or the API server ended it: look at everything again, but not in a tight loop.
             if rest > 0:

@@ -33,10 +33,13 @@ _TEST_FAILED = (400, 404, 422)
 
 
 class LockLost(KubeError):
-    """Somebody else has the lock, in `kube_cluster` at least."""
+    """Somebody else has the lock, in `kube_cluster` at least.
+
+    Its status is none of an API server's: whoever reads again after a conflict must not take this for one.
+    """
 
     def __init__(self, kube_cluster: str, text: str) -> None:
-        super().__init__(kube_cluster, "lock", text, status=409, reason="LockLost")
+        super().__init__(kube_cluster, "lock", text, status=423, reason="LockLost")
         self.args = (text,)
 
 

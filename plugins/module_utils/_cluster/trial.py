@@ -37,7 +37,8 @@ def _refused(cluster: KubeCluster, pod: Json) -> str:
     try:
         cluster.create(pod, dry_run=True)
     except KubeError as error:
-        if error.unreachable or error.status in (401, 404) or "cannot create resource" in error.detail:
+        # 423: before it could be asked again the lock was lost.
+        if error.unreachable or error.status in (401, 404, 423) or "cannot create resource" in error.detail:
             raise
         if any(words in error.detail for words in _SILENT):
             return ""

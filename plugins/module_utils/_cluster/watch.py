@@ -15,7 +15,7 @@ from .kinds import Kind
 
 Json = dict[str, Any]
 
-_SHORT_STREAM_SECONDS = 1.0
+SHORT_STREAM_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 
 
@@ -56,7 +56,7 @@ def wait_until(
                 if not pending:
                     return {}
         # A server that ends each stream at once must not be asked in a tight loop.
-        rest = min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()
+        rest = min(started + SHORT_STREAM_SECONDS, deadline) - time.monotonic()
         if rest > 0:
             time.sleep(rest)
 

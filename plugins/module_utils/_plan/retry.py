@@ -18,11 +18,12 @@ from email.utils import parsedate_to_datetime
 ANSWERED = "answered"
 BROKEN = "broken"  # a connection was there, and ended before the answer did
 UNREACHED = "unreached"  # refused, no such host, no route, or silence
+HOPELESS = "hopeless"  # the same again cannot end otherwise: a certificate that nobody vouches for, a request that cannot be sent
 
-# For how many seconds, from the first try on, a request is sent again. Busy servers come back; who reaches nobody is told so soon, because that is
-# what kube clusters that are down are like, and whoever waits for them asks again by itself.
-SECONDS = {429: 60.0, 500: 10.0, 502: 30.0, 503: 30.0, 504: 30.0}
-BROKEN_SECONDS, UNREACHED_SECONDS = 10.0, 2.0
+# For how many seconds, from the first try on, a request is sent again. Who is busy and says for how long is believed; who reaches nobody is told so
+# soon, because that is what a kube cluster that is down is like, and whoever waits for it asks again by itself.
+SECONDS = {429: 60.0, 500: 5.0, 502: 5.0, 503: 5.0, 504: 5.0}
+TOLD_SECONDS, BROKEN_SECONDS, UNREACHED_SECONDS = 30.0, 5.0, 2.0
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.2, 5.0
 
 
@@ -42,16 +43,14 @@ def pause(failure: Failure, *, safe: bool, tries: int, elapsed: float, now: date
     server did nothing (https://kubernetes.io/docs/concepts/cluster-administration/flow-control/). `tries` were made, `elapsed` seconds ago the
     first one was begun. `jitter` gives a number from 0 to 1, so that many clients do not come back at once.
     """
-    if failure.status:
-        seconds = SECONDS.get(failure.status)
-    else:
-        seconds = BROKEN_SECONDS if failure.how == BROKEN else UNREACHED_SECONDS
+    seconds = SECONDS.get(failure.status) if failure.status else {BROKEN: BROKEN_SECONDS, UNREACHED: UNREACHED_SECONDS}.get(failure.how)
     if seconds is None or not (safe or failure.status == 429):
         return None
     wait = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(tries - 1, 10)) * (0.5 + jitter() / 2)
     # The server's word counts; everybody who was told the same comes back a little apart.
     told = retry_after(failure.retry_after, now)
-    wait = wait if told is None else told + wait
+    if told is not None:
+        wait, seconds = told + wait, max(seconds, TOLD_SECONDS)
     return wait if elapsed + wait <= seconds else None
 
 

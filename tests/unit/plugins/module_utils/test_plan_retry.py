@@ -80,7 +80,7 @@ def test_any_header(text: str) -> None:
 )
 def test_it_always_ends_in_its_time(status: int, how: str, header: str, jitters: list[float]) -> None:
     elapsed, tries = 0.0, 1
-    bound = retry.SECONDS.get(status, retry.BROKEN_SECONDS if how == retry.BROKEN else retry.UNREACHED_SECONDS)
+    bound = max(retry.TOLD_SECONDS if header else 0, retry.SECONDS.get(status, retry.BROKEN_SECONDS))
     while True:
         seconds = pause(retry.Failure(status, how, header), tries=tries, elapsed=elapsed, jitter=lambda: jitters[tries % len(jitters)])  # noqa: B023
         if seconds is None:
