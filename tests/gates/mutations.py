@@ -72,6 +72,7 @@ _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
 _SETTINGS = f"{UNIT}/test_settings_check.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
+_FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
     Guard(
@@ -894,9 +895,33 @@ GUARDS = (
         10,
         "each module looks at the lock",
         "plugins/module_utils/_call.py",
-        'verify(self._clusters, self.params["lock"])',
-        "pass",
+        "                still_held()\n",
+        "                pass\n",
         _some(_LOCK, "lock_that_was_lost"),
+    ),
+    Guard(
+        10,
+        "a write is sent again only while the lock is held",
+        "plugins/module_utils/_call.py",
+        "cluster.before_again = still_held",
+        "pass",
+        _some(_FAULTS, "lock_is_held"),
+    ),
+    Guard(
+        10,
+        "a lost lock is no conflict",
+        f"{CLUSTER}/lock.py",
+        "status=423",
+        "status=409",
+        _some(_FAULTS, "lock_is_held"),
+    ),
+    Guard(
+        10,
+        "a write that may have been done is not done again",
+        f"{PLAN}/retry.py",
+        "if seconds is None or not (safe or failure.status == 429):",
+        "if seconds is None:",
+        _some(f"{UNIT}/test_plan_retry.py", "may_have_been_done"),
     ),
     Guard(
         10,
