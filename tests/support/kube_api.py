@@ -258,6 +258,8 @@ class KubeApi:
     def pause(self) -> None:
         """Makes the API server hang: connections are accepted by the kernel and never answered."""
         self._processes[-1].send_signal(signal.SIGSTOP)
+        # On a busy machine it serves on until one of its threads gets to read the signal.
+        os.waitid(os.P_PID, self._processes[-1].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._processes[-1].send_signal(signal.SIGCONT)
