@@ -214,21 +214,30 @@ def test_a_watch_that_is_cut_is_begun_anew(balancer: Balancer, east: KubeCluster
     assert CUT in {entry.fault for entry in balancer.seen}
 
 
+def misbehaving() -> Callable[[int, str, str], str]:
+    """Every fifth request meets "busy", and reads one after the other everything else. Whoever comes again with the same is served."""
+    others = [fault for fault in FAULTS if fault != "429"]
+    met: set[tuple[str, str]] = set()
+
+    def choose(number: int, method: str, path: str) -> str:
+        if (method, path) in met:
+            met.discard((method, path))
+            return ""
+        fault = "429" if number % 5 == 0 else others[number // 3 % len(others)] if method == "GET" and number % 3 == 0 else ""
+        if fault:
+            met.add((method, path))
+        return fault
+
+    return choose
+
+
 def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
     kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path
 ) -> None:
-    """Every fifth request meets "busy", and reads one after the other everything else."""
-    others = [fault for fault in FAULTS if fault != "429"]
-
-    def choose(number: int, method: str, _path: str) -> str:
-        if number % 5 == 0:
-            return "429"
-        return others[number // 3 % len(others)] if method == "GET" and number % 3 == 0 else ""
-
     with (
         made_up.world([kube_api, kube_api_two], tmp_path) as world,
-        Balancer(kube_api, choose).running() as east,
-        Balancer(kube_api_two, choose).running() as west,
+        Balancer(kube_api, misbehaving()).running() as east,
+        Balancer(kube_api_two, misbehaving()).running() as west,
     ):
         entries = [east.entry, west.entry]
         first = world.deployed(hostnet_kube_clusters=entries)
