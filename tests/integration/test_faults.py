@@ -18,7 +18,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster impo
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost, json_patch
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
-from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support import made_up
 from support.faults import CUT, FAULTS, GARBLED, HALF, RESET_AFTER, RESET_BEFORE, STATUS, Balancer
 from support.kube_api import KubeApi
@@ -90,31 +89,14 @@ def test_what_could_be_done_twice_is_told(balancer: Balancer, east: KubeCluster,
 @pytest.mark.parametrize("fault", ["429", RESET_BEFORE])
 def test_a_write_is_sent_again_only_while_the_lock_is_held(balancer: Balancer, namespace: str, fault: str) -> None:
     ours = {"kube_clusters": [balancer.entry], "name": "ledger", "namespace": namespace}
-
-    def lock(state: str, **options: Any) -> Json:
-        params = {
-            **ours,
-            "lock": None,
-            "state": state,
-            "run_id": "a",
-            "what": "test",
-            "take_over": "",
-            "force": False,
-            "joining": [],
-            "without": [],
-        }
-        result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, {**params, **options}, False, False)
-        assert not result.get("failed"), result
-        return result
-
-    call = _call.Call({**ours, "lock": lock("held")["lock"]})
+    call = _call.Call({**ours, "lock": made_up.lock(ours, "a")["lock"]})
     east = call.clusters["east"]
     balancer.seen.clear()
     balancer.choose = first(fault)
     east.apply(config_map(namespace, a="1"))
     assert [entry.method for entry in balancer.seen] == ["PATCH", "GET", "PATCH"]
     # Somebody takes it over between the first try and the second one.
-    lock("held", run_id="b", take_over="a", force=True)
+    made_up.lock(ours, "b", take_over="a", force=True)
     balancer.seen.clear()
     with pytest.raises(LockLost):
         east.apply(config_map(namespace, a="2"))

@@ -237,21 +237,26 @@ class World:
         return _call.perform(rollout_journal.ARGUMENTS, rollout_journal.run, {**params, **options}, False, False)
 
     def lock(self, run_id: str, state: str = "held") -> Json:
-        common = {"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}
-        params = {
-            **common,
-            "lock": None,
-            "state": state,
-            "run_id": run_id,
-            "what": "upgrade reboot",
-            "take_over": "",
-            "force": False,
-            "joining": [],
-            "without": [],
-        }
-        result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
-        assert not result.get("failed"), result
-        return result
+        return lock({"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}, run_id, state=state)
+
+
+def lock(deployment: Json, run_id: str, **options: Any) -> Json:
+    """One call of rollout_lock for {kube_clusters, name, namespace}, by the run `run_id`."""
+    params = {
+        **deployment,
+        "lock": None,
+        "state": "held",
+        "run_id": run_id,
+        "what": "upgrade reboot",
+        "take_over": "",
+        "force": False,
+        "joining": [],
+        "without": [],
+        **options,
+    }
+    result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
+    assert not result.get("failed"), result
+    return result
 
 
 # Kube cluster, name and address of the nodes that `world` makes.

@@ -60,7 +60,7 @@ UNREADABLE = 422
 NOT_TRUSTED = "CertificateNotTrusted"
 
 # A watch is begun anew after that long: a connection that died without a word costs no more than this.
-WATCH_SECONDS = 60.0
+WATCH_SECONDS = 60
 
 # The options of one kube cluster, named as users of kubernetes.core know them. `name` is ours.
 KUBE_CLUSTER_OPTIONS: dict[str, Json] = {
@@ -116,18 +116,20 @@ class KubeError(Exception):
     """A request that failed. Its text is one line and names the kube cluster, the object and what to do.
 
     `status` is the HTTP status (0 when no answer came), `reason` the API server's own short word (`NotFound`, ...), `tries` how often it was sent.
+    `next_page`: of a list whose pages are too old (410), where the rest of it begins.
     """
 
-    def __init__(self, kube_cluster: str, what: str, detail: str, status: int = 0, reason: str = "", tries: int = 1) -> None:
-        super().__init__(f"kube cluster {kube_cluster}: {what}: {detail}")
+    def __init__(
+        self, kube_cluster: str, what: str, detail: str, status: int = 0, reason: str = "", tries: int = 1, next_page: str = ""
+    ) -> None:
+        self.detail = f"{detail} ({tries} tries)" if tries > 1 else detail
+        super().__init__(f"kube cluster {kube_cluster}: {what}: {self.detail}")
         self.kube_cluster = kube_cluster
         self.what = what
-        self.detail = detail
         self.status = status
         self.reason = reason
         self.tries = tries
-        # Of a list whose pages are too old (410): where the rest of it begins.
-        self.next_page = ""
+        self.next_page = next_page
 
     @property
     def unreachable(self) -> bool:
@@ -244,21 +246,14 @@ class KubeCluster:
 
     def explain(self, what: str, error: Exception, tries: int = 1) -> KubeError:
         """A KubeError for any exception of the client; `status`, `reason` and `body` of the exception are used where it has them."""
-        found = self._explained(what, error)
-        if tries > 1:
-            told = KubeError(self.name, what, f"{found.detail} ({tries} tries)", found.status, found.reason, tries)
-            told.next_page = found.next_page
-            return told
-        return found
-
-    def _explained(self, what: str, error: Exception) -> KubeError:
         status = int(getattr(error, "status", 0) or 0)
         if not status:
             cause = _root_cause(error)
             if isinstance(_innermost(error), ssl.SSLCertVerificationError):
                 detail = f"the certificate of {self.host} is not trusted ({cause}); give the right ca_cert or tls_server_name"
-                return KubeError(self.name, what, detail, reason=NOT_TRUSTED)
-            return KubeError(self.name, what, f"no answer from {self.host} ({cause}); check the kubeconfig, the network and the API server")
+                return KubeError(self.name, what, detail, reason=NOT_TRUSTED, tries=tries)
+            detail = f"no answer from {self.host} ({cause}); check the kubeconfig, the network and the API server"
+            return KubeError(self.name, what, detail, tries=tries)
         reason, message, next_page = "", str(getattr(error, "reason", "") or error), ""
         body = getattr(error, "body", None)
         # What stands before an API server answers in HTML.
@@ -270,9 +265,7 @@ class KubeCluster:
             message = f"the credentials were refused (401 {message}); renew the token or certificate in the kubeconfig"
         elif status == 403:
             message = f"{message}; grant it as docs/rbac.yaml does"
-        failed = KubeError(self.name, what, message, status, reason)
-        failed.next_page = next_page
-        return failed
+        return KubeError(self.name, what, message, status, reason, tries, next_page)
 
     # -- kinds ---------------------------------------------------------------------------------------------------
 
@@ -375,7 +368,7 @@ class KubeCluster:
         Ends quietly at the deadline, after WATCH_SECONDS, when the stream is closed or cut off: list again and watch on from there. A stream that
         the server says is too old (410) ends the same way.
         """
-        seconds = max(1, min(int(WATCH_SECONDS), int(deadline - time.monotonic())))
+        seconds = max(1, min(WATCH_SECONDS, int(deadline - time.monotonic())))
         query = [
             ("watch", "true"),
             ("labelSelector", label_selector),
@@ -648,6 +641,6 @@ def _configuration(options: Json) -> Any:
     configuration.connection_pool_maxsize = MAX_CONNECTIONS
     # urllib3 knows neither which writes are safe nor the API server's word; _plan/retry.py does.
     configuration.retries = False
-    # Known since version 32 of the client; an older one has the kernel's defaults, and the end of each watch.
+    # A client that does not know it has the kernel's defaults, and the end of each watch.
     configuration.keep_alive = True
     return configuration

@@ -16,7 +16,7 @@ from .._plan.drain import Cordon, Place, Rules, Verdict
 from .client import POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import NODE, POD, POD_DISRUPTION_BUDGET
 from .lock import LockLost, verify
-from .watch import SHORT_STREAM_SECONDS
+from .watch import after_stream
 
 Json = dict[str, Any]
 
@@ -368,11 +368,9 @@ class _ClusterRun:
         except KubeError as error:
             if error.status != 410:
                 raise
-        rest = min(started + SHORT_STREAM_SECONDS, self.deadline) - time.monotonic()
         if time.monotonic() - started < seconds - 0.5:
-            # The stream was too old, or the API server ended it: look at everything again, but not in a tight loop.
-            if rest > 0:
-                time.sleep(rest)
+            # The stream was too old, or the API server ended it: look at everything again.
+            after_stream(started, self.deadline)
             self._version = self._list_pods()
 
     def _follow(self, event: str, pod: Json) -> bool:

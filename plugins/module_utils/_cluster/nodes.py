@@ -12,7 +12,7 @@ from .._plan import held
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
 from .._plan.nodes import Node, node_facts
 from . import kinds
-from .client import METADATA_ONLY, Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
 
 R = TypeVar("R")
 
@@ -51,7 +51,7 @@ def does_not_answer(error: KubeError) -> bool:
 
     Refused credentials and a certificate that is not trusted are answers: somebody has to repair something.
     """
-    return (error.unreachable and error.reason != "CertificateNotTrusted") or error.status >= 500
+    return (error.unreachable and error.reason != NOT_TRUSTED) or error.status >= 500
 
 
 def _all_or_error(clusters: dict[str, KubeCluster], function: Callable[[KubeCluster], R]) -> tuple[dict[str, R], dict[str, KubeError]]:

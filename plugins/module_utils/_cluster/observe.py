@@ -16,7 +16,7 @@ from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster, i
 from .lock import holder_summary
 from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, uid_of
 from .nodes import does_not_answer
-from .watch import SHORT_STREAM_SECONDS
+from .watch import after_stream
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
@@ -232,8 +232,7 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
                     pods[pod["metadata"]["uid"]] = pod
                 if not missing(pods):
                     return []
-        # A server that ends each stream at once must not be asked in a tight loop.
-        time.sleep(max(0.0, min(started + SHORT_STREAM_SECONDS, deadline) - time.monotonic()))
+        after_stream(started, deadline)
         if time.monotonic() >= deadline:
             break
     summaries = _pods(cluster, list(pods.values()), namespace)

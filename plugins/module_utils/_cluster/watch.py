@@ -15,7 +15,7 @@ from .kinds import Kind
 
 Json = dict[str, Any]
 
-SHORT_STREAM_SECONDS = 1.0
+_SHORT_STREAM_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 
 
@@ -55,10 +55,12 @@ def wait_until(
                 (pending.discard if settled(name, seen[name]) else pending.add)(name)
                 if not pending:
                     return {}
-        # A server that ends each stream at once must not be asked in a tight loop.
-        rest = min(started + SHORT_STREAM_SECONDS, deadline) - time.monotonic()
-        if rest > 0:
-            time.sleep(rest)
+        after_stream(started, deadline)
+
+
+def after_stream(started: float, deadline: float) -> None:
+    """The pause after a watch that was begun at `started`: a server that ends each stream at once must not be asked in a tight loop."""
+    time.sleep(max(0.0, min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()))
 
 
 def _poll(
