@@ -42,7 +42,9 @@ options:
   kubeconfig:
     description:
       - The kubeconfig of each entry of O(kube_clusters) that names none. It may be a template; C(~) is expanded.
-      - A relative path starts at the folder of the inventory file. Several files are joined as in the environment variable.
+      - A relative path starts at the folder of the inventory file. Several files are joined as in the environment variable; of those that the
+        environment variable names, only the ones that are there are taken.
+      - Where it is not given and not one of the files is there, in a pod with a service account, the kube cluster of the pod is meant.
     type: str
     default: ~/.kube/config
     env:
@@ -122,7 +124,6 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.inventory.group import to_safe_group_name
-from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
@@ -130,6 +131,11 @@ from ansible.template import trust_as_template
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import credentials, kubeconfig, libraries
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.options import (
+    KUBE_CLUSTER_OPTIONS,
+    kube_clusters_argument,
+)
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, merge_sources, unknown_error
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
@@ -163,11 +169,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise
 
     def _parse(self, path: str, cache: bool) -> None:
-        if client.KUBERNETES_IMPORT_ERROR:
-            raise AnsibleParserError(missing_required_lib("kubernetes"))
-        self._read_config_data(path)
+        if lacking := libraries.missing():
+            raise AnsibleParserError(lacking)
+        given = self._read_config_data(path)
         options = self._templated_options()
-        options["kube_clusters"] = self._kube_clusters(options, path)
+        options["kube_clusters"] = self._kube_clusters(options, path, named=bool(given.get("kubeconfig")))
         names = [entry["name"] for entry in options["kube_clusters"]]
         unknown = unknown_error("absent_ok", options["absent_ok"], names)
         if unknown:
@@ -226,10 +232,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleParserError(f"option {option}: {error}") from None
         return values
 
-    def _kube_clusters(self, options: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-        """The entries of kube_clusters with kubeconfigs as absolute paths; with the word all_contexts, one for each context."""
+    def _kube_clusters(self, options: Mapping[str, Any], path: str, named: bool) -> list[dict[str, Any]]:
+        """The entries of kube_clusters with kubeconfigs as absolute paths; with the word all_contexts, one for each context.
+
+        `named`: the inventory source itself has the option kubeconfig.
+        """
         # An environment variable that is set to nothing counts as not set, as it does for kubectl.
-        default = _absolute(options["kubeconfig"] or os.environ.get("KUBECONFIG") or "~/.kube/config", path)
+        default = _absolute(options["kubeconfig"] or os.environ.get("KUBECONFIG") or kubeconfig.DEFAULT_PATH, path)
+        if not named:
+            default = _those_that_exist(default)
+        pods_own = not named and not _exists(default) and credentials.in_cluster() is not None
         given = options["kube_clusters"]
         if given is None:
             raise AnsibleParserError(
@@ -239,7 +251,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         # Ansible makes a list of a text that stands where it wants one.
         if given in (_ALL_CONTEXTS, [_ALL_CONTEXTS]):
             try:
-                contexts = client.contexts(default)
+                contexts = kubeconfig.contexts(default)
             except ValueError as error:
                 raise AnsibleParserError(str(error)) from None
             for context in contexts:
@@ -249,7 +261,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                         "list kube_clusters, each with a name of yours and its context"
                     )
             given = [{"name": context, "context": context} for context in contexts]
-        result = ArgumentSpecValidator({"kube_clusters": client.kube_clusters_argument()}).validate({"kube_clusters": given})
+        result = ArgumentSpecValidator({"kube_clusters": kube_clusters_argument()}).validate({"kube_clusters": given})
         if result.error_messages:
             told = [f"unknown option {error}" if isinstance(error, UnsupportedError) else str(error) for error in result.errors]
             raise AnsibleParserError(f"kube_clusters: {'; '.join(told)}")
@@ -257,10 +269,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for entry in result.validated_parameters["kube_clusters"]:
             if not is_dns_label(entry["name"]):
                 raise AnsibleParserError(f"kube_clusters: the name {entry['name']!r} is not a DNS label; choose another one")
-            kept = {option: entry[option] for option in client.KUBE_CLUSTER_OPTIONS if entry.get(option) not in (None, [])}
-            if kept.get("validate_certs"):
-                del kept["validate_certs"]
-            if kept.get("kubeconfig") or kept.get("context") or not kept.get("host"):
+            kept = {
+                option: entry[option]
+                for option, details in KUBE_CLUSTER_OPTIONS.items()
+                if entry.get(option) not in (None, [], details.get("default"))
+            }
+            if kept.get("kubeconfig") or kept.get("context") or not (kept.get("host") or pods_own):
                 # Modules of later plays must not depend on their environment.
                 kept["kubeconfig"] = _absolute(kept["kubeconfig"], path) if kept.get("kubeconfig") else default
             entries.append(kept)
@@ -326,6 +340,15 @@ def _absolute(kubeconfig: str, inventory_path: str) -> str:
     folder = os.path.dirname(os.path.abspath(inventory_path))
     parts = [os.path.expanduser(part) for part in kubeconfig.split(os.pathsep) if part]
     return os.pathsep.join(os.path.normpath(os.path.join(folder, part)) for part in parts)
+
+
+def _exists(paths: str) -> bool:
+    return any(os.path.exists(part) for part in paths.split(os.pathsep))
+
+
+def _those_that_exist(paths: str) -> str:
+    """Of several paths those of files that are there, as kubectl takes what the environment names; all of them where none is."""
+    return os.pathsep.join(part for part in paths.split(os.pathsep) if os.path.exists(part)) or paths
 
 
 def _fingerprint(options: Mapping[str, Any]) -> str:

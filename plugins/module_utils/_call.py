@@ -10,7 +10,6 @@ else that such modules have in common is here.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from ansible.module_utils.common.parameters import _list_no_log_values, remove_v
 
 from ._cluster import client
 from ._cluster.lock import verify
+from ._cluster.session import libraries
 
 Json = dict[str, Any]
 
@@ -56,8 +56,14 @@ class Call:
                 still_held()
                 for cluster in self._clusters.values():
                     cluster.before_again = still_held
+                    cluster.patient = True
             self._verified = True
         return self._clusters
+
+    @property
+    def secrets(self) -> set[str]:
+        """What the connections know and no result may show."""
+        return {secret for cluster in self._clusters.values() for secret in cluster.secrets}
 
     @property
     def requests(self) -> int:
@@ -74,17 +80,19 @@ def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: boo
     A failed one has `failed` true and `msg`. `requests` is in all of them, and values of options that are `no_log` in none.
     """
     call = Call(params, check_mode, diff)
-    if client.KUBERNETES_IMPORT_ERROR:
-        result = {"failed": True, "msg": missing_kubernetes()}
+    lacking = libraries.missing()
+    if lacking:
+        result = {"failed": True, "msg": lacking}
     else:
         try:
             result = run(call)
         except Failure as error:
             result = {**error.result, "failed": True, "msg": error.msg}
         except client.KubeError as error:
-            result = {"failed": True, "msg": str(error)}
+            # `passing`: the same may well succeed later.
+            result = {"failed": True, "msg": str(error), **({"passing": True} if error.passing else {})}
     result["requests"] = call.requests
-    secrets = _list_no_log_values(arguments, params)
+    secrets = _list_no_log_values(arguments, params) | call.secrets
     # remove_values would make text of what is not in secret: flags, numbers and nulls stay as they are.
     plain = {key: value for key, value in result.items() if value is None or isinstance(value, (bool, int))}
     return {**remove_values(result, secrets), **plain} if secrets else result
@@ -98,15 +106,6 @@ def stray(params: Mapping[str, Any], option: str) -> str:
         if entry["kube_cluster"] not in names:
             return f"{field}.kube_cluster is {entry['kube_cluster']!r}, which is not in kube_clusters ({', '.join(names)})"
     return ""
-
-
-def missing_kubernetes() -> str:
-    """Why the Kubernetes client cannot be imported, and where to install it."""
-    reason = str(client.KUBERNETES_IMPORT_ERROR).strip().splitlines()[-1]
-    return (
-        f"the Python package kubernetes cannot be imported by {sys.executable} ({reason}). Install it there: {sys.executable} -m pip install "
-        "'kubernetes>=30'. On the controller that is the Python of ansible-playbook, whatever ansible_python_interpreter says"
-    )
 
 
 def main(arguments: Json, run: Run, **options: Any) -> None:

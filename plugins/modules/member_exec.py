@@ -134,6 +134,7 @@ results:
     - The answers, by member and by name of the command or of the HTTP request.
     - A command gives C(rc) (null where it did not run to its end), C(stdout), C(stderr) and C(error); an HTTP request gives C(status) (0
       where no answer came), C(body) and C(error). C(error) is empty where all went well.
+    - Where the way to the member failed, so that nothing is known of it and the same may succeed later, there is C(passing), which is true.
   returned: always
   type: dict
   sample:
@@ -242,15 +243,17 @@ def run(call: _call.Call) -> dict[str, Any]:
     try:
         clusters = call.clusters
     except client.KubeError as error:
-        raise _call.Failure(str(error), results={}) from error
+        raise _call.Failure(str(error), results={}, **({"passing": True} if error.passing else {})) from error
     stop = params["fail"] and not params["read_only"]
-    results = ask_members(clusters, members, commands, http, params["timeout"], stop_at_failure=stop)
+    results = ask_members(clusters, members, commands, http, params["timeout"], stop_at_failure=stop, read_only=params["read_only"])
     result: dict[str, Any] = {"changed": changes, "results": results}
     if params["fail"]:
         asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}
         lines = failures(results, {member.member: member.kube_cluster for member in members}, asked)
         if lines:
             more = f" (and {len(lines) - 1} more failed: see failures)" if len(lines) > 1 else ""
+            if any(answer.get("passing") for answers in results.values() for answer in answers.values()):
+                result["passing"] = True
             raise _call.Failure(lines[0] + more, failures=lines, **result)
     return result
 

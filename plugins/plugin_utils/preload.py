@@ -14,7 +14,11 @@ import pkgutil
 
 from ansible_collections.hostnet.multicluster.plugins import filter as filters
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import shared_cache
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import systems
+
+# Made before the first fork: the one memory of all of them, so that a credential plugin is run once and not with every task.
+CREDENTIALS = shared_cache.CREDENTIALS
 
 
 def for_all_forks() -> None:

@@ -65,7 +65,8 @@ def test_create_read_replace_delete(east: KubeCluster, namespace: str) -> None:
     assert east.delete(kinds.CONFIG_MAP, "c", namespace, uid=now["metadata"]["uid"])
     assert not east.delete(kinds.CONFIG_MAP, "c", namespace)
     assert east.get(kinds.CONFIG_MAP, "c", namespace) is None
-    assert east.requests == 11
+    # After the two conflicts with objects that are there, they were read to see whose they are.
+    assert east.requests == 13
 
 
 def test_apply_has_one_field_manager_and_dry_run_changes_nothing(east: KubeCluster, namespace: str) -> None:
@@ -115,7 +116,7 @@ def test_watch_goes_on_where_the_list_ended(east: KubeCluster, namespace: str) -
 
 def test_watch_ends_at_its_deadline(east: KubeCluster, namespace: str) -> None:
     begun = time.monotonic()
-    assert list(east.watch(kinds.CONFIG_MAP, begun + 1, namespace, resource_version="")) == []
+    assert {event for event, _item in east.watch(kinds.CONFIG_MAP, begun + 1, namespace, resource_version="")} <= {"BOOKMARK"}
     assert time.monotonic() - begun < 120
 
 
@@ -212,6 +213,6 @@ def test_at_most_eight_connections(east: KubeCluster, namespace: str) -> None:
 
     tag = secrets.token_hex(4)
     in_parallel(lambda index: east.create(config_map(namespace, f"{tag}-{index}")), range(60))
-    pools = east.api.rest_client.pool_manager.pools
+    pools = east._transport._manager.pools
     opened = [pools[key].num_connections for key in pools.keys()]  # noqa: SIM118  # not a dict: it cannot be iterated
     assert sum(opened) <= MAX_CONNECTIONS == 8

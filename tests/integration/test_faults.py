@@ -76,14 +76,44 @@ def test_applies_and_deletions_of_one_very_object_are_sent_again(balancer: Balan
     assert len(balancer.seen) == 2
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_became_of_a_write_without_an_answer_is_found_out(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
+    balancer.choose = first(fault)
+    made = east.create(config_map(namespace, a="1"))
+    assert there(balancer, namespace) == made
+    done = fault in (RESET_AFTER, HALF)
+    assert [entry.method for entry in balancer.seen] == ["POST", "POST", *(["GET"] if done else [])]
+    balancer.seen.clear()
+    changed = east.replace({**made, "data": {"a": "2"}})
+    assert there(balancer, namespace) == changed
+    assert changed["data"] == {"a": "2"}
+    assert [entry.method for entry in balancer.seen] == ["PUT", "PUT", *(["GET"] if done else [])]
+    balancer.seen.clear()
+    patch = {"metadata": {"resourceVersion": changed["metadata"]["resourceVersion"], "labels": {"x": "y"}}, "data": {"a": None}}
+    patched = east.merge_patch(kinds.CONFIG_MAP, "c", patch, namespace)
+    assert there(balancer, namespace) == patched
+    assert patched["metadata"]["labels"] == {"x": "y"}
+    assert [entry.method for entry in balancer.seen] == ["PATCH", "PATCH", *(["GET"] if done else [])]
+
+
+@pytest.mark.parametrize("fault", [RESET_BEFORE, RESET_AFTER])
+def test_somebody_elses_object_is_not_taken_for_ones_own(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
+    KubeCluster(balancer.kube.entry).create(config_map(namespace, a="theirs"))
+    balancer.choose = first(fault)
+    with pytest.raises(KubeError, match="already exists") as failed:
+        east.create(config_map(namespace, a="ours"))
+    assert failed.value.status == 409
+
+
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "429"])
 def test_what_could_be_done_twice_is_told(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
+    KubeCluster(balancer.kube.entry).create(config_map(namespace, a="1"))
     balancer.choose = first(fault)
+    # Of whichever version it is: who knows what it would overwrite the second time.
     with pytest.raises(KubeError, match=r"kube cluster east: ConfigMap .*/c: ") as failed:
-        east.create(config_map(namespace, a="1"))
+        east.merge_patch(kinds.CONFIG_MAP, "c", {"data": {"a": "2"}}, namespace)
     assert failed.value.status == (int(fault) if fault in STATUS else 0)
     assert len(balancer.seen) == 1
-    assert (there(balancer, namespace) is not None) == (fault in (RESET_AFTER, HALF))
 
 
 @pytest.mark.parametrize("fault", ["429", RESET_BEFORE])
@@ -125,7 +155,7 @@ def test_a_busy_api_server_has_done_nothing(balancer: Balancer, east: KubeCluste
 def test_it_is_given_up_with_the_number_of_tries(balancer: Balancer, east: KubeCluster) -> None:
     balancer.choose = lambda *_request: "503"
     # Longer than anybody waits.
-    balancer.retry_after = "31"
+    balancer.retry_after = "61"
     with pytest.raises(KubeError, match=r"version: the balancer is busy$") as alone:
         east.version()
     assert (alone.value.status, alone.value.tries) == (503, 1)
@@ -140,7 +170,7 @@ def test_a_page_for_people_is_no_answer(balancer: Balancer, east: KubeCluster, n
     balancer.choose = lambda *_request: GARBLED
     with pytest.raises(KubeError, match=r"list of configmaps .*: .* answered with something that is no JSON"):
         east.list(kinds.CONFIG_MAP, namespace)
-    with pytest.raises(KubeError, match=r"watch of configmaps: .* sent something that is no event"):
+    with pytest.raises(KubeError, match=r"watch of configmaps: .* answered with something that is no event"):
         list(east.watch(kinds.CONFIG_MAP, time.monotonic() + 60, namespace))
     assert len(balancer.seen) == 2
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from .._plan.drain import Cordon, Place, Rules, Verdict
 from .client import POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import NODE, POD, POD_DISRUPTION_BUDGET
 from .lock import LockLost, verify
-from .watch import after_stream
+from .watch import follow
 
 Json = dict[str, Any]
 
@@ -134,7 +134,6 @@ class _ClusterRun:
         self.accepted: set[str] = set()  # pods whose eviction the API server accepted
         self.words: dict[str, str] = {}  # its last refusal for each of the others
         self.budgets: list[Json] = []
-        self._version = ""
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -158,7 +157,7 @@ class _ClusterRun:
                 self.before[name] = plan.cordon_of(live)
         if self.request.state != plan.DRAINED:
             return
-        self._version = self._list_pods()
+        self._take_in(self._list_pods()[0])
         if not self._refuse() and self.request.dry_run and self.pending:
             self.budgets = self.cluster.list(POD_DISRUPTION_BUDGET)[0]
 
@@ -173,8 +172,8 @@ class _ClusterRun:
         detail = f"it is another VM now (UID {node['metadata']['uid']}, not {uid}); observe the nodes again before anything is done to it"
         raise KubeError(self.cluster.name, f"Node {name}", detail, 409, "Conflict")
 
-    def _list_pods(self) -> str:
-        """Look at all pods of all nodes; returns the resourceVersion to watch from."""
+    def _list_pods(self) -> tuple[list[Json], str]:
+        """All pods of all nodes, and the resourceVersion to watch from."""
 
         def pods_of(node: str) -> tuple[list[Json], str]:
             items: list[Json] = []
@@ -188,10 +187,15 @@ class _ClusterRun:
         found, version = pods_of(first)
         for items, _version in in_parallel(pods_of, rest):
             found += items
-        self.pending &= {pod["metadata"]["uid"] for pod in found}
-        for pod in found:
-            self._see(pod)
-        return version
+        return found, version
+
+    def _take_in(self, found: Iterable[Json]) -> None:
+        """Look at all pods that there are now."""
+        there = {pod["metadata"]["uid"]: pod for pod in found}
+        self.pending &= set(there)
+        for uid, pod in there.items():
+            if self.pods.get(uid) is not pod:
+                self._see(pod)
 
     def _see(self, pod: Json) -> None:
         uid = pod["metadata"]["uid"]
@@ -301,7 +305,7 @@ class _ClusterRun:
     def _drain(self) -> None:
         if self.fresh:
             # Until its node was cordoned, the scheduler may have put another pod there.
-            self._version = self._list_pods()
+            self._take_in(self._list_pods()[0])
         pause = _FIRST_PAUSE_SECONDS
         while self.pending:
             if self._refuse():
@@ -314,10 +318,10 @@ class _ClusterRun:
                 self._explain()
                 return
             if self._to_evict():
-                self._watch(min(self.deadline, now + pause))
+                self._follow(min(self.deadline, now + pause))
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
-                self._watch(self.deadline)
+                self._follow(self.deadline)
             if self._to_evict():
                 self._verify_lock()
 
@@ -337,8 +341,9 @@ class _ClusterRun:
         }
         path = POD_PATH.format(namespace=metadata["namespace"], name=metadata["name"]) + "/eviction"
         try:
-            # 429 is what a budget says, which is this module's affair.
-            self.cluster.request("POST", path, f"eviction of pod {metadata['namespace']}/{metadata['name']}", body=body, again=False)
+            what = f"eviction of pod {metadata['namespace']}/{metadata['name']}"
+            # 429 is what a budget says, which is this module's affair. With its UID the pod that is gone already is no other one.
+            self.cluster.request("POST", path, what, body=body, safe=True, final=(409, 429, 504))
         except KubeError as error:
             meaning = plan.answer(error.status, error.detail)
             if meaning == plan.GONE:
@@ -350,40 +355,27 @@ class _ClusterRun:
             return
         self.accepted.add(uid)
 
-    def _watch(self, until: float) -> None:
+    def _follow(self, until: float) -> None:
         """Follow the pods until all are gone, one comes that has to be evicted, or `until` (time.monotonic() seconds)."""
-        started = time.monotonic()
+        known = set(self.pods)
+
+        def done(pods: dict[str, Json]) -> bool:
+            self._take_in(pods.values())
+            fresh = self.pending - known
+            return not self.pending or any(self.verdicts[uid].action in (plan.EVICT, plan.REFUSE) for uid in fresh)
+
         # A field selector takes one value: several nodes are told apart here, so that there is one watch for all.
         selector = f"spec.nodeName={next(iter(self.targets))}" if len(self.targets) == 1 else "spec.nodeName!="
-        # The API server counts whole seconds; a tenth more keeps a second from being lost.
-        seconds = max(1, int(until + 0.1 - started))
-        try:
-            with contextlib.closing(
-                self.cluster.watch(POD, started + seconds + 0.1, field_selector=selector, resource_version=self._version)  # type: ignore[type-var]
-            ) as events:
-                for event, pod in events:
-                    self._version = str(pod["metadata"]["resourceVersion"])
-                    if (pod.get("spec") or {}).get("nodeName") in self.targets and self._follow(event, pod):
-                        return
-        except KubeError as error:
-            if error.status != 410:
-                raise
-        if time.monotonic() - started < seconds - 0.5:
-            # The stream was too old, or the API server ended it: look at everything again.
-            after_stream(started, self.deadline)
-            self._version = self._list_pods()
-
-    def _follow(self, event: str, pod: Json) -> bool:
-        """Take in one event; True where there is something to do."""
-        uid = pod["metadata"]["uid"]
-        if event == "DELETED":
-            self.pending.discard(uid)
-        else:
-            known = uid in self.pods
-            self._see(pod)
-            if not known and self.verdicts[uid].action in (plan.EVICT, plan.REFUSE):
-                return True
-        return not self.pending
+        follow(
+            self.cluster,
+            POD,
+            done,
+            until,
+            field_selector=selector,
+            read=self._list_pods,
+            wanted=lambda pod: (pod.get("spec") or {}).get("nodeName") in self.targets,
+            last_look=until >= self.deadline,
+        )
 
     def _explain(self) -> None:
         """Say of every pod that is still there what keeps it."""

@@ -3,37 +3,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Commands in pods and HTTP requests to pods, many at a time, each with a deadline.
 
-Both are WebSockets to the API server, spoken here directly. The client's own `stream` knows no connect timeout (a hanging
-API server would hang the play), sends no impersonation headers (the command would run as somebody else), and reports a
-refusal without its HTTP status; its port-forward needs a thread for each connection, which cannot be told to end.
+Both are WebSockets to the API server, spoken here directly.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from typing import Any, TypeVar
 
 from .._plan import exec as plan
-from .client import CONNECT_TIMEOUT_SECONDS, POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
-from .tls import Files, Stream, Tls, TlsError
+from .client import MAX_CONNECTIONS, POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
+from .tls import Files, Stream, Tls, TlsClosed, TlsError
 
-# It is a dependency of the kubernetes package, whose absence the modules report.
+# Its absence is reported by whoever opens a connection.
 with contextlib.suppress(ImportError):
     import websocket
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 # Channels are the first byte of each message; source: remotecommand protocol v4 of Kubernetes.
 _PROTOCOL = "v4.channel.k8s.io"
 _STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
 _DATA_CHANNEL, _FORWARD_ERROR_CHANNEL = 0, 1
 OUTPUT_LIMIT_BYTES = 8 << 20
+# A question whose connection broke or fell silent is asked again, so often, and each time with half of the time that is left, or so many seconds.
+_TRIES = 4
+_SHORTEST_TRY_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
+# `reason` of a KubeError about a connection that was open and did not bring what was asked for.
+_CUT_OFF = "CutOff"
 TLS_FILES = ("ca", "certificate", "private_key")
 
 
@@ -145,7 +148,7 @@ class _Socket:
 
 
 def _late(cluster: str, what: str) -> KubeError:
-    return KubeError(cluster, what, "no end before the timeout", 504, "Timeout")
+    return KubeError(cluster, what, "no end before the timeout", 504, _CUT_OFF)
 
 
 def _left(cluster: str, what: str, deadline: float) -> float:
@@ -154,16 +157,6 @@ def _left(cluster: str, what: str, deadline: float) -> float:
     if seconds <= 0:
         raise _late(cluster, what)
     return seconds
-
-
-class _Refused(Exception):
-    """The API server's answer to a WebSocket that it did not accept."""
-
-    def __init__(self, status: int, reason: str, body: bytes) -> None:
-        super().__init__(f"{status} {reason}")
-        self.status = status
-        self.reason = reason
-        self.body = body
 
 
 def ask_members(
@@ -175,6 +168,7 @@ def ask_members(
     *,
     stop_at_failure: bool = False,
     at_once: bool = False,
+    read_only: bool = False,
     kept: Kept | None = None,
 ) -> dict[str, dict[str, Json]]:
     """Run all commands and HTTP requests on all members and return {member: {name: answer}}; nothing is raised.
@@ -183,8 +177,8 @@ def ask_members(
     a failed command of the same member. `at_once` is for questions that need no order: a member that answers none of them
     costs the time limit of one then, not of all. `timeout` in seconds is for everything.
 
-    What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere. `kept` has requests use
-    the connections of the call before; they must change nothing then.
+    What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere. `read_only`: all of them change
+    nothing, so what was lost on the way is asked again. `kept` has requests use the connections of the call before; they must change nothing then.
     """
     deadline = time.monotonic() + timeout
     names = list(dict.fromkeys([*commands, *http]))
@@ -197,9 +191,9 @@ def ask_members(
         for name in wanted:
             request = http[name].rendered(member) if name in http else None
             if request and (name not in commands or (request.tls and request.tls.present())):
-                answers[name] = _request(cluster, member, request, deadline, kept)
+                answers[name] = _request(cluster, member, request, deadline, read_only or request.body is None, kept)
                 continue
-            answers[name] = _command(cluster, member, rendered(member, commands[name]), deadline)
+            answers[name] = _command(cluster, member, rendered(member, commands[name]), deadline, read_only)
             if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
                 break
         return answers
@@ -222,17 +216,17 @@ def rendered(member: Member, argv: Sequence[str]) -> list[str]:
     return [plan.render(str(argument), variables) for argument in argv]
 
 
-def _command(cluster: KubeCluster, member: Member, argv: list[str], deadline: float) -> Json:
+def _command(cluster: KubeCluster, member: Member, argv: list[str], deadline: float, safe: bool) -> Json:
     answer: Json = {"rc": None, "stdout": "", "stderr": "", "error": ""}
     if not member.pod:
         return {**answer, "error": "the member has no pod"}
     try:
-        return {**answer, **run_command(cluster, member.namespace, member.pod, member.container, argv, deadline)}
+        return {**answer, **run_command(cluster, member.namespace, member.pod, member.container, argv, deadline, safe)}
     except KubeError as error:
-        return {**answer, "error": f"{error.what}: {error.detail}"}
+        return {**answer, **_unknown(error)}
 
 
-def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float, kept: Kept | None) -> Json:
+def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float, safe: bool, kept: Kept | None) -> Json:
     answer: Json = {"status": 0, "body": "", "error": ""}
     if not member.pod:
         return {**answer, "error": "the member has no pod"}
@@ -240,25 +234,52 @@ def _request(cluster: KubeCluster, member: Member, request: Http, deadline: floa
         deadline = min(deadline, time.monotonic() + request.timeout)
     host = str(member.all_variables().get("address", "localhost"))
     try:
-        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline, kept)
+        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline, kept, safe)
     except KubeError as error:
-        return {**answer, "error": f"{error.what}: {error.detail}"}
+        return {**answer, **_unknown(error)}
     return {**answer, "status": status, "body": body.decode("utf-8", "replace")}
 
 
-def run_command(cluster: KubeCluster, namespace: str, pod: str, container: str, argv: Sequence[str], deadline: float) -> Json:
+def _unknown(error: KubeError) -> Json:
+    """The part of an answer that says why there is none; `passing` where the same may well succeed later."""
+    said: Json = {"error": f"{error.what}: {error.detail}"}
+    return {**said, "passing": True} if error.passing or error.reason == _CUT_OFF else said
+
+
+def _asked(ask: Callable[[float], T], deadline: float, safe: bool) -> T:
+    """What `ask(deadline of this try)` returns. Where it is `safe` to ask twice, a connection that broke or fell silent is not the end of it."""
+    for attempt in range(1, _TRIES + 1):
+        now = time.monotonic()
+        last = not safe or attempt == _TRIES or deadline - now < 2 * _SHORTEST_TRY_SECONDS
+        try:
+            return ask(deadline if last else now + max(_SHORTEST_TRY_SECONDS, (deadline - now) / 2))
+        except KubeError as error:
+            # What the session has sent again until it gave up, and what the pod's side said, is not asked again here.
+            if last or not (error.reason == _CUT_OFF or error.passing) or error.tries > 1:
+                raise
+        time.sleep(min(_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+    raise AssertionError("the last try returns or raises")
+
+
+def run_command(
+    cluster: KubeCluster, namespace: str, pod: str, container: str, argv: Sequence[str], deadline: float, safe: bool = False
+) -> Json:
     """Run one command in a container: {rc, stdout, stderr, error}; rc None where it could not be started.
 
     Raises KubeError where there is no such pod, no answer, or no end before `deadline` (time.monotonic() seconds). A
-    command that is cut off by the deadline goes on in the container.
+    command that is cut off by the deadline goes on in the container. `safe`: it may be run twice.
     """
+    return _asked(lambda until: _run_once(cluster, namespace, pod, container, argv, until, safe), deadline, safe)
+
+
+def _run_once(cluster: KubeCluster, namespace: str, pod: str, container: str, argv: Sequence[str], deadline: float, safe: bool) -> Json:
     query = [("command", argument) for argument in argv]
     query += [("container", container)] if container else []
     query += [("stdout", "true"), ("stderr", "true")]
     what = f"exec in pod {namespace}/{pod}"
     output = {_STDOUT: bytearray(), _STDERR: bytearray(), _ERROR: bytearray()}
     size = 0
-    with _connection(cluster, namespace, pod, "exec", query, what, deadline) as opened:
+    with _connection(cluster, namespace, pod, "exec", query, what, deadline, safe) as opened:
         while (message := opened.receive()) is not None:
             if message and message[0] in output:
                 output[message[0]] += message[1:]
@@ -268,6 +289,9 @@ def run_command(cluster: KubeCluster, namespace: str, pod: str, container: str, 
                         cluster.name, what, f"the command wrote more than {OUTPUT_LIMIT_BYTES >> 20} MiB; let it write less", 413
                     )
     texts = {channel: bytes(data).decode("utf-8", "replace") for channel, data in output.items()}
+    if not texts[_ERROR]:
+        # The kubelet says of every command how it ended.
+        raise KubeError(cluster.name, what, "the connection ended before the command did", 502, _CUT_OFF)
     code, error = plan.parse_status(texts[_ERROR])
     return {"rc": code, "stdout": texts[_STDOUT], "stderr": texts[_STDERR], "error": error}
 
@@ -303,7 +327,7 @@ def tunnel(cluster: KubeCluster, namespace: str, pod: str, container: str, argv:
     query = [("command", argument) for argument in argv]
     query += [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
     what = f"exec in pod {namespace}/{pod}"
-    with _connection(cluster, namespace, pod, "exec", query, what, deadline) as opened:
+    with _connection(cluster, namespace, pod, "exec", query, what, deadline, safe=False) as opened:
         yield Tunnel(opened, cluster.name, what)
 
 
@@ -364,17 +388,34 @@ class Kept:
         return self._lines.pop(key, None)
 
     def keep(self, key: tuple[str, str, str, Http], line: _Line) -> None:
-        self._lines[key] = line
+        """Keep it where there are not too many of its kube cluster yet."""
+        if sum(1 for cluster, *_rest in list(self._lines) if cluster == key[0]) < MAX_CONNECTIONS:
+            self._lines[key] = line
+        else:
+            line.opened.shut()
 
 
 def http_request(
-    cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float, kept: Kept | None = None
+    cluster: KubeCluster,
+    namespace: str,
+    pod: str,
+    request: Http,
+    host: str,
+    deadline: float,
+    kept: Kept | None = None,
+    safe: bool = False,
 ) -> tuple[int, bytes]:
-    """(status, body) of a request to 127.0.0.1:port of the pod: the host's own where the pod is on its network.
+    """(status, body) of a request to 127.0.0.1:port of the pod: the host's own where the pod is on its network. `safe`: it may be sent twice.
 
     With TLS, the server's certificate must be for `host`. Raises KubeError where there is no such pod, nothing listens, either side refuses
     the other's certificate, or no whole answer came before `deadline` (time.monotonic() seconds).
     """
+    return _asked(lambda until: _request_once(cluster, namespace, pod, request, host, until, kept), deadline, safe)
+
+
+def _request_once(
+    cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float, kept: Kept | None
+) -> tuple[int, bytes]:
     what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
     key = (cluster.name, namespace, pod, request)
     line = kept.take(key) if kept else None
@@ -383,7 +424,8 @@ def http_request(
         # Whatever is the matter with it, a new connection tells.
         with contextlib.suppress(KubeError):
             return _answer(cluster, what, request, line, kept, key)
-    opened = _open(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline)
+    # Nothing is sent to the pod before it is open.
+    opened = _open(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline, safe=True)
     try:
         with _explained(cluster, what):
             stream: Stream = _Forward(opened, cluster.name, what)
@@ -391,7 +433,7 @@ def http_request(
                 stream = Tls(stream, request.tls.context(), host)
     except TlsError as error:
         opened.shut()
-        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502) from error
+        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502, _CUT_OFF if isinstance(error, TlsClosed) else "") from error
     except BaseException:
         opened.shut()
         raise
@@ -410,7 +452,8 @@ def _answer(
     except _TooLarge as error:
         raise KubeError(cluster.name, what, str(error), 413) from error
     except (TlsError, ValueError) as error:
-        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502) from error
+        cut_off = isinstance(error, (TlsClosed, ValueError))
+        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502, _CUT_OFF if cut_off else "") from error
     finally:
         if kept and stays:
             kept.keep(key, line)
@@ -448,10 +491,11 @@ def _connection(
     query: Sequence[tuple[str, str]],
     what: str,
     deadline: float,
+    safe: bool,
 ) -> Iterator[_Socket]:
     """A WebSocket to a subresource of a pod."""
 
-    opened = _open(cluster, namespace, pod, subresource, query, what, deadline)
+    opened = _open(cluster, namespace, pod, subresource, query, what, deadline, safe)
     try:
         with _explained(cluster, what):
             yield opened
@@ -460,19 +504,17 @@ def _connection(
 
 
 def _open(
-    cluster: KubeCluster, namespace: str, pod: str, subresource: str, query: Sequence[tuple[str, str]], what: str, deadline: float
+    cluster: KubeCluster,
+    namespace: str,
+    pod: str,
+    subresource: str,
+    query: Sequence[tuple[str, str]],
+    what: str,
+    deadline: float,
+    safe: bool,
 ) -> _Socket:
     path = f"{POD_PATH.format(namespace=namespace, name=pod)}/{subresource}"
-    cluster.count_request()
-    try:
-        connected = _connect(cluster, path, query, min(CONNECT_TIMEOUT_SECONDS, _left(cluster.name, what, deadline)))
-    except KubeError:
-        raise
-    except websocket.WebSocketBadStatusException as error:
-        refusal = _Refused(error.status_code, str(error.status_message or ""), error.resp_body or b"")
-        raise cluster.explain(what, refusal) from error
-    except Exception as error:
-        raise cluster.explain(what, error) from error
+    connected = cluster.websocket(path, query, _PROTOCOL, what, safe, _left(cluster.name, what, deadline))
     return _Socket(connected, cluster.name, what, deadline)
 
 
@@ -483,62 +525,3 @@ def _explained(cluster: KubeCluster, what: str) -> Iterator[None]:
         yield
     except (websocket.WebSocketException, OSError) as error:
         raise cluster.explain(what, error) from error
-
-
-def _connect(cluster: KubeCluster, path: str, query: Sequence[tuple[str, str]], timeout: float) -> Any:
-    configuration = cluster.api.configuration
-    host = urlsplit(configuration.host if "://" in configuration.host else f"https://{configuration.host}")
-    scheme = "ws" if host.scheme == "http" else "wss"
-    url = f"{scheme}://{host.netloc}{host.path.rstrip('/')}{path}?{urlencode(query)}"
-    headers = [f"{name}: {value}" for name, value in cluster.api.default_headers.items() if name.lower() != "user-agent"]
-    # This also runs the credential plugin again where its token has expired.
-    headers += [
-        f"{setting['key']}: {setting['value']}"
-        for setting in configuration.auth_settings().values()
-        if setting["in"] == "header" and setting["value"]
-    ]
-    options: Json = {"header": headers, "subprotocols": [_PROTOCOL], "timeout": timeout, "suppress_origin": True}
-    if configuration.proxy:
-        proxy = urlsplit(configuration.proxy)
-        options.update(http_proxy_host=proxy.hostname, http_proxy_port=proxy.port, proxy_type="http")
-        if proxy.username:
-            options["http_proxy_auth"] = (proxy.username, proxy.password or "")
-    if configuration.no_proxy:
-        options["http_no_proxy"] = [name.strip() for name in configuration.no_proxy.split(",")]
-    tls = {"context": _tls(configuration)} if scheme == "wss" else {}
-    if configuration.tls_server_name:
-        tls["server_hostname"] = configuration.tls_server_name
-    connection: Any = websocket.WebSocket(sslopt=tls, enable_multithread=False)
-    # It answers pings and closes by itself; a server that is gone by then must not cost what it said before.
-    connection.pong = _attempt(connection.pong)
-    connection.send_close = _attempt(connection.send_close)
-    connection.connect(url, **options)
-    return connection
-
-
-def _attempt(send: Callable[..., Any]) -> Callable[..., None]:
-    def attempt(*arguments: Any) -> None:
-        with contextlib.suppress(OSError, websocket.WebSocketException):
-            send(*arguments)
-
-    return attempt
-
-
-def _tls(configuration: Any) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if configuration.verify_ssl:
-        authority = getattr(configuration, "ca_cert_data", None)
-        if isinstance(authority, bytes):
-            authority = authority.decode()
-        if configuration.ssl_ca_cert or authority:
-            context.load_verify_locations(cafile=configuration.ssl_ca_cert or None, cadata=authority or None)
-        else:
-            context.load_default_certs()
-        if configuration.assert_hostname is False:
-            context.check_hostname = False
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    return context

@@ -43,7 +43,7 @@ def ask(
     commands = {str(name): [str(word) for word in argv] for name, argv in (questions.get("commands") or {}).items()}
     http = {str(name): Http.of(request) for name, request in (questions.get("http") or {}).items()}
     members = [Member(**target) for target in targets]
-    results = ask_members(clusters, members, commands, http, float(questions["timeout"]), at_once=True, kept=kept)
+    results = ask_members(clusters, members, commands, http, float(questions["timeout"]), at_once=True, read_only=True, kept=kept)
     return shape(results, list(targets), spec)
 
 

@@ -16,7 +16,7 @@ from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster, i
 from .lock import holder_summary
 from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, uid_of
 from .nodes import does_not_answer
-from .watch import after_stream
+from .watch import follow
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
@@ -218,23 +218,15 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
                 rest.append(entry)
         return rest
 
-    while True:
-        items, version = cluster.list(kinds.POD, namespace, selector)
-        pods = {item["metadata"]["uid"]: item for item in items}
-        if not missing(pods):
-            return []
-        started = time.monotonic()
-        if started < deadline:
-            for kind, pod in cluster.watch(kinds.POD, deadline, namespace, selector, resource_version=version):
-                if kind == "DELETED":
-                    pods.pop(pod["metadata"]["uid"], None)
-                else:
-                    pods[pod["metadata"]["uid"]] = pod
-                if not missing(pods):
-                    return []
-        after_stream(started, deadline)
-        if time.monotonic() >= deadline:
-            break
+    pods: dict[str, Json] = {}
+
+    def done(objects: dict[str, Json]) -> bool:
+        pods.clear()
+        pods.update(objects)
+        return not missing(pods)
+
+    if follow(cluster, kinds.POD, done, deadline, namespace, selector):
+        return []
     summaries = _pods(cluster, list(pods.values()), namespace)
     lines = []
     rest = missing(pods)

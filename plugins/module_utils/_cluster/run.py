@@ -142,7 +142,7 @@ def _create(cluster: KubeCluster, body: Json, deadline: float) -> Json:
     """Create a pod. A namespace made a moment ago has no default service account yet, and refuses pods until it has."""
     while True:
         try:
-            return cluster.create(body)
+            return cluster.create(body, unique=True)
         except KubeError as error:
             young = error.status == 403 and "serviceaccount" in error.detail and "not found" in error.detail
             if not young or time.monotonic() + _ACCOUNT_RETRY_SECONDS >= deadline:

@@ -16,6 +16,10 @@ class TlsError(Exception):
     """A file cannot be used, or one side refuses the other."""
 
 
+class TlsClosed(TlsError):
+    """The other side closed the connection, and said nothing."""
+
+
 class Stream(Protocol):
     """Bytes to and from a server. `receive` waits for some, and returns b"" at the end."""
 
@@ -56,7 +60,7 @@ class Tls:
         try:
             self._do(self._tls.do_handshake)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            raise TlsError("TLS: the server closed the connection") from error
+            raise TlsClosed("TLS: the server closed the connection") from error
 
     def _do(self, work: Callable[[], Any]) -> Any:
         while True:

@@ -1,7 +1,10 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for many objects at once: one LIST and one watch per kind and namespace, one deadline for everything."""
+"""Every wait for objects: one LIST and one watch for all of a kind, one deadline for everything, and a last LIST before anything is said to be missing.
+
+An API server that does not answer for a moment ends no wait: it is asked again until the deadline. What it said last is told then.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,105 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .client import KubeCluster
+from .client import KubeCluster, KubeError
 from .kinds import Kind
 
 Json = dict[str, Any]
+Objects = dict[str, Json]
 
+_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 5.0
 _SHORT_STREAM_SECONDS = 1.0
-_POLL_SECONDS = 0.5
+
+
+def follow(
+    cluster: KubeCluster,
+    kind: Kind,
+    done: Callable[[Objects], bool],
+    deadline: float,
+    namespace: str | None = None,
+    label_selector: str | None = None,
+    field_selector: str | None = None,
+    *,
+    read: Callable[[], tuple[list[Json], str]] | None = None,
+    wanted: Callable[[Json], bool] = lambda _item: True,
+    watch: bool = True,
+    last_look: bool = True,
+) -> bool:
+    """Look at the objects until `done(objects by UID)`, or until `deadline` (time.monotonic() seconds): whether it came true.
+
+    `done` sees them after each LIST and each event, and nothing else. `read` is another LIST than that of the selectors, which the watch has in any
+    case; what is not `wanted` is left out. Without `watch`, `read` is asked all the time. Without `last_look` there is no LIST at the deadline,
+    for whoever goes on waiting. Raises KubeError where the API server refuses, or where it did not answer at the deadline either.
+    """
+    tries, version = 0, ""
+    objects: Objects = {}
+    while True:
+        last = time.monotonic() >= deadline
+        started = time.monotonic()
+        # The stream before ended as it should: nothing was missed.
+        if version and not last:
+            found, version = _watched(cluster, kind, done, deadline, namespace, label_selector, field_selector, wanted, objects, version)
+            if found:
+                return True
+            if not last_look and time.monotonic() >= deadline:
+                return False
+            # A server that ends each stream at once must not be asked in a tight loop.
+            time.sleep(max(0.0, min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()))
+            continue
+        try:
+            items, version = read() if read else cluster.list(kind, namespace, label_selector, field_selector)
+        except KubeError as error:
+            if last or not error.passing:
+                raise
+            tries += 1
+            time.sleep(max(0.0, min(_PAUSE_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_PAUSE_SECONDS, deadline - time.monotonic())))
+            continue
+        tries = 0
+        objects = {item["metadata"]["uid"]: item for item in items if wanted(item)}
+        if done(objects):
+            return True
+        if last or (not last_look and time.monotonic() >= deadline):
+            return False
+        if not watch:
+            version = ""
+            time.sleep(max(0.0, min(started + _PAUSE_SECONDS, deadline) - time.monotonic()))
+
+
+def _watched(
+    cluster: KubeCluster,
+    kind: Kind,
+    done: Callable[[Objects], bool],
+    deadline: float,
+    namespace: str | None,
+    label_selector: str | None,
+    field_selector: str | None,
+    wanted: Callable[[Json], bool],
+    objects: Objects,
+    version: str,
+) -> tuple[bool, str]:
+    """(whether `done` came true in one watch from `version`, the version to watch on from): "" where only a LIST tells what came meanwhile."""
+    try:
+        events = cluster.watch(
+            kind, deadline, namespace, label_selector=label_selector, field_selector=field_selector, resource_version=version
+        )
+        with contextlib.closing(events):  # type: ignore[type-var]  # it is a generator
+            for event, item in events:
+                version = str(item["metadata"]["resourceVersion"])
+                if event == "BOOKMARK" or not wanted(item):
+                    continue
+                if event == "DELETED":
+                    objects.pop(item["metadata"]["uid"], None)
+                else:
+                    objects[item["metadata"]["uid"]] = item
+                if done(objects):
+                    return True, version
+    except KubeError as error:
+        # 410: the version is too old.
+        if not error.passing and error.status != 410:
+            raise
+        return False, ""
+    return False, version
 
 
 def wait_until(
@@ -30,56 +125,35 @@ def wait_until(
 ) -> dict[str, Json | None]:
     """Wait until `settled(name, object)` holds for all `names` at the same time (object None: it does not exist).
 
-    Returns {} then, or at `deadline` (time.monotonic() seconds) the objects that are not settled, as last seen. Raises
-    KubeError where the API server refuses or does not answer.
+    Returns {} then, or at `deadline` (time.monotonic() seconds) the objects that are not settled, as last seen. Raises as `follow`.
     """
-    wanted = set(names)
-    if not kind.namespaced:
-        return _poll(cluster, kind, wanted, settled, deadline)
-    # One object needs no look at its neighbours.
-    field_selector = f"metadata.name={next(iter(wanted))}" if len(wanted) == 1 else None
-    while True:
-        items, version = cluster.list(kind, namespace, label_selector, field_selector)
-        seen: dict[str, Json | None] = dict.fromkeys(sorted(wanted))
-        seen.update({item["metadata"]["name"]: item for item in items if item["metadata"]["name"] in wanted})
-        pending = {name for name in wanted if not settled(name, seen[name])}
-        started = time.monotonic()
-        if not pending or started >= deadline:
-            return {name: seen[name] for name in sorted(pending)}
-        with contextlib.closing(_events(cluster, kind, deadline, namespace, label_selector, field_selector, version)) as events:
-            for event, item in events:
-                name = item["metadata"]["name"]
-                if name not in wanted:
-                    continue
-                seen[name] = None if event == "DELETED" else item
-                (pending.discard if settled(name, seen[name]) else pending.add)(name)
-                if not pending:
-                    return {}
-        after_stream(started, deadline)
+    wanted = sorted(set(names))
+    pending: dict[str, Json | None] = {}
 
+    def done(objects: Objects) -> bool:
+        by_name = {item["metadata"]["name"]: item for item in objects.values()}
+        pending.clear()
+        pending.update({name: by_name.get(name) for name in wanted if not settled(name, by_name.get(name))})
+        return not pending
 
-def after_stream(started: float, deadline: float) -> None:
-    """The pause after a watch that was begun at `started`: a server that ends each stream at once must not be asked in a tight loop."""
-    time.sleep(max(0.0, min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()))
+    def read() -> tuple[list[Json], str]:
+        return [item for name in wanted if (item := cluster.get(kind, name)) is not None], ""
 
-
-def _poll(
-    cluster: KubeCluster, kind: Kind, wanted: set[str], settled: Callable[[str, Json | None], bool], deadline: float
-) -> dict[str, Json | None]:
-    """As `wait_until`, with GETs: to watch a Namespace one must be allowed to see them all (docs/rbac.yaml)."""
-    while True:
-        seen = {name: cluster.get(kind, name) for name in sorted(wanted)}
-        pending = {name: item for name, item in seen.items() if not settled(name, item)}
-        rest = deadline - time.monotonic()
-        if not pending or rest <= 0:
-            return pending
-        time.sleep(min(_POLL_SECONDS, rest))
-
-
-def _events(
-    cluster: KubeCluster, kind: Kind, deadline: float, namespace: str | None, label: str | None, field: str | None, version: str
-) -> Any:
-    return cluster.watch(kind, deadline, namespace, label_selector=label, field_selector=field, resource_version=version)
+    # To watch a Namespace one must be allowed to see them all (docs/rbac.yaml). One object needs no look at its neighbours.
+    field_selector = f"metadata.name={wanted[0]}" if len(wanted) == 1 else None
+    follow(
+        cluster,
+        kind,
+        done,
+        deadline,
+        namespace,
+        label_selector,
+        field_selector,
+        read=None if kind.namespaced else read,
+        wanted=lambda item: item["metadata"]["name"] in wanted,
+        watch=kind.namespaced,
+    )
+    return pending
 
 
 def wait_gone(cluster: KubeCluster, kind: Kind, namespace: str | None, uids: dict[str, str], deadline: float) -> dict[str, Json | None]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -202,7 +203,9 @@ def _dict_problems(name: str, value: Mapping[str, Any], options: Options) -> lis
 
 def _type_problem(name: str, value: Any, kind: str) -> str:
     """Why a value is not of its type, with the remedy; "" where it is."""
-    wanted = {"int": "a whole number", "bool": "true or false", "list": "a list", "dict": "a dictionary"}.get(kind, "text")
+    wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list", "dict": "a dictionary"}.get(
+        kind, "text"
+    )
     if value is None:
         return f"is empty (null), and must be {wanted}: give a value, or take the line out for the default"
     if kind == "list":
@@ -219,6 +222,8 @@ def _type_problem(name: str, value: Any, kind: str) -> str:
         return (
             "" if whole or (_is_text(value) and _DIGITS.fullmatch(str(value).strip())) else f"is {shown(value)}, and must be a whole number"
         )
+    if kind == "float":
+        return "" if _is_number(value) else f"is {shown(value)}, and must be a number"
     if kind == "bool":
         well = isinstance(value, bool) or value in (0, 1) or (_is_text(value) and str(value).strip().lower() in _TRUE_OR_FALSE)
         return "" if well else f"is {shown(value)}, and must be true or false"
@@ -229,6 +234,15 @@ def _type_problem(name: str, value: Any, kind: str) -> str:
         return ""
     hint = ": put quotes around it" if isinstance(value, (int, float)) else ""
     return f"is {shown(value)}, and must be text{hint}"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not (isinstance(value, (int, float)) or _is_text(value)):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
 
 
 def _number_problem(name: str, value: int) -> str:

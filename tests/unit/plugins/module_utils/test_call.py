@@ -15,6 +15,7 @@ from ansible.module_utils import basic
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import libraries
 
 Json = dict[str, Any]
 ARGUMENTS: Json = {"kube_clusters": client.kube_clusters_argument(), "lock": client.lock_argument()}
@@ -32,7 +33,7 @@ def perform(run: _call.Run, **more: Any) -> Json:
 def count(call: _call.Call) -> None:
     """As if two requests were sent."""
     for _number in range(2):
-        call.clusters["east"].count_request()
+        call.clusters["east"].requests += 1
 
 
 def test_success_counts_requests() -> None:
@@ -91,10 +92,10 @@ def test_secrets_are_hidden() -> None:
 
 
 def test_without_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "KUBERNETES_IMPORT_ERROR", "Traceback\nImportError: no kubernetes\n")
+    monkeypatch.setattr(libraries, "IMPORT_ERROR", "Traceback\nImportError: no urllib3\n")
     result = perform(lambda _call: pytest.fail("ran"))
     assert (result["failed"], result["requests"]) == (True, 0)
-    assert f"cannot be imported by {sys.executable} (ImportError: no kubernetes)" in result["msg"]
+    assert f"cannot be imported by {sys.executable} (ImportError: no urllib3)" in result["msg"]
 
 
 class TestLock:
@@ -105,7 +106,7 @@ class TestLock:
 
         def verify(clusters: dict[str, client.KubeCluster], lock: Json) -> None:
             seen.append((list(clusters), lock["holder"]))
-            clusters["east"].count_request()
+            clusters["east"].requests += 1
             if lock["generation"] == 9:
                 raise LockLost("east", "taken over")
 

@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.hostnet.multicluster.plugins.doc_fragments.kube_clusters import ModuleDocFragment
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import options
 
 NOWHERE = {"name": "east", "host": "https://127.0.0.1:1"}  # nothing listens on port 1
 
@@ -33,17 +34,17 @@ def write_kubeconfig(path: Path, contexts: list[str], user: dict[str, Any] | Non
 
 def test_documented_options_are_the_options() -> None:
     documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]["kube_clusters"]
-    specified = client.kube_clusters_argument()
+    specified = options.kube_clusters_argument()
     for field in ("type", "elements", "required"):
         assert documented[field] == specified[field]
-    assert list(documented["suboptions"]) == list(client.KUBE_CLUSTER_OPTIONS)
-    for name, option in client.KUBE_CLUSTER_OPTIONS.items():
+    assert list(documented["suboptions"]) == list(options.KUBE_CLUSTER_OPTIONS)
+    for name, option in options.KUBE_CLUSTER_OPTIONS.items():
         described = {key: value for key, value in documented["suboptions"][name].items() if key != "description"}
         assert described == {key: value for key, value in option.items() if key != "no_log"}
 
 
 def test_secrets_are_no_log() -> None:
-    assert client.KUBE_CLUSTER_OPTIONS["api_key"]["no_log"] is True
+    assert options.KUBE_CLUSTER_OPTIONS["api_key"]["no_log"] is True
 
 
 def test_names_must_differ() -> None:
@@ -92,7 +93,7 @@ def test_a_kubeconfig_that_is_missing(tmp_path: Path) -> None:
 
 def test_a_context_that_is_missing(tmp_path: Path) -> None:
     path = write_kubeconfig(tmp_path / "k", ["east"])
-    with pytest.raises(KubeError, match=f"kube cluster east: context west of kubeconfig {path}: .*check the name of the context"):
+    with pytest.raises(KubeError, match=r"kube cluster east: .*west"):
         KubeCluster({"name": "east", "kubeconfig": path, "context": "west"})
 
 
@@ -108,27 +109,13 @@ def exec_user(command: str, *arguments: str) -> dict[str, Any]:
     return {"exec": details}
 
 
-@pytest.mark.parametrize(
-    ("user", "part"),
-    [
-        (exec_user("/nonexistent/login-plugin"), "No such file or directory: '/nonexistent/login-plugin'"),
-        (exec_user("sh", "-c", "echo please log in >&2; exit 3"), "exec: process returned 3. please log in"),
-        (exec_user("sh", "-c", "echo nonsense"), "failed to decode process output"),
-    ],
-)
-def test_a_credential_plugin_that_fails_is_told_before_any_request(tmp_path: Path, user: dict[str, Any], part: str) -> None:
-    path = write_kubeconfig(tmp_path / "k", ["east"], user)
-    with pytest.raises(KubeError) as error:
-        KubeCluster({"name": "east", "kubeconfig": path, "context": "east"})
-    assert part in str(error.value)
-    assert "no credentials (" in str(error.value)
-
-
-def test_a_credential_plugin_that_works(tmp_path: Path) -> None:
-    answer = '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t0k"}}'
-    path = write_kubeconfig(tmp_path / "k", ["east"], exec_user("sh", "-c", f"echo '{answer}'"))
-    cluster = KubeCluster({"name": "east", "kubeconfig": path, "context": "east"})
-    assert "t0k" in str(cluster.api.configuration.auth_settings())
+def test_a_credential_plugin_that_fails_is_told_before_any_request(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path / "k", ["east"], exec_user("sh", "-c", "echo please log in >&2; exit 3"))
+    with pytest.raises(KubeError, match=r"^kube cluster east: .*please log in") as error:
+        client.connect([{"name": "east", "kubeconfig": path, "context": "east"}])
+    # Nobody takes a kube cluster for one that is away because somebody has to log in.
+    assert not error.value.unreachable
+    assert error.value.passing
 
 
 def test_credential_plugins_run_at_the_same_time(tmp_path: Path) -> None:
@@ -141,11 +128,6 @@ def test_credential_plugins_run_at_the_same_time(tmp_path: Path) -> None:
         path = write_kubeconfig(tmp_path / f"k{mine}", ["x"], exec_user("sh", "-c", f"{wait} && echo '{answer}'"))
         entries.append({"name": mine, "kubeconfig": path, "context": "x"})
     assert list(client.connect(entries)) == ["a", "b"]
-
-
-def test_one_impersonated_group_at_most() -> None:
-    with pytest.raises(KubeError, match="one group is supported"):
-        KubeCluster({**NOWHERE, "impersonate_groups": ["a", "b"]})
 
 
 def test_threads_are_bounded_and_results_in_order() -> None:

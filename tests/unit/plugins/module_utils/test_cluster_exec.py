@@ -152,7 +152,7 @@ def test_command(serve: Any) -> None:
     line = "GET /api/v1/namespaces/n/pods/p/exec?command=sh&command=-c&command=a+b%26c&container=c&stdout=true&stderr=true HTTP/1.1"
     assert head.startswith(line)
     # The command runs as the one who asked for it.
-    assert "authorization: Bearer token" in head
+    assert "Authorization: Bearer token" in head
     assert "Impersonate-User: deployer" in head
     assert cluster.requests == 1
 
@@ -211,10 +211,9 @@ def test_a_command_that_does_not_end(serve: Any, monkeypatch: pytest.MonkeyPatch
     ended.set()
 
 
-def test_a_hanging_api_server_is_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_api_server_is_given_up(serve: Any) -> None:
     ended = threading.Event()
-    monkeypatch.setattr(members, "CONNECT_TIMEOUT_SECONDS", 0.3)
-    _server, cluster = serve(lambda _text, _connection: ended.wait(LONG))
+    _server, cluster = serve(lambda _text, _connection: ended.wait(LONG), request_timeout=0.3)
     with pytest.raises(KubeError, match="no answer from"):
         command(cluster, ["true"])
     ended.set()
@@ -225,13 +224,23 @@ def test_a_connection_that_breaks(serve: Any) -> None:
         connection.accept()
         connection.send(1, b"half")
 
-    _server, cluster = serve(cut)
-    assert command(cluster, ["true"]) == {
-        "rc": None,
-        "stdout": "half",
-        "stderr": "",
-        "error": "the connection ended before the command did",
-    }
+    server, cluster = serve(cut)
+    with pytest.raises(KubeError, match="the connection ended before the command did"):
+        command(cluster, ["true"])
+    assert len(server.requests) == 1, "it may have changed something, so it is not run again"
+
+
+def test_a_question_whose_connection_breaks_is_asked_again(serve: Any) -> None:
+    def cut_once(text: str, connection: FakeConnection) -> None:
+        connection.accept()
+        if len(server.requests) > 1:
+            connection.send(3, json.dumps({"status": "Success"}).encode())
+            connection.end()
+
+    server, cluster = serve(cut_once)
+    found = members.run_command(cluster, "n", "p", "c", ["true"], time.monotonic() + LONG, safe=True)
+    assert found["rc"] == 0
+    assert len(server.requests) == 2
 
 
 def test_too_much_output(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -35,10 +35,12 @@ class FakeKubeCluster:
         self.log_error: KubeError | None = None
         self.delete_error: KubeError | None = None
 
-    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+    def create(self, body: dict[str, Any], unique: bool = True) -> dict[str, Any]:
+        assert unique
         if self.create_errors:
             raise self.create_errors.pop(0)
-        pod = {**body, "metadata": {**body["metadata"], "uid": f"uid-{body['metadata']['name']}"}, "status": {"phase": "Pending"}}
+        metadata = {**body["metadata"], "uid": f"uid-{body['metadata']['name']}", "resourceVersion": "1"}
+        pod = {**body, "metadata": metadata, "status": {"phase": "Pending"}}
         self.pods[body["metadata"]["name"]] = pod
         return pod
 
@@ -59,7 +61,7 @@ class FakeKubeCluster:
             else:
                 pod["status"] = status
                 yield "MODIFIED", pod
-        yield "MODIFIED", {"metadata": {"name": "somebody-else"}}
+        yield "MODIFIED", {"metadata": {"name": "somebody-else", "uid": "else", "resourceVersion": "2"}}
         time.sleep(max(0.0, min(0.2, deadline - time.monotonic())))
 
     def delete(self, _kind: Kind, name: str, _namespace: str, uid: str, grace_seconds: int | None = None) -> bool:
@@ -181,7 +183,8 @@ def test_an_api_server_that_is_away_ends_the_run_and_pods_are_deleted() -> None:
     created = cluster.create
     seen: list[str] = []
 
-    def create(body: dict[str, Any]) -> dict[str, Any]:
+    def create(body: dict[str, Any], unique: bool = True) -> dict[str, Any]:
+        assert unique
         seen.append(body["metadata"]["name"])
         if len(seen) == 2:
             raise KubeError("east", "Pod n/x", "no answer")
@@ -205,20 +208,36 @@ def test_a_pod_that_cannot_be_deleted_spoils_no_result() -> None:
     assert go(cluster, "a").failures == []
 
 
-def test_wait_lists_again_when_the_stream_ends() -> None:
+@pytest.mark.parametrize(
+    ("error", "lists"),
+    [
+        # What came after a stream that was cut off, or whose version is too old, only a LIST tells.
+        (KubeError("east", "watch of pods", "reset", passing=True), 2),
+        (KubeError("east", "watch of pods", "too old", 410), 2),
+        # One that ended as it should has missed nothing.
+        (None, 1),
+    ],
+)
+def test_a_wait_goes_on_after_the_end_of_a_stream(error: KubeError | None, lists: int) -> None:
     class FakeEndingCluster(FakeKubeCluster):
-        lists = 0
+        asked: ClassVar[list[str]] = []
 
         def list(self, kind: Kind, *args: Any, **options: Any) -> tuple[list[dict[str, Any]], str]:
-            self.lists += 1
-            if self.lists == 2:
+            if "watch" in self.asked:
                 self.pods["a"]["done"] = True
+            self.asked.append("list")
             return super().list(kind, *args, **options)
 
-        def watch(self, *_args: Any, **_options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-            yield from ()
+        def watch(self, *_args: Any, **options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+            self.asked.append("watch")
+            if options["resource_version"] == "5":
+                yield "MODIFIED", {**self.pods["a"], "done": True}
+            yield "BOOKMARK", {"metadata": {"resourceVersion": "5"}}
+            if error:
+                raise error
 
     cluster = FakeEndingCluster()
+    FakeEndingCluster.asked.clear()
     cluster.create({"metadata": {"name": "a", "namespace": "n"}})
     cluster.create({"metadata": {"name": "other", "namespace": "n"}})
 
@@ -226,14 +245,35 @@ def test_wait_lists_again_when_the_stream_ends() -> None:
         return bool(item and item.get("done"))
 
     left = watch.wait_until(cluster, POD, "n", ["a"], settled, time.monotonic() + 600)  # type: ignore[arg-type]
-    assert (left, cluster.lists) == ({}, 2)
+    assert (left, cluster.asked.count("list")) == ({}, lists)
+
+
+def test_an_api_server_that_does_not_answer_for_a_moment_ends_no_wait() -> None:
+    class FakeAwayCluster(FakeKubeCluster):
+        errors: ClassVar[list[KubeError]] = []
+
+        def list(self, kind: Kind, *args: Any, **options: Any) -> tuple[list[dict[str, Any]], str]:
+            if self.errors:
+                raise self.errors.pop(0)
+            return super().list(kind, *args, **options)
+
+    cluster = FakeAwayCluster()
+    cluster.errors.extend(KubeError("east", "list of pods", "refused", passing=True) for _number in range(2))
+    assert watch.wait_gone(cluster, POD, "n", {"a": "u"}, time.monotonic() + 600) == {}  # type: ignore[arg-type]
+    cluster.errors.append(KubeError("east", "list of pods", "forbidden", 403))
+    with pytest.raises(KubeError, match="forbidden"):
+        watch.wait_gone(cluster, POD, "n", {"a": "u"}, time.monotonic() + 600)  # type: ignore[arg-type]
+    # It has to be said at the deadline that nobody knows.
+    cluster.errors.append(KubeError("east", "list of pods", "refused", passing=True))
+    with pytest.raises(KubeError, match="refused"):
+        watch.wait_gone(cluster, POD, "n", {"a": "u"}, time.monotonic())  # type: ignore[arg-type]
 
 
 def test_an_object_that_stops_being_settled_is_waited_for_again() -> None:
     class FakeFlappingCluster(FakeKubeCluster):
         def watch(self, *_args: Any, **_options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             def pod(name: str, done: bool) -> dict[str, Any]:
-                return {"metadata": {"name": name, "uid": "u"}, "done": done}
+                return {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": "2"}, "done": done}
 
             yield "MODIFIED", pod("a", True)
             yield "MODIFIED", pod("a", False)

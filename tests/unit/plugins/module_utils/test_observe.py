@@ -72,10 +72,11 @@ class FakeCluster:
         return {"items": self.secrets}
 
     def watch(
-        self, kind: kinds.Kind, deadline: float, namespace: str, selector: str, resource_version: str = ""
+        self, kind: kinds.Kind, deadline: float, namespace: str, label_selector: str, field_selector: str | None, resource_version: str = ""
     ) -> Iterator[tuple[str, Json]]:
         self.asked.append(("watch", resource_version))
-        yield from self.streams.pop(0) if self.streams else []
+        for event, item in self.streams.pop(0) if self.streams else []:
+            yield event, {**item, "metadata": {**item["metadata"], "resourceVersion": "8"}}
 
 
 def as_clusters(*clusters: FakeCluster) -> dict[str, KubeCluster]:

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.options import KUBE_CLUSTER_OPTIONS
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings_check
 from support.collection import CHECKOUT
 
@@ -89,7 +89,7 @@ def test_the_options_of_a_kube_cluster_are_those_of_the_modules() -> None:
     }
     # The argument specs of roles know no aliases, so each is an option of its own there.
     expected: dict[str, dict[str, object]] = {}
-    for name, option in client.KUBE_CLUSTER_OPTIONS.items():
+    for name, option in KUBE_CLUSTER_OPTIONS.items():
         expected[name] = {key: value for key, value in option.items() if key != "aliases"}
         for alias in option.get("aliases", []):
             expected[alias] = {key: value for key, value in expected[name].items() if key != "default"}
@@ -135,6 +135,21 @@ def test_the_options_of_a_kube_cluster_are_those_of_the_modules() -> None:
             "hostnet_kube_clusters[0] has the key 'contxt', which means nothing: is context",
         ),
         ("hostnet_kube_clusters", [{"name": "e"}, {"name": "e"}], "hostnet_kube_clusters has two entries named e"),
+        (
+            "hostnet_kube_clusters",
+            [{"name": "e", "request_timeout": "a minute"}],
+            'hostnet_kube_clusters[0].request_timeout is "a minute", and must be a number',
+        ),
+        (
+            "hostnet_kube_clusters",
+            [{"name": "e", "request_timeout": True}],
+            "hostnet_kube_clusters[0].request_timeout is true, and must be a number",
+        ),
+        (
+            "hostnet_kube_clusters",
+            [{"name": "e", "request_timeout": float("nan")}],
+            "hostnet_kube_clusters[0].request_timeout is NaN, and must be a number",
+        ),
         ("hostnet_timeout_seconds", 0, "hostnet_timeout_seconds is 0, and must be at least 1"),
         ("hostnet_timeout_seconds", "-5", "hostnet_timeout_seconds is -5, and must be at least 1"),
         ("hostnet_timeout_seconds", "5m", 'hostnet_timeout_seconds is "5m", and must be a whole number'),
