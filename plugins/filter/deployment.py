@@ -57,6 +57,7 @@ class FilterModule:
             "deployment_errors": deployment.settings_errors,
             "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": disk.admitted,
+            "deployment_renewed": deployment.renewed,
             "deployment_live": deployment.live_members,
             "deployment_certificates": deployment.wanted_certificates,
             "deployment_probe_errors": deployment.probe_errors,

@@ -64,9 +64,20 @@ options:
     description: Whether the holder of the lock is read too, which is one request more for each kube cluster.
     type: bool
     default: false
+  only:
+    description:
+      - Reads no more than this, for who has read everything a moment ago and knows what can have changed since - the V(pods), or the V(records),
+        which are all that is kept in ConfigMaps. A kube cluster in the result has nothing else then, and O(absent_ok) and O(read_lock) are not looked at.
+      - Empty for everything.
+    type: list
+    elements: str
+    choices: [pods, records]
+    default: []
+    version_added: "0.4.0"
   nodes:
     description: Which nodes are read too, as M(hostnet.multicluster.nodes_info) does. None without this option.
     type: dict
+    version_added: "0.4.0"
     suboptions:
       node_selector:
         description: Label selector of the nodes. Empty for all nodes.
@@ -216,6 +227,7 @@ ARGUMENTS: dict[str, Any] = {
     },
     "absent_ok": {"type": "list", "elements": "str", "default": []},
     "read_lock": {"type": "bool", "default": False},
+    "only": {"type": "list", "elements": "str", "choices": ["pods", "records"], "default": []},
     "nodes": {
         "type": "dict",
         "options": {
@@ -250,6 +262,8 @@ def run(call: _call.Call) -> dict[str, Any]:
         return {"nodes": found}
 
     def read_deployment() -> dict[str, Any]:
+        if call.params["only"]:
+            return {"kube_clusters": observe.observe_part(clusters, name, namespace, call.params["only"])}
         return {"kube_clusters": observe.observe(clusters, name, namespace, absent_ok, call.params["read_lock"])}
 
     of_nodes, of_deployment = client.in_parallel(lambda read: read(), (read_nodes, read_deployment))

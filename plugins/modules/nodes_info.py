@@ -48,6 +48,11 @@ options:
     type: list
     elements: str
     default: []
+  read_version:
+    description: Whether each API server is asked for its version, which is a request more for each kube cluster.
+    type: bool
+    default: true
+    version_added: "0.4.0"
 seealso:
   - plugin: hostnet.multicluster.nodes
     plugin_type: inventory
@@ -188,7 +193,7 @@ kube_clusters:
       returned: success
       sample: https://192.0.2.10:6443
     version:
-      description: Version of the API server; empty where it did not answer.
+      description: Version of the API server; empty where it did not answer, and without O(read_version).
       type: str
       returned: success
       sample: v1.36.3
@@ -228,6 +233,7 @@ ARGUMENTS: dict[str, Any] = {
     "node_selector": {"type": "str", "default": ""},
     "extra_selector": {"type": "str", "default": ""},
     "address_type": {"type": "str", "default": "InternalIP"},
+    "read_version": {"type": "bool", "default": True},
     "absent_ok": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -238,7 +244,12 @@ def run(call: _call.Call) -> dict[str, Any]:
     if unknown:
         raise _call.Failure(unknown)
     nodes, states = read_nodes(
-        call.clusters, params["node_selector"], params["address_type"], params["absent_ok"], params["extra_selector"]
+        call.clusters,
+        params["node_selector"],
+        params["address_type"],
+        params["absent_ok"],
+        params["extra_selector"],
+        with_version=params["read_version"],
     )
     errors = node_errors([node for node in nodes if node["selected"]], params["address_type"])
     return {"changed": False, "nodes": nodes, "kube_clusters": states, "errors": errors}
