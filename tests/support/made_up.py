@@ -28,7 +28,7 @@ Json = dict[str, Any]
 NAME, NAMESPACE = "locked", "hostnet-locked"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-rollout"
 
-# In place of the action plugins of modules that need a kubelet. They connect and verify the lock as those do.
+# In place of the action plugins of modules that need a kubelet. Those that change something connect and verify the lock as they do.
 PLUGIN = """\
 import json, os, time
 from pathlib import Path
