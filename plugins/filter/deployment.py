@@ -21,19 +21,22 @@ def objects(
     identity: Mapping[str, Any],
     bindings: Sequence[Mapping[str, Any]],
     live: Sequence[Mapping[str, Any]],
-    seeds: Sequence[str],
+    plan: Mapping[str, Any],
     state: str,
-    certificates: Sequence[Mapping[str, Any]],
+    issued: Mapping[str, Any],
 ) -> list[Json]:
-    """Objects of the admitted `bindings` for `manifests`; the join list is made of the `live` ones and keeps entries of `seeds`.
+    """Objects of the admitted `bindings` for `manifests`; the join list is made of the `live` ones and keeps entries of the one in force.
 
+    `plan` has that list (`seeds`) and the highest `ordinals`; `issued` is what host_certificates returned.
     Where nobody is live there is nothing to choose from, and the list in force stays: it names where the members were.
     """
+    seeds = plan["seeds"]
     candidates = (
         live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
     )
     entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
-    return placement.render_objects(hostnet, spec, identity, bindings, entries, state, certificates)
+    settings = {**hostnet, "ordinals": plan["ordinals"], "nkeys": issued["nkeys"]}
+    return placement.render_objects(settings, spec, identity, bindings, entries, state, issued["certificates"])
 
 
 def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -54,6 +57,7 @@ class FilterModule:
             "deployment_errors": deployment.settings_errors,
             "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": disk.admitted,
+            "deployment_renewed": deployment.renewed,
             "deployment_live": deployment.live_members,
             "deployment_certificates": deployment.wanted_certificates,
             "deployment_probe_errors": deployment.probe_errors,

@@ -15,7 +15,9 @@ description:
     and kube cluster, whatever the number of members.
   - With O(expect) it first waits until the pods of these members run or are ready, with one watch per kube cluster, and fails with a line
     for each member that is missing at the deadline.
+  - With O(nodes) it reads the nodes as well, in the same call and at the same time.
   - Keys and certificates are not read.
+  - It changes nothing, so O(lock), which roles give to all modules at once, is not read.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -63,6 +65,33 @@ options:
     description: Whether the holder of the lock is read too, which is one request more for each kube cluster.
     type: bool
     default: false
+  only:
+    description:
+      - Reads no more than this, for who has read everything a moment ago and knows what can have changed since - the V(pods), or the V(records),
+        which are all that is kept in ConfigMaps. A kube cluster in the result has nothing else then, and O(absent_ok) and O(read_lock) are not looked at.
+      - Empty for everything.
+    type: list
+    elements: str
+    choices: [pods, records]
+    default: []
+    version_added: "0.4.0"
+  nodes:
+    description: Which nodes are read too, as M(hostnet.multicluster.nodes_info) does. None without this option.
+    type: dict
+    version_added: "0.4.0"
+    suboptions:
+      node_selector:
+        description: Label selector of the nodes. Empty for all nodes.
+        type: str
+        default: ""
+      extra_selector:
+        description: Label selector of nodes that come with them and are not C(selected).
+        type: str
+        default: ""
+      address_type:
+        description: Which address of a node counts.
+        type: str
+        default: InternalIP
   condition:
     description: What is waited for - V(running) containers, V(ready) pods, or pods that are V(gone).
     type: str
@@ -166,6 +195,11 @@ kube_clusters:
       type: list
       elements: dict
       returned: success
+nodes:
+  description: The nodes, as M(hostnet.multicluster.nodes_info) returns them.
+  returned: with O(nodes)
+  type: list
+  elements: dict
 requests:
   description: API requests sent.
   returned: always
@@ -175,7 +209,7 @@ requests:
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, observe
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, nodes, observe
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -194,12 +228,23 @@ ARGUMENTS: dict[str, Any] = {
     },
     "absent_ok": {"type": "list", "elements": "str", "default": []},
     "read_lock": {"type": "bool", "default": False},
+    "only": {"type": "list", "elements": "str", "choices": ["pods", "records"], "default": []},
+    "nodes": {
+        "type": "dict",
+        "options": {
+            "node_selector": {"type": "str", "default": ""},
+            "extra_selector": {"type": "str", "default": ""},
+            "address_type": {"type": "str", "default": "InternalIP"},
+        },
+    },
     "condition": {"type": "str", "choices": ["running", "ready", "gone"], "default": "ready"},
     "timeout": {"type": "int", "default": 300},
 }
 
 
 def run(call: _call.Call) -> dict[str, Any]:
+    # Whoever changes something after this looks at it.
+    call.params["lock"] = None
     name, namespace, expect = call.params["name"], call.params["namespace"], call.params["expect"]
     # Nothing was created in check mode, so there is nothing to wait for.
     if expect and not call.check_mode:
@@ -208,8 +253,24 @@ def run(call: _call.Call) -> dict[str, Any]:
         if missing:
             text = f"after {timeout} seconds {len(missing)} of {len(expect)} members are not {condition}: {'; '.join(missing)}"
             raise _call.Failure(text, missing=missing)
-    found = observe.observe(call.clusters, name, namespace, call.params["absent_ok"], call.params["read_lock"])
-    return {"changed": False, "kube_clusters": found}
+    clusters, absent_ok = call.clusters, call.params["absent_ok"]
+
+    def read_nodes() -> dict[str, Any]:
+        wanted = call.params["nodes"]
+        if wanted is None:
+            return {}
+        found, _states = nodes.read_nodes(
+            clusters, wanted["node_selector"], wanted["address_type"], absent_ok, wanted["extra_selector"], with_version=False
+        )
+        return {"nodes": found}
+
+    def read_deployment() -> dict[str, Any]:
+        if call.params["only"]:
+            return {"kube_clusters": observe.observe_part(clusters, name, namespace, call.params["only"])}
+        return {"kube_clusters": observe.observe(clusters, name, namespace, absent_ok, call.params["read_lock"])}
+
+    of_nodes, of_deployment = client.in_parallel(lambda read: read(), (read_nodes, read_deployment))
+    return {"changed": False, **of_deployment, **of_nodes}
 
 
 def main() -> None:

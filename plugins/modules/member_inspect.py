@@ -12,9 +12,9 @@ author:
   - hostnet.multicluster contributors (@hostnet-multicluster)
 description:
   - Asks every member listed what O(inspect) says, all at the same time, and shapes the answers with the filter that it names.
-    Changes nothing.
   - With O(gates) it asks again and again until nothing speaks against going on, and fails when that takes too long.
   - Runs on the controller, because filters are there.
+  - It changes nothing, so O(lock), which roles give to all modules at once, is not read.
 requirements:
   - jmespath (on the controller, with O(gates))
 extends_documentation_fragment:
@@ -301,6 +301,8 @@ def asked(params: Json) -> Json:
 
 def inspect(call: _call.Call, shape: Shape, show: Any) -> Json:
     """The module's result. `shape` is the filter, `show` takes a line for whoever watches."""
+    # Whoever changes something after this looks at it.
+    call.params["lock"] = None
     with Kept() as kept:
         return _inspect(call, shape, show, kept)
 

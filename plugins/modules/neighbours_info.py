@@ -14,7 +14,7 @@ description:
   - Lists the pods of the members of all deployments, in all namespaces, with one request to each kube cluster. So a rollout finds out whose members
     are on the VMs that it is about to take down.
   - With O(deployments) it lists no pods, and reads what these deployments tell their neighbours.
-  - Changes nothing.
+  - It changes nothing, so O(lock), which roles give to all modules at once, is not read.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -107,6 +107,8 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def run(call: _call.Call) -> dict[str, Any]:
+    # Whoever changes something after this looks at it.
+    call.params["lock"] = None
     wanted = call.params["deployments"]
     pods, refused = ([], {}) if wanted else neighbours.read_pods(call.clusters)
     told = [{**entry, "kube_clusters": neighbours.read_about(call.clusters, entry["name"], entry["namespace"])} for entry in wanted]

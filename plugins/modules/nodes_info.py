@@ -14,6 +14,7 @@ description:
   - Reads the nodes of all kube clusters at the same time, in one process, with one request to each (one more for every further 500 nodes)
     and one for the API server's version.
   - Tells in RV(errors) what would make the nodes unusable for members on the host network.
+  - It changes nothing, so O(lock), which roles give to all modules at once, is not read.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -48,6 +49,11 @@ options:
     type: list
     elements: str
     default: []
+  read_version:
+    description: Whether each API server is asked for its version, which is a request more for each kube cluster.
+    type: bool
+    default: true
+    version_added: "0.4.0"
 seealso:
   - plugin: hostnet.multicluster.nodes
     plugin_type: inventory
@@ -188,7 +194,7 @@ kube_clusters:
       returned: success
       sample: https://192.0.2.10:6443
     version:
-      description: Version of the API server; empty where it did not answer.
+      description: Version of the API server; empty where it did not answer, and without O(read_version).
       type: str
       returned: success
       sample: v1.36.3
@@ -228,17 +234,25 @@ ARGUMENTS: dict[str, Any] = {
     "node_selector": {"type": "str", "default": ""},
     "extra_selector": {"type": "str", "default": ""},
     "address_type": {"type": "str", "default": "InternalIP"},
+    "read_version": {"type": "bool", "default": True},
     "absent_ok": {"type": "list", "elements": "str", "default": []},
 }
 
 
 def run(call: _call.Call) -> dict[str, Any]:
+    # Whoever changes something after this looks at it.
+    call.params["lock"] = None
     params = call.params
     unknown = unknown_error("absent_ok", params["absent_ok"], [entry["name"] for entry in params["kube_clusters"]])
     if unknown:
         raise _call.Failure(unknown)
     nodes, states = read_nodes(
-        call.clusters, params["node_selector"], params["address_type"], params["absent_ok"], params["extra_selector"]
+        call.clusters,
+        params["node_selector"],
+        params["address_type"],
+        params["absent_ok"],
+        params["extra_selector"],
+        with_version=params["read_version"],
     )
     errors = node_errors([node for node in nodes if node["selected"]], params["address_type"])
     return {"changed": False, "nodes": nodes, "kube_clusters": states, "errors": errors}

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from support import kube_api as servers
 from support import plans
 from support.in_process import call_module
 from support.kube_api import KubeApi
@@ -138,6 +139,37 @@ def test_requests_do_not_grow_with_members(run_module: Any, args: Json, kubes: d
         set_status(kubes["east"], namespace, f"east-{number}", ready=False, running=False)
     # One more, for the events of pods that wait.
     assert run_module("deployment_info", args)["requests"] == empty["requests"] + 1
+
+
+def test_only_parts_of_it_cost_a_request_each(run_module: Any, args: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    create_pod(kubes["east"], namespace, "east-0", "vm-1")
+    set_status(kubes["east"], namespace, "east-0")
+    join = {"seeds": "10.0.0.1", "HOSTNET_STATE": "existing", "HOSTNET_TOKEN": "t"}
+    config_map(kubes["east"], namespace, "ledger-join", join)
+    whole = run_module("deployment_info", args)["kube_clusters"]
+    pods = run_module("deployment_info", {**args, "only": ["pods"]})
+    assert pods["kube_clusters"] == {name: {"pods": found["pods"]} for name, found in whole.items()}
+    assert pods["requests"] == 2
+    records = run_module("deployment_info", {**args, "only": ["records"]})
+    assert records["kube_clusters"]["east"]["join"] == join
+    for name, found in records["kube_clusters"].items():
+        assert found == {key: whole[name][key] for key in found}
+    assert records["requests"] == 2
+    edited = {"data": {"seeds": "not an address"}}
+    kubes["east"].request_json("PATCH", f"/api/v1/namespaces/{namespace}/configmaps/ledger-join", edited, MERGE)
+    assert run_module("deployment_info", {**args, "only": ["records"]})["msg"] == run_module("deployment_info", args)["msg"]
+
+
+@pytest.mark.usefixtures("no_nodes")
+def test_nodes_are_read_in_the_same_call(run_module: Any, args: Json, kubes: dict[str, KubeApi]) -> None:
+    servers.create_node(kubes["east"], "vm-1", address="10.0.0.1")
+    alone = run_module("nodes_info", {"kube_clusters": args["kube_clusters"], "read_version": False})
+    both = run_module("deployment_info", {**args, "nodes": {}})
+    assert both["nodes"] == alone["nodes"]
+    assert [node["name"] for node in both["nodes"]] == ["vm-1"]
+    assert alone["kube_clusters"]["east"]["version"] == ""
+    assert (alone["requests"], both["requests"]) == (2, 2 + run_module("deployment_info", args)["requests"])
+    assert "nodes" not in run_module("deployment_info", args)
 
 
 def test_a_pod_that_waits_shows_the_kubelets_words(run_module: Any, args: Json, kubes: dict[str, KubeApi], namespace: str) -> None:

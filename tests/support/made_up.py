@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whole playbooks on real API servers, whose kubelets and members are made up: pods are ready once they exist, and members say that all is well.
 
-Requests of node_run, member_exec and member_inspect are therefore only those that verify the lock.
+Requests of node_run and member_exec are therefore only those that verify the lock, and member_inspect sends none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 NAME, NAMESPACE = "locked", "hostnet-locked"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-rollout"
 
-# In place of the action plugins of modules that need a kubelet. They connect and verify the lock as those do.
+# In place of the action plugins of modules that need a kubelet. Those that change something connect and verify the lock as they do.
 PLUGIN = """\
 import json, os, time
 from pathlib import Path
@@ -54,7 +54,6 @@ def node_run_run(call):
     return {{"changed": call.params["changes"] and bool(results), "results": results}}
 
 def member_inspect_run(call):
-    call.clusters
     if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:
         raise Failure(call.params["what"] + ": closed (test)")
     members = call.params["members"]

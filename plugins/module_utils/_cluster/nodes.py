@@ -89,8 +89,10 @@ def _slim(decoded: Json) -> Json:
     return decoded
 
 
-def _read_one(cluster: KubeCluster, node_selector: str, address_type: str, extra_selector: str) -> tuple[str, list[Node]]:
-    version = str(cluster.version().get("gitVersion", ""))
+def _read_one(
+    cluster: KubeCluster, node_selector: str, address_type: str, extra_selector: str, with_version: bool
+) -> tuple[str, list[Node]]:
+    version = str(cluster.version().get("gitVersion", "")) if with_version else ""
     nodes: dict[str, Node] = {}
     # A node that matches both counts as selected, so the second list only adds.
     selectors = [(node_selector, True)] + ([(extra_selector, False)] if node_selector and extra_selector else [])
@@ -102,14 +104,20 @@ def _read_one(cluster: KubeCluster, node_selector: str, address_type: str, extra
 
 
 def read_nodes(
-    clusters: dict[str, KubeCluster], node_selector: str, address_type: str, absent_ok: Sequence[str] = (), extra_selector: str = ""
+    clusters: dict[str, KubeCluster],
+    node_selector: str,
+    address_type: str,
+    absent_ok: Sequence[str] = (),
+    extra_selector: str = "",
+    with_version: bool = True,
 ) -> tuple[list[Node], dict[str, ClusterState]]:
     """Nodes that match `node_selector` ("" for all) of all kube clusters, sorted by kube cluster and name, and how each answered.
 
     Nodes that match `extra_selector` alone come with them, `selected` false: those that carry a member and match no longer.
+    Without `with_version` no version is asked for, which is a request less for each kube cluster.
     Raises KubeError where a kube cluster does not answer and is not in `absent_ok`, and always where it refuses.
     """
-    answers, errors = _all_or_error(clusters, lambda cluster: _read_one(cluster, node_selector, address_type, extra_selector))
+    answers, errors = _all_or_error(clusters, lambda cluster: _read_one(cluster, node_selector, address_type, extra_selector, with_version))
     _raise([error for name, error in errors.items() if not (name in absent_ok and does_not_answer(error))])
     nodes = [node for _version, found in answers.values() for node in found]
     states: dict[str, ClusterState] = {

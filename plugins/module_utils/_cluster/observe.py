@@ -75,20 +75,15 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         lambda kind: cluster.list(kind, namespace, None if kind in _WORKLOADS else selector)[0], _LISTED
     )
     stateful_sets, daemon_sets = ([item for item in items if owner_of(item) == name] for items in (all_stateful_sets, all_daemon_sets))
-    by_name = {item["metadata"]["name"]: item for item in config_maps}
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
-    refuse_edited(cluster, name, namespace, config_maps)
     return {
         **_NOTHING,
-        **records_of(name, config_maps),
+        **_records(cluster, name, namespace, config_maps),
         "uid": uid,
         "namespace": {
             "labels": found["metadata"].get("labels", {}),
             "phase": found.get("status", {}).get("phase", "Active"),
         },
-        "cluster_record": data_of(by_name.get(names.cluster_record(name))),
-        "join": data_of(by_name.get(names.join(name))),
-        "rollout": journal.document(cluster.name, by_name.get(names.rollout(name))),
         "lock": holder_summary(cluster.get(kinds.LEASE, names.rollout(name), namespace)) if with_lock else None,
         "workloads": [
             {**_workload(item), "waiting": uncreated_why.get(item["metadata"]["name"], "")} for item in stateful_sets + daemon_sets
@@ -96,6 +91,36 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         "others": others(name, all_stateful_sets + all_daemon_sets, FIELD_MANAGER),
         "pods": _pods(cluster, pods, namespace),
         "secrets": _secrets(cluster, namespace, selector),
+    }
+
+
+def observe_part(clusters: dict[str, KubeCluster], name: str, namespace: str, parts: Sequence[str]) -> dict[str, Json]:
+    """As `observe`, but only what is in the pods (`pods`) or in the ConfigMaps (`records`): one LIST for each of them and kube cluster.
+
+    For who has observed everything a moment ago, and knows what can have changed since. Raises KubeError.
+    """
+    selector = names.deployment_selector(name)
+
+    def one(cluster: KubeCluster) -> Json:
+        found: Json = {}
+        if "pods" in parts:
+            found["pods"] = _pods(cluster, cluster.list(kinds.POD, namespace, selector)[0], namespace)
+        if "records" in parts:
+            found |= _records(cluster, name, namespace, cluster.list(kinds.CONFIG_MAP, namespace, selector)[0])
+        return found
+
+    return each_cluster(clusters, one)
+
+
+def _records(cluster: KubeCluster, name: str, namespace: str, config_maps: Sequence[Json]) -> Json:
+    """What the ConfigMaps of the deployment say. Raises KubeError where somebody has edited one into something else."""
+    by_name = {item["metadata"]["name"]: item for item in config_maps}
+    refuse_edited(cluster, name, namespace, config_maps)
+    return {
+        **records_of(name, config_maps),
+        "cluster_record": data_of(by_name.get(names.cluster_record(name))),
+        "join": data_of(by_name.get(names.join(name))),
+        "rollout": journal.document(cluster.name, by_name.get(names.rollout(name))),
     }
 
 

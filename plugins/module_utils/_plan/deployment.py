@@ -550,6 +550,11 @@ def _growth_errors(members: Sequence[Mapping[str, Any]], observed: Mapping[str, 
     return errors
 
 
+def renewed(observed: Mapping[str, Mapping[str, Any]], parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What was observed of each kube cluster, with those `parts` of it that were read again."""
+    return {name: {**found, **parts.get(name, {})} for name, found in observed.items()}
+
+
 def seeds(observed: Mapping[str, Any]) -> list[str]:
     """The join list in force. Where a run was ended between two kube clusters, the first one's counts: entries are only kept, never trusted."""
     for name in sorted(observed):

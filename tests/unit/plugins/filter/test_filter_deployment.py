@@ -31,12 +31,14 @@ CERTIFICATES = [
     }
     for entry in deployment.wanted_certificates(HOSTNET, SPEC, BINDINGS)
 ]
+ISSUED = {"certificates": CERTIFICATES, "nkeys": {}}
+PLAN = {"seeds": [], "ordinals": {}}
 IDENTITY = {"token": plans.TOKEN, "ca_fingerprint": plans.FINGERPRINT}
 
 
 def join_list(live: list[str], seeds: list[str]) -> list[str]:
     entries = [{**binding, "live": binding["member"] in live} for binding in BINDINGS]
-    objects = filters.objects(HOSTNET, SPEC, IDENTITY, BINDINGS, entries, seeds, "existing", CERTIFICATES)
+    objects = filters.objects(HOSTNET, SPEC, IDENTITY, BINDINGS, entries, {**PLAN, "seeds": seeds}, "existing", ISSUED)
     found = [entry["definition"]["data"]["seeds"] for entry in objects if entry["definition"]["metadata"]["name"] == "ledger-join"]
     assert len(set(found)) == 1, "the same in every kube cluster"
     return list(found[0].split(","))
@@ -80,7 +82,7 @@ def test_every_filter_that_the_roles_use_exists() -> None:
 def test_errors_of_input_are_one_line() -> None:
     found = filters.FilterModule().filters()
     bad = [{**binding, "address": "ten", "live": True} for binding in BINDINGS]
-    arguments: tuple[Any, ...] = (HOSTNET, SPEC, IDENTITY, bad, bad, [], "new", CERTIFICATES)
+    arguments: tuple[Any, ...] = (HOSTNET, SPEC, IDENTITY, bad, bad, PLAN, "new", ISSUED)
     with pytest.raises(AnsibleFilterError, match="member east-0: address 'ten' is not an IP address") as caught:
         found["deployment_objects"](*arguments)
     assert "\n" not in str(caught.value)

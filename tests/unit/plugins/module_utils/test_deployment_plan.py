@@ -403,6 +403,14 @@ def test_ordinals_are_never_given_twice() -> None:
     assert [(entry["member"], entry["ordinal"]) for entry in new] == [("east-3", 3)]
 
 
+def test_what_was_read_again_takes_the_place_of_what_was_observed_and_of_nothing_else() -> None:
+    observed = {"east": {"pods": ["old"], "join": {"seeds": "1", "gone": "x"}, "uid": "e"}, "west": {"pods": [], "uid": "w"}}
+    before = copy.deepcopy(observed)
+    renewed = deployment.renewed(observed, {"east": {"pods": [], "join": {"seeds": "2"}}})
+    assert renewed == {"east": {"pods": [], "join": {"seeds": "2"}, "uid": "e"}, "west": {"pods": [], "uid": "w"}}
+    assert observed == before
+
+
 def test_seeds_of_the_first_kube_cluster_with_a_list_count() -> None:
     hostnet, nodes, _bindings, observed = finished()
     observed["east"]["join"] = None
