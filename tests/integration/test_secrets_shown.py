@@ -8,6 +8,11 @@ Each commit tries a deploy, a removal and two of the playbooks between; make soa
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,8 @@ from support.commit import part
 from support.faults import Balancer
 from support.kube_api import KubeApi
 from support.made_up import NAME
+
+Json = dict[str, Any]
 
 TOKEN = "token-that-nobody-may-read"
 
@@ -56,3 +63,81 @@ def test_a_token_is_never_shown(kube_api: KubeApi, kube_api_two: KubeApi, no_nod
             shown |= {f"{playbook}: {task.task}" for task in run.tasks if TOKEN in str(task.result)}
             shown |= {f"{playbook}: its output"} if TOKEN in run.output else set()
     assert not shown, "\n".join(sorted(shown))
+
+
+PLUGIN_TOKEN = "token-of-a-plugin-that-nobody-may-read"
+
+
+def kubeconfigs(kube: KubeApi, balancer: Balancer, folder: Path) -> tuple[list[Json], list[str]]:
+    """Entries of kube_clusters, one with a client's key in its kubeconfig and one with a credential plugin; and what nobody may read."""
+    user = yaml.safe_load(Path(kube.kubeconfig).read_text())["users"][0]["user"]
+    key = base64.b64decode(user["client-key-data"]).decode().splitlines()
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": PLUGIN_TOKEN}}
+    plugin = folder / "plugin"
+    plugin.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    plugin.chmod(0o700)
+    path = folder / "west.kubeconfig"
+    details = {"apiVersion": answer["apiVersion"], "command": str(plugin), "interactiveMode": "Never"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "west", "cluster": {"server": balancer.url}}],
+        "users": [{"name": "west", "user": {"exec": details}}],
+        "contexts": [{"name": "west", "context": {"cluster": "west", "user": "west"}}],
+    }
+    path.write_text(yaml.safe_dump(config))
+    # Lines of the key, as it is and as the kubeconfig has it.
+    return [kube.entry, {"name": "west", "kubeconfig": str(path), "context": "west"}], [
+        PLUGIN_TOKEN,
+        key[1],
+        user["client-key-data"][60:160],
+    ]
+
+
+def kill(mark: str) -> None:
+    """Every process that has `mark` in its environment, which only this test's have."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_nothing_secret_outlives_a_run(kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path) -> None:
+    """After a normal end, a failure and a kill: in no output, no cache of facts, no log, and nowhere in the temporary folder."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {
+        "ANSIBLE_VERBOSITY": "4",
+        "TMPDIR": str(temporary),
+        "ANSIBLE_LOCAL_TEMP": str(temporary / "ansible"),
+        "ANSIBLE_LOG_PATH": str(temporary / "log"),
+        "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(temporary / "facts"),
+    }
+    with made_up.world([kube_api, kube_api_two], tmp_path) as world, Balancer(kube_api_two).running() as balancer:
+        entries, secrets = kubeconfigs(kube_api, balancer, tmp_path)
+        inventory = tmp_path / "kubes.yml"
+        mine = {"ansible_connection": "local", "hostnet_kube_clusters": entries}
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {"localhost": mine}}}))
+
+        def look(when: str, output: str) -> None:
+            places = [
+                str(path) for path in temporary.rglob("*") if path.is_file() and any(word.encode() in path.read_bytes() for word in secrets)
+            ]
+            places += ["its output"] if any(word in output for word in secrets) else []
+            assert not places, f"{when}: {', '.join(places)}"
+
+        run = world.play("deploy.yml", environment=environment, sources=[inventory])
+        assert run.rc == 0, run.output[-5000:]
+        assert (temporary / "log").stat().st_size > 1000
+        look("after a normal end", run.output)
+        balancer.choose = lambda number, _method, _path: "500" if number > 3 else ""
+        run = world.play("status.yml", environment=environment, sources=[inventory])
+        look("after a failure", run.output)
+        balancer.choose = lambda number, _method, _path: kill(str(temporary)) or "" if number == first + 8 else ""
+        first = len(balancer.seen)
+        run = world.play("deploy.yml", environment=environment, sources=[inventory])
+        assert run.rc == -signal.SIGKILL, run.output[-5000:]
+        look("after it was killed", run.output)
+        balancer.choose = lambda *_request: ""
+        assert world.play(REMOVE[0], environment=environment, sources=[inventory], **REMOVE[2]).rc == 0
