@@ -26,6 +26,7 @@ from .run import PlayRun, run_playbook
 
 Json = dict[str, Any]
 NAME, NAMESPACE = "locked", "hostnet-locked"
+WORKERS = "!node-role.kubernetes.io/control-plane"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-rollout"
 
 # In place of the action plugins of modules that need a kubelet. They connect and verify the lock as those do.
@@ -175,6 +176,7 @@ class World:
             "hostnet_pki_dir": str(self.folder / "pki"),
             **({} if sources else {"hostnet_kube_clusters": [kube.entry for kube in self.kubes]}),
             "hostnet_timeout_seconds": 20,
+            "hostnet_node_selector": WORKERS,
             **variables,
         }
         arguments = [word for source in sources for word in ("-i", str(source))]

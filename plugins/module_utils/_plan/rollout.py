@@ -15,7 +15,7 @@ from typing import Any
 
 from . import adopt, dead, documents, gate, join, settings, trust
 from .classify import WELL
-from .deployment import other_addresses
+from .deployment import other_addresses, selector_errors
 from .disk import admitted
 from .journal import in_flight
 from .nodes import same_address
@@ -512,6 +512,9 @@ def rollout_plan(
                 "steps": steps(in_work, kind, in_surge, str(spec.get("forget", "never")), leave(spec)),
             }
         )
+    # An abort needs a node only where it finishes the member in hand.
+    if any(entry["work"] in ("replace", "repair") for entry in planned) and not (request.get("abort") and not past_return(journal or {})):
+        errors += selector_errors(hostnet)
     result: Json = {
         "errors": errors,
         "resume": flying,
