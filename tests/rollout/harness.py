@@ -26,6 +26,7 @@ from kubernetes.client.exceptions import ApiException
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journals
 from support.collection import CHECKOUT
 from support.lab import Lab
 from support.member import system_spec
@@ -311,8 +312,8 @@ class Stage:
             raise
 
     def journal(self, kube: str) -> Json:
-        document: Json = json.loads(self.config_map(kube, "rollout").get("journal", "{}"))
-        return document
+        text = self.config_map(kube, "rollout").get("journal")
+        return journals.parse(text) if text else {}
 
     def generation(self) -> int:
         return max(int(self.journal(kube).get("generation", 0)) for kube in KUBE_CLUSTERS)
