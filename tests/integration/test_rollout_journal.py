@@ -76,7 +76,11 @@ def config_map(kube: KubeApi, namespace: str) -> Json | None:
 
 def stored(kubes: dict[str, KubeApi], namespace: str) -> dict[str, Json | None]:
     found = {name: config_map(kube, namespace) for name, kube in kubes.items()}
-    return {name: plan.parse(one["data"]["journal"]) if one else None for name, one in found.items()}
+    documents = {name: json.loads(one["data"]["journal"]) if one else None for name, one in found.items()}
+    return {
+        name: document and {**document, **{key: plan.expanded(document[key]) for key in ("order", "done")}}
+        for name, document in documents.items()
+    }
 
 
 def test_written_everywhere_with_two_requests_a_kube_cluster(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:

@@ -26,7 +26,6 @@ from kubernetes.client.exceptions import ApiException
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journals
 from support.collection import CHECKOUT
 from support.lab import Lab
 from support.member import system_spec
@@ -312,8 +311,8 @@ class Stage:
             raise
 
     def journal(self, kube: str) -> Json:
-        text = self.config_map(kube, "rollout").get("journal")
-        return journals.parse(text) if text else {}
+        document: Json = json.loads(self.config_map(kube, "rollout").get("journal", "{}"))
+        return document
 
     def generation(self) -> int:
         return max(int(self.journal(kube).get("generation", 0)) for kube in KUBE_CLUSTERS)
@@ -415,4 +414,10 @@ class Stage:
         newest = max(
             (self.journal(kube) for kube in KUBE_CLUSTERS), key=lambda entry: (entry.get("generation", 0), entry.get("sequence", 0))
         )
-        return list(newest.get("done", []))
+        names = []
+        for entry in newest.get("done", []):
+            # east-0..2 are three.
+            name, _dots, last = entry.partition("..")
+            kube, _dash, first = name.rpartition("-")
+            names += [f"{kube}-{ordinal}" for ordinal in range(int(first), int(last or first) + 1)]
+        return names

@@ -167,9 +167,10 @@ class World:
         check: bool = False,
         environment: dict[str, str] | None = None,
         sources: Sequence[Path] = (),
+        unset: Sequence[str] = (),
         **variables: Any,
     ) -> PlayRun:
-        """With `sources` (inventory files of the plugin nodes, in this order) the kube clusters come from them alone."""
+        """With `sources` (inventory files of the plugin nodes, in this order) the kube clusters come from them alone; `unset` are not given."""
         given = {
             "hostnet_system": "etcd",
             "hostnet_name": NAME,
@@ -179,6 +180,7 @@ class World:
             "hostnet_node_selector": WORKERS,
             **variables,
         }
+        given = {key: value for key, value in given.items() if key not in unset}
         arguments = [word for source in sources for word in ("-i", str(source))]
         extra = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections), "PYTHONPATH": "", **(environment or {})}
         return run_playbook(playbook, self.inventory, check=check, variables=given, arguments=arguments, environment=extra)

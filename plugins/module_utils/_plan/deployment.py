@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import adopt, claim, collisions, dead, held, join, journal, names, neighbours, pki_place, trust
+from . import adopt, claim, collisions, dead, held, join, journal, limits, names, neighbours, pki_place, trust
 from . import bindings as copies
 from . import roster as rosters
 from .disk import mount_errors, parse_probe, root_errors
@@ -199,6 +199,11 @@ def deployment_plan(
     errors += lost_ca
     conflicts += lost_ca
     warnings += pki_place.warnings(hostnet, identity)
+    if not errors:
+        # What is wrong already may be why it cannot be rendered.
+        too_large, many = limits.deployment_limits(hostnet, spec, identity, members, new)
+        errors += too_large
+        warnings += many
     roster, lacking = _next_roster(hostnet, observed)
     if mode != "first" and lacking and not errors:
         known = ", ".join(f"{name} ({uid})" for name, uid in roster["kube_clusters"].items())

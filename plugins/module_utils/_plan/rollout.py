@@ -15,13 +15,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import adopt, dead, documents, gate, join, settings, trust
+from . import bindings as copies
 from .classify import WELL
 from .deployment import other_addresses, selector_errors
 from .disk import admitted
 from .journal import MAX_BYTES, in_flight, largest
+from .names import members as members_name
 from .names import rollout as journal_name
 from .nodes import same_address
 from .placement import data_folder
+from .sizes import DATA_BYTES
 
 Json = dict[str, Any]
 
@@ -50,6 +53,9 @@ POINT_OF_NO_RETURN = (
     "restart",
     "leave",
 )
+
+# Bytes by which a binding may grow when its member gets another VM.
+_LONGER_IDS = 2048
 
 # Evictions take long and may be refused by a budget, so they come while the member still serves; and the gate right before the stop.
 _TAKE_DOWN = ("cordon", "evict", "gate", "lead", "drain", "stop")
@@ -530,7 +536,7 @@ def rollout_plan(
     # An abort needs a node only where it finishes the member in hand.
     if any(entry["work"] in ("replace", "repair") for entry in planned) and not (request.get("abort") and not past_return(journal or {})):
         errors += selector_errors(hostnet)
-    if not request.get("abort"):
+    if not request.get("abort") and work != "scale_down":
         errors += _too_long(hostnet, planned, bindings, nodes, list((journal or {}).get("done", [])) if flying else [])
     result: Json = {
         "errors": errors,
@@ -565,6 +571,17 @@ def _too_long(
     done: Sequence[str],
 ) -> list[str]:
     """A journal that would not fit into its ConfigMap: refused before the first change, and not met in the middle."""
+    if planned:
+        data = copies.dump(list(bindings.values()), {})
+        # The one in hand may have longer ids afterwards.
+        size = sum(len(value) for value in data.values()) + _LONGER_IDS
+        if size > DATA_BYTES:
+            return [
+                (
+                    f"the bindings of {len(bindings)} members (ConfigMap {hostnet['namespace']}/{members_name(str(hostnet['name']))}, the same in every kube "
+                    f"cluster) may become {size} bytes long, and Kubernetes takes {DATA_BYTES}: take members out with playbooks/scale_down.yml first"
+                )
+            ]
     order = [*done, *(str(entry["member"]) for entry in planned)]
     # What was there before is noted of the member's own kube cluster, so one member of each is enough.
     some = {str(bindings[str(entry["member"])]["kube_cluster"]): entry for entry in planned}

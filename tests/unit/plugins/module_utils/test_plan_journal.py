@@ -319,6 +319,15 @@ def test_no_name_and_no_order_is_lost_when_names_are_shortened(names: list[str],
     assert [plan.expanded(read[key]) for key in ("order", "done")] == [plain, plain[:3]]
 
 
+def test_5000_members_fit_whatever_their_order() -> None:
+    names = [f"{'k' * 45}-{(number * 7) % 5000}" for number in range(5000)]
+    digests = [f"{number:012x}" for number in range(5000)]
+    record = {"member": names[0], "old": {"provider_id": "x" * 300}, "seen": digests, "providers": digests, "machines": digests}
+    assert plan.largest(names, record) <= plan.MAX_BYTES
+    # The new binding is as long as the old one.
+    assert plan.largest(names, record) - plan.largest(names, {**record, "old": None}) >= 600
+
+
 def test_consecutive_members_are_one_entry() -> None:
     names = [*(f"east-{number}" for number in range(2500)), "west-0", "west-1", "east-7", "west-9", "west-10", "west-11"]
     assert plan.shortened(names) == ["east-0..2499", "west-0", "west-1", "east-7", "west-9..11"]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, nodes, rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journals
 from support import plans
@@ -899,6 +900,17 @@ class TestLimits:
             assert part in error
         # An abort has to be possible always.
         assert world.plan("replace", abort=True)["errors"] == []
+
+    def test_bindings_that_would_not_fit_are_refused_and_members_may_leave(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        size = sum(map(len, copies.dump(world.bindings, {}).values())) + 2048
+        monkeypatch.setattr(rollout, "DATA_BYTES", size)
+        assert world.plan("replace")["errors"] == []
+        monkeypatch.setattr(rollout, "DATA_BYTES", size - 1)
+        (error,) = world.plan("replace")["errors"]
+        for part in ("bindings of 5 members", "ConfigMap bank/ledger-members", str(size), "scale_down.yml"):
+            assert part in error
+        assert world.plan("replace", abort=True)["errors"] == []
+        assert world.plan("scale_down", members=["east-1"])["errors"] == []
 
     def test_members_that_are_done_count_too(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.fly(None, "replace", done=["east-1", "east-2", "west-0", "west-1"])
