@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_the_module_sends_nothing_that_would_be_refused(kube_api: KubeApi, names
     assert kube_api.request_json("GET", f"/api/v1/namespaces/{namespace}/configmaps")["items"] == []
 
 
-def daemon_set(count: int, namespace: str, names: str = "vm-{}") -> tuple[Json, list[Json]]:
+def daemon_set(count: int, namespace: str) -> tuple[Json, list[Json]]:
     """The DaemonSet of so many hosts in one kube cluster, and the Secrets, without their contents."""
     hostnet = plans.settings(["east"], placement="daemonset", system="nats", namespace=namespace)
     spec = plans.spec_of("nats")
@@ -84,7 +85,7 @@ def daemon_set(count: int, namespace: str, names: str = "vm-{}") -> tuple[Json, 
             **first,
             "member": f"east-{number}",
             "ordinal": number,
-            "node": names.format(number),
+            "node": f"vm-{number}",
             "address": f"10.{number // 60000}.{number // 250 % 240}.{number % 250 + 1}",
         }
         for number in range(count)
@@ -106,14 +107,15 @@ def daemon_set(count: int, namespace: str, names: str = "vm-{}") -> tuple[Json, 
 
 
 def test_the_largest_daemonset(kube_api: KubeApi, namespace: str) -> None:
-    # Long names, because it is the bytes that count.
-    long = "vm-{:05}-" + "x" * 180
-    taken, secrets = daemon_set(800, namespace, long)
+    taken, _secrets = daemon_set(3, namespace)
+    (container,) = taken["spec"]["template"]["spec"]["containers"]
+    refused = copy.deepcopy(taken)
+    refused["metadata"]["name"] = "refused"
+    # One long value instead of many hosts, which the API server would compare with each other for a minute.
+    container["env"].append({"name": "LONG", "value": "x" * (sizes.OBJECT_BYTES - 40_000)})
+    refused["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "LONG", "value": "x" * sizes.OBJECT_BYTES})
     assert sizes.too_large("east", taken, (), "") == ""
     assert created(kube_api, namespace, taken) == ""
-    assert len(secrets) == 13
-    refused, _secrets = daemon_set(1200, namespace, long)
-    refused["metadata"]["name"] = "refused"
     assert f"etcd takes {sizes.OBJECT_BYTES}" in sizes.too_large("east", refused, (), "")
     assert "too large" in created(kube_api, namespace, refused)
 
@@ -157,14 +159,14 @@ def test_a_deploy_whose_bindings_would_not_fit_changes_nothing(kube_api: KubeApi
 def test_pods_start_only_on_nodes_that_get_a_member_or_hold_one(kube_api: KubeApi, kube_api_two: KubeApi, tmp_path: Path) -> None:
     """Nodes of every task that starts pods, for a first deploy, one again, growth and removal, beside nodes that get no member."""
     kubes = {kube.name: kube for kube in (kube_api, kube_api_two)}
-    for kube in kubes.values():
+    for number, kube in enumerate(kubes.values()):
         delete_nodes(kube)
         control = "node-role.kubernetes.io/control-plane"
-        create_node(kube, f"{kube.name}-control", address="10.0.9.1", labels={control: ""})
-        create_node(kube, f"{kube.name}-other", address="10.0.9.2", labels={"pool": "web"})
+        create_node(kube, f"{kube.name}-control", address=f"10.9.{number}.1", labels={control: ""})
+        create_node(kube, f"{kube.name}-other", address=f"10.9.{number}.2", labels={"pool": "web"})
         # Of another deployment, and one of which this one has nothing but a label that nobody took away.
-        create_node(kube, f"{kube.name}-theirs", address="10.0.9.3", labels={"hostnet.multicluster/other": "east-7"})
-        create_node(kube, f"{kube.name}-out", address="10.0.9.4", labels={"pool": "db"}, taints=[OUT])
+        create_node(kube, f"{kube.name}-theirs", address=f"10.9.{number}.3", labels={"hostnet.multicluster/other": "east-7"})
+        create_node(kube, f"{kube.name}-out", address=f"10.9.{number}.4", labels={"pool": "db"}, taints=[OUT])
     with made_up.world(list(kubes.values()), tmp_path) as world:
         for kube_cluster, name, _address in made_up.NODES:
             kubes[kube_cluster].request_json("PATCH", f"/api/v1/nodes/{name}", {"metadata": {"labels": {"pool": "db"}}}, MERGE)

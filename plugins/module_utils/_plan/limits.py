@@ -21,7 +21,9 @@ from .sizes import too_large, variable_too_long
 Json = dict[str, Any]
 
 # What the pods of one kube cluster may have its etcd hold before a plan warns: etcd's default quota is 2 GiB.
-PODS_BYTES = 256 << 20
+_PODS_BYTES = 256 << 20
+# Files that a pod may name before a plan warns: for each pod, the API server compares every one with every other.
+_PODS_FILES = 1000
 _REMEDY = "narrow hostnet_node_selector, or make several deployments of them"
 _REMEDIES = {
     "Secret": "give the certificates shorter keys (hostnet_certificate), or the CA a shorter chain",
@@ -91,12 +93,15 @@ def _issued(spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> l
 
 
 def _many_pods(kube_cluster: str, daemon_set: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> str:
-    """Each pod of a DaemonSet names the certificates of all its hosts, so together they grow by the square."""
+    """Each pod of a DaemonSet names the certificates of all its hosts, so together they grow by the square, and so does the work with each of them."""
     pods = len([binding for binding in bindings if binding["kube_cluster"] == kube_cluster])
-    size = pods * len(json.dumps(daemon_set["spec"]["template"], separators=(",", ":")))
-    if size <= PODS_BYTES:
+    template = daemon_set["spec"]["template"]
+    size = pods * len(json.dumps(template, separators=(",", ":")))
+    sources = next(volume for volume in template["spec"]["volumes"] if volume["name"] == "certificates")["projected"]["sources"]
+    files = sum(len(source["secret"]["items"]) for source in sources)
+    if size <= _PODS_BYTES and files <= _PODS_FILES:
         return ""
     return (
-        f"kube cluster {kube_cluster}: its etcd would hold {size >> 20} MiB of pods, because each of the {pods} names the certificates of all of them: with "
-        f"so many members use hostnet_placement=node_name"
+        f"kube cluster {kube_cluster}: each of its {pods} pods names the certificates of all of them, {files} files, which the API server compares with each "
+        f"other for every pod, and of which etcd would hold {size >> 20} MiB: with so many members use hostnet_placement=node_name"
     )

@@ -98,11 +98,11 @@ def test_a_list_that_cannot_be_made_is_told_before_the_first_change() -> None:
     assert "rack" in error
 
 
-def test_a_daemonset_with_many_hosts_costs_its_etcd_the_square() -> None:
-    assert planned(600, "nats", "daemonset", {"warn_even": False}) == ([], [])
-    errors, (warning,) = planned(1000, "nats", "daemonset", {"warn_even": False}, ["east"])
+def test_a_daemonset_with_many_hosts_costs_the_square() -> None:
+    assert planned(500, "nats", "daemonset", {"warn_even": False}) == ([], [])
+    errors, (warning,) = planned(251, "nats", "daemonset", {"warn_even": False}, ["east"])
     assert errors == []
-    for part in ("kube cluster east: its etcd would hold", "MiB of pods", "each of the 1000", "hostnet_placement=node_name"):
+    for part in ("kube cluster east: each of its 251 pods", "1004 files", "MiB", "hostnet_placement=node_name"):
         assert part in warning
 
 
