@@ -53,9 +53,10 @@ options:
       - name: K8S_AUTH_KUBECONFIG
   node_selector:
     description:
-      - Label selector of the nodes, as C(kubectl get nodes -l) takes it. Empty for all nodes.
+      - Label selector of the nodes that are to carry members, as C(kubectl get nodes -l) takes it. Empty for all nodes.
+      - Without this option the inventory lists all nodes but those of control planes, C(hostnet_node_selector) is not set, and playbooks that give
+        a member a node refuse to work - each node that matches gets a member, and no selector is the right one for everybody.
     type: str
-    default: "!node-role.kubernetes.io/control-plane"
   address_type:
     description:
       - Which address of a node counts - V(InternalIP), V(ExternalIP), or the name of a node annotation that holds the address.
@@ -146,6 +147,8 @@ _FILE_NAMES = ("hostnet.yml", "hostnet.yaml")
 _TEMPLATED = ("kube_clusters", "kubeconfig", "node_selector", "address_type", "absent_ok")
 _PARENT_GROUP = "hostnet_nodes"
 _ALL_CONTEXTS = "all_contexts"
+# What an inventory lists where nobody has said which nodes are meant. No playbook takes it for a selector.
+_LISTED = "!node-role.kubernetes.io/control-plane"
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -182,14 +185,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         known = self._before("hostnet_kube_clusters", [])
         merged, error = merge_sources(known, options["kube_clusters"])
         for option in ("node_selector", "address_type"):
-            other = self._before(f"hostnet_{option}", options[option]) if known else options[option]
+            other = self._before(f"hostnet_{option}", None) if known else options[option]
             if other != options[option] and not error:
-                error = f"{option} is {options[option]!r}, and an inventory source before this one has {other!r}: give all of them the same"
+                mine, theirs = ("none" if value is None else repr(value) for value in (options[option], other))
+                error = f"{option} is {mine}, and an inventory source before this one has {theirs}: give all of them the same"
         if error:
             raise AnsibleParserError(error)
         # Before the nodes are read: a status names a kube cluster that does not answer too.
         self._set("hostnet_kube_clusters", merged)
-        self._set("hostnet_node_selector", options["node_selector"])
+        if options["node_selector"] is not None:
+            self._set("hostnet_node_selector", options["node_selector"])
         self._set("hostnet_address_type", options["address_type"])
 
         nodes, absent = self._nodes(options, path, cache)
@@ -294,7 +299,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 return kept["nodes"], []
         try:
             clusters = client.connect(options["kube_clusters"])
-            nodes, states = read_nodes(clusters, options["node_selector"], options["address_type"], options["absent_ok"])
+            nodes, states = read_nodes(
+                clusters,
+                _LISTED if options["node_selector"] is None else options["node_selector"],
+                options["address_type"],
+                options["absent_ok"],
+            )
         except client.KubeError as error:
             raise AnsibleParserError(str(error)) from None
         absent = sorted(name for name, state in states.items() if state["absent"])

@@ -169,7 +169,7 @@ journal:
   returned: success
   type: dict
   sample:
-    schema: 1
+    schema: 2
     run_id: 20260101T000000-5f0c
     generation: 4
     sequence: 3

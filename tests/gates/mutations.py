@@ -25,7 +25,7 @@ from _tree import CHECKOUT, clean_copy
 
 from support.commit import commit, part
 
-INVARIANTS = range(1, 16)
+INVARIANTS = range(1, 17)
 _SECONDS = 240  # for the tests of one guard
 # pytest's exit code 1 is also that of an error in a fixture, which says nothing about a guard.
 _FAILED = re.compile(r"^1 failed\b(?!.*\berrors?\b)", re.MULTILINE)
@@ -71,10 +71,109 @@ _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
 _SETTINGS = f"{UNIT}/test_settings_check.py"
+_LIMITS = f"{UNIT}/test_plan_limits.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
+    Guard(
+        16,
+        "nobody said which nodes carry members, at a deploy",
+        f"{PLAN}/deployment.py",
+        'if node.get("selected", True)] if hostnet["selector_said"] else []',
+        'if node.get("selected", True)]',
+        _some(_DEPLOY, "no_selector_is_said"),
+    ),
+    Guard(
+        16,
+        "nobody said which nodes carry members, at a repair or a replacement",
+        f"{PLAN}/rollout.py",
+        """        errors += selector_errors(hostnet)
+""",
+        """        errors += []
+""",
+        _some(_ROLLOUT, "selector_is_needed"),
+    ),
+    Guard(
+        16,
+        "more voters than the system is made for",
+        f"{PLAN}/deployment.py",
+        'if not limit or not new or len(everybody) <= int(limit["count"]):',
+        "if True:",
+        _some(_DEPLOY, "more_voters_than"),
+    ),
+    Guard(
+        16,
+        "objects that would not fit",
+        f"{PLAN}/deployment.py",
+        "        errors += too_large\n",
+        "",
+        _some(_LIMITS, "two_thousand_are_refused"),
+    ),
+    Guard(
+        16,
+        "a variable that Linux refuses",
+        f"{PLAN}/sizes.py",
+        "if size > VARIABLE_BYTES:",
+        "if False:",
+        _some(_LIMITS, "linux_refuses"),
+    ),
+    Guard(
+        16,
+        "a journal that would not fit",
+        f"{PLAN}/rollout.py",
+        "if not worst or sizes[worst] <= MAX_BYTES:",
+        "if True:",
+        _some(_ROLLOUT, "would_not_fit"),
+    ),
+    Guard(
+        16,
+        "bindings that would not fit, in a rollout",
+        f"{PLAN}/rollout.py",
+        "if size > DATA_BYTES:",
+        "if False:",
+        _some(_ROLLOUT, "bindings_that_would_not_fit"),
+    ),
+    Guard(
+        16,
+        "a pod on a node that gets no member, while a claim is looked at",
+        f"{PLAN}/claim.py",
+        'if node["ready"] and (str(node["kube_cluster"]), str(node["name"])) in places',
+        'if node["ready"]',
+        _some(_CLAIM, "only_nodes_of_members"),
+    ),
+    Guard(
+        16,
+        "a pod on a node that holds no member, at a removal",
+        f"{PLAN}/disk.py",
+        'if not owner and not node.get("selected", True) and not labels & set(node.get("labels") or {}):',
+        "if False:",
+        _some(_DISK, "visits_no_node"),
+    ),
+    Guard(
+        16,
+        "a host that has left keeps the others of a DaemonSet from starting again",
+        f"{PLAN}/placement.py",
+        '"items": items, "optional": True}',
+        '"items": items}',
+        _some(_PLACEMENT, "folder_for_each_node"),
+    ),
+    Guard(
+        16,
+        "whoever comes moves the certificates of others into another Secret",
+        f"{PLAN}/placement.py",
+        'return int(binding["ordinal"]) // HOSTS_PER_SECRET',
+        'return int(binding["address"].rpartition(".")[2]) // HOSTS_PER_SECRET',
+        _some(_PLACEMENT, "several_secrets", "changes_one_secret"),
+    ),
+    Guard(
+        8,
+        "a VM that was there before, by a journal of version 0.2.0",
+        f"{PLAN}/rollout.py",
+        "return digest(value) in known or value in known",
+        "return digest(value) in known",
+        _some(_ROLLOUT, "journal_of_version_0_2_0"),
+    ),
     Guard(
         15,
         "a kube cluster that the record names is missing",

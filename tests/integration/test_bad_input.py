@@ -47,6 +47,7 @@ class Deployment:
             "hostnet_pki_dir": str(self.pki),
             "hostnet_kube_clusters": [kube.entry for kube in kubes.values()],
             "hostnet_timeout_seconds": 20,
+            "hostnet_node_selector": "!node-role.kubernetes.io/control-plane",
         }
 
     @property
@@ -197,6 +198,24 @@ def test_kube_cluster_that_the_inventory_lists_as_absent(deployment: Deployment)
 
 
 # -- nodes ---------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_said_which_nodes(deployment: Deployment) -> None:
+    deployment.nodes(*NODES)
+    del deployment.variables["hostnet_node_selector"]
+    said = deployment.refused("hostnet_node_selector is not set", "node_selector in the inventory", "-e hostnet_node_selector=")
+    assert said == deployment.refused("for example", check=True)
+    # Nor in an inventory of the plugin, which lists all of them then.
+    del deployment.variables["hostnet_kube_clusters"]
+    source = {"plugin": "hostnet.multicluster.nodes", "kube_clusters": [kube.entry for kube in deployment.kubes.values()]}
+    deployment.inventory = deployment.folder / "test.hostnet.yml"
+    deployment.inventory.write_text(yaml.safe_dump(source))
+    assert deployment.refused("hostnet_node_selector is not set") == said
+
+
+def test_a_selector_that_would_make_too_many_voters(deployment: Deployment) -> None:
+    deployment.nodes(*(("east", f"east-{number}", f"10.0.0.{number}") for number in range(1, 9)))
+    deployment.refused("8 members would be", "at most 7", "https://etcd.io/docs/", "-e system_etcd_max_members=8")
 
 
 def test_no_node_matches(deployment: Deployment) -> None:

@@ -69,6 +69,7 @@ def test_every_context_of_the_kubeconfig(tmp_path: Path, kube_api: KubeApi, kube
     path = kubeconfig(tmp_path / "k", {"east": kube_api, "west": kube_api_two})
     (found,) = parse([source(tmp_path, kube_clusters="all_contexts")], tmp_path, {"KUBECONFIG": path, "K8S_AUTH_KUBECONFIG": ""})
     assert "error" not in found
+    # Nobody has said which nodes carry members: workers are listed, and no playbook takes that for a selector.
     assert sorted(found["hosts"]) == ["vm-1", "vm-2", "vm-3"]
     variables = found["hosts"]["vm-1"]
     node = variables.pop("hostnet_node")
@@ -93,7 +94,6 @@ def test_every_context_of_the_kubeconfig(tmp_path: Path, kube_api: KubeApi, kube
     }
     assert found["all"] == {
         "hostnet_kube_clusters": [{"name": name, "kubeconfig": path, "context": name} for name in ("east", "west")],
-        "hostnet_node_selector": f"!{CONTROL_PLANE}",
         "hostnet_address_type": "InternalIP",
         "hostnet_absent_kube_clusters": [],
     }
@@ -123,6 +123,8 @@ def test_options(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi, creat
     assert (found["hosts"]["vm-1.east"]["rack"], found["hosts"]["vm-3.west"]["rack"]) == ("east.1", "none")
     assert found["hosts"]["vm-3.west"]["ansible_connection"] == "ssh"
     assert found["groups"]["cordoned"] == ["vm-3.west"]
+    # Every node is meant where somebody says so.
+    assert found["all"]["hostnet_node_selector"] == ""
     assert sorted(found["groups"]["pool_db"]) == ["vm-1.east", "vm-2.east"]
     assert found["all"]["hostnet_kube_clusters"] == [
         {"name": "east", "kubeconfig": str(tmp_path / "configs" / "k"), "context": "gke_x_y_z"},
@@ -180,7 +182,10 @@ def test_sources_that_contradict_each_other(
     east = source(tmp_path, "east", kube_clusters=[kube_api.entry])
     cases = [
         ({"kube_clusters": [{**kube_api_two.entry, "name": "east"}]}, "kube cluster east is in two inventory sources"),
-        ({"kube_clusters": [kube_api_two.entry], "node_selector": "pool=db"}, "node_selector is 'pool=db', and an inventory source before"),
+        (
+            {"kube_clusters": [kube_api_two.entry], "node_selector": "pool=db"},
+            "node_selector is 'pool=db', and an inventory source before this one has none",
+        ),
         ({"kube_clusters": [kube_api_two.entry], "address_type": "ExternalIP"}, "address_type is 'ExternalIP', and an inventory source"),
         ({"kube_clusters": [kube_api_two.entry]}, "kube clusters east and west both have a node vm-1; set qualified_names: true"),
         # Ansible would go on with the kube clusters that are left.

@@ -102,6 +102,7 @@ class Operator:
             "hostnet_name": self.name,
             "hostnet_kube_clusters": [kube.entry for kube in self.kubes],
             "hostnet_timeout_seconds": 3,
+            "hostnet_node_selector": "!node-role.kubernetes.io/control-plane",
         }
         results = self.here(LASTING / "results.jsonl")
         results.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster impo
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_journal
 from support.collection import CHECKOUT
@@ -75,7 +76,11 @@ def config_map(kube: KubeApi, namespace: str) -> Json | None:
 
 def stored(kubes: dict[str, KubeApi], namespace: str) -> dict[str, Json | None]:
     found = {name: config_map(kube, namespace) for name, kube in kubes.items()}
-    return {name: json.loads(one["data"]["journal"]) if one else None for name, one in found.items()}
+    documents = {name: json.loads(one["data"]["journal"]) if one else None for name, one in found.items()}
+    return {
+        name: document and {**document, **{key: plan.expanded(document[key]) for key in ("order", "done")}}
+        for name, document in documents.items()
+    }
 
 
 def test_written_everywhere_with_two_requests_a_kube_cluster(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
@@ -223,7 +228,53 @@ def test_a_journal_that_cannot_be_read_stops_the_start(base: Json, kubes: dict[s
     kubes["west"].request_json("POST", f"/api/v1/namespaces/{namespace}/configmaps", body)
     result = call({**base, "op": "start"})
     assert f"kube cluster west: ConfigMap {namespace}/ledger-rollout: its journal cannot be read: its schema is 99" in result["msg"]
-    assert stored(kubes, namespace) == {"east": None, "west": {"schema": 99}}
+    assert config_map(kubes["east"], namespace) is None
+    west = config_map(kubes["west"], namespace)
+    assert west is not None
+    assert west["data"] == body["data"]
+
+
+# Ids as long as those of clouds are (Azure's provider ids are the longest), in one kube cluster.
+_PROVIDER = "azure:///subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/mc_ledger-production_ledger_westeurope/providers/{}"
+_MACHINE = "Microsoft.Compute/virtualMachineScaleSets/aks-ledger-30114402-vmss/virtualMachines/{}"
+
+
+def many_nodes(count: int) -> list[Json]:
+    return [
+        {
+            "kube_cluster": "east",
+            "name": f"aks-ledger-30114402-vmss{number:06}",
+            "uid": f"3f2504e0-4f89-41d3-9a0c-{number:012}",
+            "provider_id": _PROVIDER.format(_MACHINE.format(number)),
+            "machine_id": f"{number:032x}",
+            "boot_id": f"6b29fc40-ca47-1067-b31d-{number:012}",
+            "labels": {},
+        }
+        for number in range(count)
+    ]
+
+
+def test_a_rollout_of_5000_members(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    nodes = many_nodes(5000)
+    # No two of them follow each other, which is the longest that the lists of names get.
+    members = [f"east-{(number * 7) % 5000}" for number in range(5000)]
+    entry = {"class": "ok", "work": "replace", "surge": False, "steps": rollout.steps("replace", "ok", False, "never")}
+    place = {"kube_cluster": "east", "node": nodes[0]["name"], "provider_id": nodes[0]["provider_id"]}
+    journal: Json = {}
+    given = {**base, "op": "start", "detail": {"work": "replace", "order": members}}
+    for member in members[-1:]:
+        journal = call(given)["journal"]
+        journal["done"] = [name for name in members if name != member]
+        record = rollout.record({**entry, "member": member}, {**place, "member": member}, nodes, {})
+        assert plan.largest(members, record) <= plan.MAX_BYTES
+        # Not through the check of the documents, which a binding without its other fields does not pass: `old` is of no interest here.
+        journal = call({**base, "op": "member", "member": {**record, "old": None}, "journal": journal})["journal"]
+        journal = call({**base, "op": "next", "step": "stop", "journal": journal})["journal"]
+    found = stored(kubes, namespace)
+    assert found == dict.fromkeys(kubes, journal)
+    assert (found["west"] or {})["order"] == members
+    assert len((found["west"] or {})["done"]) == 4999
+    assert plan.size(journal) + plan.RESERVED_BYTES <= plan.MAX_BYTES
 
 
 def test_refusals_are_the_plans(base: Json, kubes: dict[str, KubeApi], namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:

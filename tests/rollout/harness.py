@@ -414,4 +414,10 @@ class Stage:
         newest = max(
             (self.journal(kube) for kube in KUBE_CLUSTERS), key=lambda entry: (entry.get("generation", 0), entry.get("sequence", 0))
         )
-        return list(newest.get("done", []))
+        names = []
+        for entry in newest.get("done", []):
+            # east-0..2 are three.
+            name, _dots, last = entry.partition("..")
+            kube, _dash, first = name.rpartition("-")
+            names += [f"{kube}-{ordinal}" for ordinal in range(int(first), int(last or first) + 1)]
+        return names

@@ -38,7 +38,8 @@ class Clusters(Stage):
             (folder / "group_vars").symlink_to(CHECKOUT / "inventories" / "lab" / "group_vars")
         (entry,) = (entry for entry in self.lab.kube_clusters if entry["name"] == kube)
         path = folder / f"{kube}.hostnet.yml"
-        path.write_text(yaml.safe_dump({"plugin": "hostnet.multicluster.nodes", "kube_clusters": [entry]}))
+        workers = "!node-role.kubernetes.io/control-plane"
+        path.write_text(yaml.safe_dump({"plugin": "hostnet.multicluster.nodes", "kube_clusters": [entry], "node_selector": workers}))
         return path
 
     def with_sources(self, playbook: str, *kubes: str, **variables: Any) -> Attempt:

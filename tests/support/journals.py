@@ -80,7 +80,7 @@ def replaced(count: int, started: int | None = None, **changes: Any) -> Json:
         clock += 0.6
     done = members[: count if started is None else started]
     return {
-        "schema": 1,
+        "schema": 2,
         "run_id": "r-20261122-025830-7c1e",
         "generation": 4,
         "sequence": 3 * len(steps),

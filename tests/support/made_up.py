@@ -26,6 +26,7 @@ from .run import PlayRun, run_playbook
 
 Json = dict[str, Any]
 NAME, NAMESPACE = "locked", "hostnet-locked"
+WORKERS = "!node-role.kubernetes.io/control-plane"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-rollout"
 
 # In place of the action plugins of modules that need a kubelet. Those that change something connect and verify the lock as they do.
@@ -165,17 +166,20 @@ class World:
         check: bool = False,
         environment: dict[str, str] | None = None,
         sources: Sequence[Path] = (),
+        unset: Sequence[str] = (),
         **variables: Any,
     ) -> PlayRun:
-        """With `sources` (inventory files of the plugin nodes, in this order) the kube clusters come from them alone."""
+        """With `sources` (inventory files of the plugin nodes, in this order) the kube clusters come from them alone; `unset` are not given."""
         given = {
             "hostnet_system": "etcd",
             "hostnet_name": NAME,
             "hostnet_pki_dir": str(self.folder / "pki"),
             **({} if sources else {"hostnet_kube_clusters": [kube.entry for kube in self.kubes]}),
             "hostnet_timeout_seconds": 20,
+            "hostnet_node_selector": WORKERS,
             **variables,
         }
+        given = {key: value for key, value in given.items() if key not in unset}
         arguments = [word for source in sources for word in ("-i", str(source))]
         extra = {"ANSIBLE_COLLECTIONS_PATH": str(self.collections), "PYTHONPATH": "", **(environment or {})}
         return run_playbook(playbook, self.inventory, check=check, variables=given, arguments=arguments, environment=extra)

@@ -45,6 +45,7 @@ def settings(kube_clusters: Sequence[str] = ("east", "west"), **changes: Any) ->
         "kube_clusters": [{"name": name} for name in kube_clusters],
         "absent_kube_clusters": [],
         "node_selector": "",
+        "selector_said": True,
         "address_type": "InternalIP",
         "join_per_cluster": 2,
         "image": "example.test/etcd:1",

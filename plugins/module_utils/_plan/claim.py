@@ -65,12 +65,13 @@ def without_members(hostnet: Mapping[str, Any], proof: Sequence[str]) -> str:
     )
 
 
-def look_nodes(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_run with the script `probe`."""
+def look_nodes(hostnet: Mapping[str, Any], plan: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`nodes` of node_run with the script `probe`: those of the plan's members, as far as they are Ready. No other one carries a disk that counts."""
+    places = {(str(binding["kube_cluster"]), str(binding["node"])) for binding in [*plan["members"], *plan["new"]]}
     return [
         {"kube_cluster": node["kube_cluster"], "name": node["name"], "env": probe_env(hostnet)}
         for node in nodes
-        if node["ready"] and node.get("selected", True)
+        if node["ready"] and (str(node["kube_cluster"]), str(node["name"])) in places
     ]
 
 

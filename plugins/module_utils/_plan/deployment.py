@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from . import adopt, claim, collisions, dead, held, join, journal, names, neighbours, pki_place, trust
+from . import adopt, claim, collisions, dead, held, join, journal, limits, names, neighbours, pki_place, trust
 from . import bindings as copies
 from . import roster as rosters
 from .disk import mount_errors, parse_probe, root_errors
@@ -74,6 +74,20 @@ def settings_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any]) -> list
     return errors
 
 
+def selector_errors(hostnet: Mapping[str, Any]) -> list[str]:
+    """Why no node may get a member: nobody has said which ones are meant."""
+    if hostnet["selector_said"]:
+        return []
+    return [
+        (
+            "hostnet_node_selector is not set: say which nodes carry members, because every node that matches gets one. Set node_selector in the inventory "
+            "(or -e hostnet_node_selector=...) to the label of a node pool, for example cloud.google.com/gke-nodepool=db, "
+            "eks.amazonaws.com/nodegroup=db, kubernetes.azure.com/agentpool=db or example.com/pool=db; '!node-role.kubernetes.io/control-plane' "
+            "means every worker"
+        )
+    ]
+
+
 def deployment_plan(
     hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]
 ) -> Json:
@@ -124,7 +138,7 @@ def deployment_plan(
     else:
         mode = "lost_record" if evidence else "first"
     errors += _namespace_errors(hostnet, observed)
-    selected = [node for node in nodes if node.get("selected", True)]
+    selected = [node for node in nodes if node.get("selected", True)] if hostnet["selector_said"] else []
     errors += _node_errors(hostnet, spec, selected)
     strangers: list[Json] = []
     ordinals: dict[str, int] = {}
@@ -149,6 +163,8 @@ def deployment_plan(
     if mode == "lost_record":
         # Members that are not known cannot be counted.
         pass
+    elif not hostnet["selector_said"]:
+        errors += selector_errors(hostnet)
     elif not everybody and not refused:
         errors.append(
             f"no node matches: selector {hostnet['node_selector']!r} finds nothing in kube clusters {_cluster_names(hostnet)}; check hostnet_node_selector"
@@ -158,6 +174,7 @@ def deployment_plan(
             f"{len(everybody) + refused} nodes match in kube clusters {_cluster_names(hostnet)}, but {hostnet['system']} needs at least {minimum} members "
             f"to survive the loss of one; let more nodes match"
         )
+    errors += _too_many(hostnet, spec, everybody, new)
     if spec.get("warn_even") and everybody and len(everybody) % 2 == 0:
         warnings.append(f"{len(everybody)} voters: an even number survives no more failures than {len(everybody) - 1} and has more to lose")
     errors += mount_errors(hostnet, members)
@@ -182,6 +199,11 @@ def deployment_plan(
     errors += lost_ca
     conflicts += lost_ca
     warnings += pki_place.warnings(hostnet, identity)
+    if not errors:
+        # What is wrong already may be why it cannot be rendered.
+        too_large, many = limits.deployment_limits(hostnet, spec, identity, members, new)
+        errors += too_large
+        warnings += many
     roster, lacking = _next_roster(hostnet, observed)
     if mode != "first" and lacking and not errors:
         known = ", ".join(f"{name} ({uid})" for name, uid in roster["kube_clusters"].items())
@@ -215,8 +237,24 @@ def deployment_plan(
         ),
         "batches": _batches(mode, spec, members, new),
         "seeds": seeds(observed),
-        "probe": [{"kube_cluster": node["kube_cluster"], "name": node["name"]} for node in _probe_nodes(mode, selected, new)],
+        "probe": [{"kube_cluster": binding["kube_cluster"], "name": binding["node"]} for binding in new],
     }
+
+
+def _too_many(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], everybody: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """More members than the system's own documents call sensible, of whom some are new: a selector that matches too much must not make 500 voters."""
+    limit = spec.get("max_members") or {}
+    if not limit or not new or len(everybody) <= int(limit["count"]):
+        return []
+    override = f", or say that it is meant with -e {limit['variable']}={len(everybody)}" if limit.get("variable") else ""
+    return [
+        (
+            f"{len(everybody)} members would be in {hostnet['name']}, and {hostnet['system']} is made for at most {limit['count']} ({limit['source']}): "
+            f"narrow hostnet_node_selector{override}"
+        )
+    ]
 
 
 def _batches(mode: str, spec: Mapping[str, Any], members: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -562,13 +600,6 @@ def seeds(observed: Mapping[str, Any]) -> list[str]:
         if data and data.get("seeds"):
             return [entry for entry in str(data["seeds"]).split(",") if entry]
     return []
-
-
-def _probe_nodes(mode: str, nodes: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    if mode == "first":
-        return list(nodes)
-    wanted = {(binding["kube_cluster"], binding["node"]) for binding in new}
-    return [node for node in nodes if (node["kube_cluster"], node["name"]) in wanted]
 
 
 def live_members(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:

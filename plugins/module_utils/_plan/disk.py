@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import names
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -389,11 +390,18 @@ def _disk(disk: Mapping[str, Any]) -> str:
 def remove_nodes(
     hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], token: str
 ) -> list[Json]:
-    """`nodes` of node_run with REMOVE_SCRIPT: each with the admission of the member that is recorded there, if any."""
+    """`nodes` of node_run with REMOVE_SCRIPT: each with the admission of the member that is recorded there, if any.
+
+    Those that match the selector too: an admission that was cut short leaves a folder and nothing else. Nodes that neither match nor hold a
+    member, by binding or by label, are left alone.
+    """
     owners = {(binding["kube_cluster"], binding["node"]): binding for binding in bindings}
+    labels = {names.node_label(str(hostnet["name"])), names.namespace_label(str(hostnet["name"]))}
     result = []
     for node in nodes:
         owner = owners.get((node["kube_cluster"], node["name"]), {})
+        if not owner and not node.get("selected", True) and not labels & set(node.get("labels") or {}):
+            continue
         result.append(
             {
                 "kube_cluster": node["kube_cluster"],

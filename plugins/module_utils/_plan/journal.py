@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -19,7 +19,10 @@ from . import documents
 
 Json = dict[str, Any]
 
-SCHEMA = 1
+# Schema 2 writes consecutive members as one entry, and VMs that were there before as digests (rollout.digest). Who reads schema 1 alone must not go
+# on with it: every VM would be a new one to it.
+SCHEMA = 2
+READABLE = (1, 2)
 IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
 BEGUN, FAILED = "begun", "failed"
 OPS = ("start", "next", "member", "save", "finish")
@@ -28,6 +31,13 @@ OPS = ("start", "next", "member", "save", "finish")
 # interest to people alone, so the oldest of them go first; their numbers go on, which shows that some are gone.
 MAX_STEPS = 300
 MAX_BYTES = 900_000
+# Of these, what is kept free in the plan for what is not known yet: the steps of the member in hand, of which none may go, with their details.
+RESERVED_BYTES = 100_000
+# Members in one document, as far as it is read: an edited one must not fill the memory.
+_MAX_NAMES = 100_000
+_RANGE = re.compile(r"([a-z0-9](?:[-a-z0-9]*[a-z0-9])?-)(0|[1-9][0-9]{0,8})\.\.(0|[1-9][0-9]{0,8})")
+_NAME = re.compile(r"([a-z0-9](?:[-a-z0-9]*[a-z0-9])?-)(0|[1-9][0-9]{0,8})")
+_NAMES = ("order", "done")
 
 # What a rollout of any kind is started with; all of it is kept over a resumption unless it is given anew.
 _START_KEYS: Json = {"work": "", "what": "", "controller": {}, "settings": {}, "order": [], "saved": {}}
@@ -87,7 +97,7 @@ def advance(
         _member(after, member)
     elif op == "finish":
         _finish(after, now, state or DONE)
-    after["run_id"], after["generation"] = run_id, generation
+    after["schema"], after["run_id"], after["generation"] = SCHEMA, run_id, generation
     after["sequence"] = int(journal.get("sequence") or 0) + 1
     named = secret_names(after)
     if named:
@@ -205,14 +215,53 @@ def _forget_old_steps(journal: Json) -> None:
         raise JournalError(f"the journal is {size(journal)} bytes long, more than a ConfigMap takes ({MAX_BYTES}); give smaller details")
 
 
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names of members as they are stored: three and more that follow each other are one entry, `east-0..2499`. The order stays."""
+    result: list[str] = []
+    run: list[str] = []
+    following = ""
+    for name in names:
+        found = _NAME.fullmatch(name)
+        if found is None or name != following:
+            result += _as_range(run)
+            run = []
+        run.append(name)
+        following = f"{found[1]}{int(found[2]) + 1}" if found else ""
+    return result + _as_range(run)
+
+
+def _as_range(run: list[str]) -> list[str]:
+    return [f"{run[0]}..{run[-1].rpartition('-')[2]}"] if len(run) > 2 else run
+
+
+def expanded(entries: Sequence[Any]) -> list[Any]:
+    """What `shortened` was made of. An entry that is no such range stays as it is, for the check of the document to name it."""
+    result: list[Any] = []
+    for entry in entries:
+        found = _RANGE.fullmatch(entry) if isinstance(entry, str) else None
+        count = int(found[3]) - int(found[2]) + 1 if found else 0
+        if found and 0 < count <= _MAX_NAMES - len(result):
+            result += [f"{found[1]}{ordinal}" for ordinal in range(int(found[2]), int(found[3]) + 1)]
+        else:
+            result.append(entry)
+    return result
+
+
 def dump(journal: Mapping[str, Any]) -> str:
     """The document as it is stored: one line, keys in a fixed order, so that equal documents are equal texts."""
-    return json.dumps(journal, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    stored = {**journal, **{key: shortened(journal[key]) for key in _NAMES if journal.get(key)}}
+    return json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def size(journal: Mapping[str, Any]) -> int:
     """Bytes of the stored document."""
     return len(dump(journal))
+
+
+def largest(order: Sequence[str], record: Mapping[str, Any]) -> int:
+    """Bytes that the journal of a rollout of these members has at most: at its last member, `record`, with all the others done."""
+    last = {**record, "new": record.get("old")}
+    return size({"order": list(order), "done": list(order), "member": last}) + RESERVED_BYTES
 
 
 def parse(text: str) -> Json:
@@ -223,9 +272,14 @@ def parse(text: str) -> Json:
         raise JournalError("it is no JSON") from error
     if not isinstance(found, dict):
         raise JournalError("it is no object")
-    if found.get("schema") != SCHEMA:
+    if found.get("schema") not in READABLE:
         what = f"its schema is {json.dumps(found['schema'])[:40]}" if "schema" in found else "it has no schema"
-        raise JournalError(f"{what}, this version of the collection reads {SCHEMA}: use the version that wrote it")
+        raise JournalError(
+            f"{what}, this version of the collection reads {' and '.join(map(str, READABLE))}: use the version that wrote it"
+        )
+    for key in _NAMES:
+        if isinstance(found.get(key), list):
+            found[key] = expanded(found[key])
     problem = documents.journal_problem(found)
     if problem:
         raise JournalError(problem)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .diff import APPLIED_ANNOTATION, applied_hash, clean, difference, dropped, merge, redact, visible
+from .sizes import DATA_BYTES, data_bytes
 
 Json = dict[str, Any]
 
@@ -122,6 +123,11 @@ def manifest_from(
         return manifest
     if manifest.kind == "Secret":
         _fill_secret(definition, file_data, title)
+    data = data_bytes(definition) if manifest.kind in ("ConfigMap", "Secret") and isinstance(definition.get("data", {}), dict) else 0
+    if data > DATA_BYTES:
+        raise ManifestError(
+            f"{title}: its data is {data} bytes long, and Kubernetes takes {DATA_BYTES} of a {manifest.kind}; nothing was changed"
+        )
     return manifest
 
 

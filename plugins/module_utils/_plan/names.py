@@ -90,6 +90,11 @@ def workload(name: str, member: str = "") -> str:
     return f"{name}-{member}" if member else name
 
 
+def certificates(name: str, number: int) -> str:
+    """Secret with the certificates of a DaemonSet's hosts, one of several. The first has the DaemonSet's name, as the only one of version 0.2.0 had."""
+    return f"{name}-certificates-{number}" if number else workload(name)
+
+
 def member(kube_cluster: str, ordinal: int) -> str:
     """Name of a member; it outlives the VMs that the member runs on."""
     return f"{kube_cluster}-{ordinal}"

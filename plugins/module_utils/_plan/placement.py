@@ -23,6 +23,9 @@ Json = dict[str, Any]
 CERTIFICATES_PATH = "/etc/hostnet/certs"
 CONFIG_PATH = "/etc/hostnet/config"
 PROBE_IMAGE_UID = 0
+# Members whose certificates are in one Secret of a DaemonSet. A Secret holds 1 MiB, so each of them may have 16 KiB: two certificates with RSA keys of
+# 4096 bits, and the CA's. It decides which Secret a member is in, by its ordinal, so it never changes.
+HOSTS_PER_SECRET = 64
 
 _PORT = re.compile(r"\{ports\[([a-z0-9_-]+)\]\}")
 _NKEY = re.compile(r"\{nkeys\[([A-Za-z0-9_.-]+)\]\}")
@@ -148,8 +151,12 @@ def _cluster_objects(
         return objects
     add(_budget(hostnet))
     if hostnet["placement"] == "daemonset":
-        secret, files = _secret(hostnet, spec, names.workload(name), bindings, issued, per_node=True)
-        add(secret, files=files)
+        last = max([int(binding["ordinal"]) for binding in bindings] + [int((hostnet.get("ordinals") or {}).get(kube_cluster, 0))])
+        # Also those whose members have all left: their keys go from there.
+        for number in range(last // HOSTS_PER_SECRET + 1):
+            mine = [binding for binding in bindings if _secret_number(binding) == number]
+            secret, files = _secret(hostnet, spec, names.certificates(name, number), mine, issued, per_node=True)
+            add(secret, files=files)
         add(_daemon_set(hostnet, spec, identity, bindings))
     else:
         for binding in bindings:
@@ -191,6 +198,11 @@ def _budget(hostnet: Mapping[str, Any]) -> Json:
         "metadata": _metadata(hostnet, names.workload(str(hostnet["name"]))),
         "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}}},
     }
+
+
+def _secret_number(binding: Mapping[str, Any]) -> int:
+    """Which of a DaemonSet's Secrets has the certificates of this member. Nobody who comes or goes changes that of another one."""
+    return int(binding["ordinal"]) // HOSTS_PER_SECRET
 
 
 def _secret(
@@ -407,12 +419,14 @@ def _daemon_set(
         {"name": "HOSTNET_NODE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
         {"name": "HOSTNET_PROCESS", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
     ]
-    # One template for all nodes: the Secret is mounted whole (a subPath would never be refreshed) with a folder per node.
-    items = [{"key": f"{entry['node']}.{file}", "path": f"{entry['node']}/{file}"} for entry in bindings for file in _secret_files(spec)]
-    volumes = [
-        _data_volume(hostnet, bindings[0]),
-        {"name": "certificates", "secret": {"secretName": name, "defaultMode": 0o440, "items": items}},
-    ]
+    # One template for all nodes: the Secrets are mounted whole (a subPath would never be refreshed) with a folder per node. A pod keeps the template that
+    # it was made from, also when its VM starts again, and that one names hosts that have left since: their keys are optional, or no kubelet would start it.
+    sources = []
+    for number in sorted({_secret_number(entry) for entry in bindings}):
+        mine = [entry for entry in bindings if _secret_number(entry) == number]
+        items = [{"key": f"{entry['node']}.{file}", "path": f"{entry['node']}/{file}"} for entry in mine for file in _secret_files(spec)]
+        sources.append({"secret": {"name": names.certificates(name, number), "items": items, "optional": True}})
+    volumes = [_data_volume(hostnet, bindings[0]), {"name": "certificates", "projected": {"defaultMode": 0o440, "sources": sources}}]
     pod = _pod_spec(hostnet, spec, bindings, env, volumes)
     pod["affinity"] = {
         "nodeAffinity": {

@@ -10,16 +10,21 @@ The journal (docs/design.md, section 7) says which member that is and what was k
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import adopt, dead, documents, gate, join, settings, trust
+from . import bindings as copies
 from .classify import WELL
-from .deployment import other_addresses
+from .deployment import other_addresses, selector_errors
 from .disk import admitted
-from .journal import in_flight
+from .journal import MAX_BYTES, in_flight, largest
+from .names import members as members_name
+from .names import rollout as journal_name
 from .nodes import same_address
 from .placement import data_folder
+from .sizes import DATA_BYTES
 
 Json = dict[str, Any]
 
@@ -48,6 +53,9 @@ POINT_OF_NO_RETURN = (
     "restart",
     "leave",
 )
+
+# Bytes by which a binding may grow when its member gets another VM.
+_LONGER_IDS = 2048
 
 # Evictions take long and may be refused by a budget, so they come while the member still serves; and the gate right before the stop.
 _TAKE_DOWN = ("cordon", "evict", "gate", "lead", "drain", "stop")
@@ -126,10 +134,23 @@ def is_new(node: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> bool:
     the old provider id on some clouds, and one that is re-imaged in place may keep its Node object. A VM that only starts again keeps
     its machine id, and a Node object that is only made again keeps provider id and machine id.
     """
-    machine = str(node.get("machine_id") or "")
-    if machine and known.get("machines") and machine not in known["machines"]:
+    machine, provider = str(node.get("machine_id") or ""), str(node["provider_id"] or "")
+    if machine and known.get("machines") and not _is_among(machine, known["machines"]):
         return True
-    return node["uid"] not in known.get("seen", ()) and not (node["provider_id"] and node["provider_id"] in known.get("providers", ()))
+    return not _is_among(str(node["uid"]), known.get("seen", ())) and not (provider and _is_among(provider, known.get("providers", ())))
+
+
+def digest(value: str) -> str:
+    """An id of a VM as the journal keeps it: 12 hexadecimal digits instead of up to 200 characters.
+
+    Two of 5,000 ids and a new one have the same digest once in 10^10 times, and then a rollout waits for another VM.
+    """
+    return hashlib.sha256(value.encode()).hexdigest()[:12]
+
+
+def _is_among(value: str, known: Sequence[str]) -> bool:
+    # Journals of schema 1 have the ids themselves.
+    return digest(value) in known or value in known
 
 
 def candidates(
@@ -512,6 +533,11 @@ def rollout_plan(
                 "steps": steps(in_work, kind, in_surge, str(spec.get("forget", "never")), leave(spec)),
             }
         )
+    # An abort needs a node only where it finishes the member in hand.
+    if any(entry["work"] in ("replace", "repair") for entry in planned) and not (request.get("abort") and not past_return(journal or {})):
+        errors += selector_errors(hostnet)
+    if not request.get("abort") and work != "scale_down":
+        errors += _too_long(hostnet, planned, bindings, nodes, list((journal or {}).get("done", [])) if flying else [])
     result: Json = {
         "errors": errors,
         "resume": flying,
@@ -535,6 +561,42 @@ def rollout_plan(
     }
     result["lines"] = _lines(hostnet, spec, result, bindings, status)
     return result
+
+
+def _too_long(
+    hostnet: Mapping[str, Any],
+    planned: Sequence[Mapping[str, Any]],
+    bindings: Mapping[str, Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    done: Sequence[str],
+) -> list[str]:
+    """A journal that would not fit into its ConfigMap: refused before the first change, and not met in the middle."""
+    if planned:
+        data = copies.dump(list(bindings.values()), {})
+        # The one in hand may have longer ids afterwards.
+        size = sum(len(value) for value in data.values()) + _LONGER_IDS
+        if size > DATA_BYTES:
+            return [
+                (
+                    f"the bindings of {len(bindings)} members (ConfigMap {hostnet['namespace']}/{members_name(str(hostnet['name']))}, the same in every kube "
+                    f"cluster) may become {size} bytes long, and Kubernetes takes {DATA_BYTES}: take members out with playbooks/scale_down.yml first"
+                )
+            ]
+    order = [*done, *(str(entry["member"]) for entry in planned)]
+    # What was there before is noted of the member's own kube cluster, so one member of each is enough.
+    some = {str(bindings[str(entry["member"])]["kube_cluster"]): entry for entry in planned}
+    sizes = {name: largest(order, record(entry, bindings[str(entry["member"])], nodes, {})) for name, entry in some.items()}
+    worst = max(sizes, key=lambda name: (sizes[name], name), default="")
+    if not worst or sizes[worst] <= MAX_BYTES:
+        return []
+    there = len([node for node in nodes if node["kube_cluster"] == worst])
+    return [
+        (
+            f"the journal of this rollout (ConfigMap {hostnet['namespace']}/{journal_name(str(hostnet['name']))}, the same in every kube cluster) may become "
+            f"{sizes[worst]} bytes long, and at most {MAX_BYTES} fit: it is of {len(order)} members, and kube cluster {worst} has {there} nodes. "
+            f"Name fewer members with hostnet_members, or narrow hostnet_node_selector"
+        )
+    ]
 
 
 def request_errors(request: Mapping[str, Any]) -> list[str]:
@@ -849,9 +911,9 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "boot_id": node["boot_id"] if node else "",
         "pool": _pool(node["labels"]) if node else "",
         # A repair takes what is there; a replacement must be a VM that was not.
-        "seen": [] if entry["work"] == "repair" else sorted(node["uid"] for node in mine),
-        "providers": [] if entry["work"] == "repair" else sorted({node["provider_id"] for node in mine} - {""}),
-        "machines": [] if entry["work"] == "repair" else sorted({str(node.get("machine_id") or "") for node in mine} - {""}),
+        "seen": [] if entry["work"] == "repair" else sorted(digest(str(node["uid"])) for node in mine),
+        "providers": [] if entry["work"] == "repair" else sorted(map(digest, {str(node["provider_id"]) for node in mine} - {""})),
+        "machines": [] if entry["work"] == "repair" else sorted(map(digest, {str(node.get("machine_id") or "") for node in mine} - {""})),
     }
 
 

@@ -51,6 +51,7 @@ _LEAST = {
     "hostnet_ca.valid_days": 1,
     "hostnet_certificate.valid_days": 1,
     "hostnet_certificate.renew_days": 0,
+    "system_etcd_max_members": 1,
     "system_etcd_heartbeat_milliseconds": 1,
     "system_etcd_election_milliseconds": 1,
     "system_etcd_quota_bytes": 0,

@@ -273,12 +273,19 @@ def test_invariant_1_state_new_is_only_for_what_no_majority_can_have_started(
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
-def test_nodes_that_are_ready_and_selected_are_looked_at() -> None:
+def test_only_nodes_of_members_are_looked_at_and_only_where_they_are_ready() -> None:
     nodes = plans.five_nodes()
+    places = [{"kube_cluster": node["kube_cluster"], "node": node["name"]} for node in nodes]
     nodes[0]["ready"] = False
-    nodes[1]["selected"] = False
-    looked = claim.look_nodes(plans.settings(), nodes)
-    assert [entry["name"] for entry in looked] == ["east-worker3", "west-worker", "west-worker2"]
+    others = [plans.node("east", "east-other", "10.0.0.9"), plans.node("west", "east-worker2", "10.0.1.9")]
+    looked = claim.look_nodes(plans.settings(), {"members": places[:3], "new": places[3:]}, [*nodes, *others])
+    assert [(entry["kube_cluster"], entry["name"]) for entry in looked] == [
+        ("east", "east-worker2"),
+        ("east", "east-worker3"),
+        ("west", "west-worker"),
+        ("west", "west-worker2"),
+    ]
+    looked = looked[1:]
     assert looked[0]["env"] == {"DEPLOYMENT": "ledger", "ROOT": "/var/lib/hostnet"}
 
 

@@ -144,6 +144,57 @@ def test_even_number_of_voters_is_a_warning_only() -> None:
     assert plan_of(plans.five_nodes()[:4], spec={**SPEC, "warn_even": False})["warnings"] == []
 
 
+def test_nobody_gets_a_member_while_no_selector_is_said() -> None:
+    unsaid = plans.settings(selector_said=False)
+    plan = plan_of(plans.five_nodes(), hostnet=unsaid)
+    only(plan["errors"], "hostnet_node_selector is not set", "node_selector in the inventory", "-e hostnet_node_selector=", "gke-nodepool")
+    assert (plan["new"], plan["batches"], plan["probe"]) == ([], [], [])
+    _hostnet, nodes, bindings, observed = finished()
+    plan = deployment.deployment_plan(unsaid, SPEC, nodes, observed)
+    only(plan["errors"], "hostnet_node_selector is not set")
+    # Whatever looks on, or removes, knows the members all the same.
+    assert [entry["member"] for entry in plan["members"]] == [entry["member"] for entry in bindings]
+
+
+def test_only_nodes_that_get_a_member_are_probed() -> None:
+    taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    others = [
+        plans.node("east", "east-out", "10.0.0.8", taints=[taint]),
+        plans.node("east", "east-other", "10.0.0.9", selected=False, labels={"hostnet.multicluster/other": "east-0"}),
+    ]
+    plan = plan_of([*plans.five_nodes(), *others])
+    assert [entry["name"] for entry in plan["probe"]] == [node["name"] for node in plans.five_nodes()]
+
+
+SEVEN = [plans.node("east", f"vm-{number}", f"10.0.0.{number}", zone="a") for number in range(1, 8)]
+
+
+def test_more_voters_than_the_system_is_made_for_are_refused() -> None:
+    eight = [*SEVEN, plans.node("west", "vm-8", "10.0.1.8")]
+    assert SPEC["max_members"]["count"] == 7
+    assert plan_of(SEVEN)["errors"] == []
+    only(
+        plan_of(eight)["errors"],
+        "8 members",
+        "etcd",
+        "at most 7",
+        "https://etcd.io/docs/",
+        "system_etcd_max_members=8",
+        "hostnet_node_selector",
+    )
+    # Overridden by name, or without a limit.
+    assert plan_of(eight, spec={**SPEC, "max_members": {**SPEC["max_members"], "count": 8}})["errors"] == []
+    assert plan_of(eight, spec={key: value for key, value in SPEC.items() if key != "max_members"})["errors"] == []
+
+
+def test_a_system_that_is_beyond_its_maximum_already_is_left_alone_and_does_not_grow() -> None:
+    hostnet, nodes, _bindings, observed = finished()
+    four = {**SPEC, "max_members": {**SPEC["max_members"], "count": 4}}
+    assert deployment.deployment_plan(hostnet, four, nodes, observed)["errors"] == []
+    grown = [*nodes, plans.node("east", "east-worker4", "10.0.0.4")]
+    only(deployment.deployment_plan(hostnet, four, grown, observed)["errors"], "6 members", "at most 4")
+
+
 def test_no_node_names_selector_and_kube_clusters() -> None:
     plan = plan_of([], hostnet=plans.settings(node_selector="role=db"))
     only(plan["errors"], "no node matches", "'role=db'", "east, west", "hostnet_node_selector")

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names, placement
 from support import plans
@@ -319,14 +321,73 @@ def test_daemonset_secret_has_a_folder_for_each_node() -> None:
     (secret,) = [entry for entry in west if entry["definition"]["kind"] == "Secret"]
     (pod,) = pods(west)
     (volume,) = [one for one in pod["volumes"] if one["name"] == "certificates"]
-    items = {item["key"]: item["path"] for item in volume["secret"]["items"]}
+    (source,) = volume["projected"]["sources"]
+    assert source["secret"]["name"] == secret["definition"]["metadata"]["name"] == "ledger"
+    items = {item["key"]: item["path"] for item in source["secret"]["items"]}
     assert set(items) == set(secret["files"]) | set(secret["definition"]["data"])
     assert set(items.values()) >= {
         f"{node}/{file}" for node in ("west-worker", "west-worker2") for file in ("ca.crt", "node.crt", "node.key")
     }
     assert {path.split("/")[0] for path in items.values()} == {one["node"] for one in bindings if one["kube_cluster"] == "west"}
     assert any("--certs-dir=/etc/hostnet/certs/$(HOSTNET_NODE)" in word for word in pod["containers"][0]["args"])
-    assert volume["secret"]["defaultMode"] == 0o440
+    assert volume["projected"]["defaultMode"] == 0o440
+    # A pod that starts again has the template that it was made from, with hosts that are gone.
+    assert source["secret"]["optional"] is True
+
+
+def secrets_of(there: Sequence[int], **changes: Any) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """What each Secret has, and what the DaemonSet takes from it, as nodes, for members of these ordinals in one kube cluster."""
+    spec = plans.spec_of("etcd")
+    hostnet = plans.settings(["east"], placement="daemonset", **changes)
+    (first,) = [entry for entry in plans.admitted(hostnet, spec, plans.five_nodes()[:3]) if entry["ordinal"] == 0]
+    bindings = [
+        {
+            **first,
+            "member": f"east-{ordinal}",
+            "ordinal": ordinal,
+            "node": f"vm-{ordinal}",
+            "address": f"10.0.{ordinal // 250}.{ordinal % 250 + 1}",
+        }
+        for ordinal in there
+    ]
+    objects = placement.render_objects(
+        hostnet, spec, IDENTITY, bindings, [bindings[0]["address"]], "existing", issued(hostnet, spec, bindings)
+    )
+    has = {
+        entry["definition"]["metadata"]["name"]: {key.split(".")[0] for key in entry["files"]}
+        for entry in objects
+        if entry["definition"]["kind"] == "Secret"
+    }
+    (pod,) = pods(objects)
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "certificates"]
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    assert all(source["items"] and source["optional"] for source in sources), "without items a source would bring every file flat"
+    return has, {source["name"]: {item["path"].split("/")[0] for item in source["items"]} for source in sources}
+
+
+def test_a_daemonset_with_many_hosts_has_several_secrets() -> None:
+    has, takes = secrets_of(range(130))
+    assert has == takes
+    assert {name: len(nodes) for name, nodes in has.items()} == {"ledger": 64, "ledger-certificates-1": 64, "ledger-certificates-2": 2}
+    assert has["ledger-certificates-1"] == {f"vm-{number}" for number in range(64, 128)}
+
+
+@given(st.sets(st.integers(0, 200), min_size=2, max_size=20), st.data())
+def test_whoever_comes_or_goes_changes_one_secret(ordinals: set[int], data: st.DataObject) -> None:
+    one = data.draw(st.sampled_from(sorted(ordinals)))
+    highest = {"east": max(ordinals)}
+    with_it, _takes = secrets_of(sorted(ordinals), ordinals=highest)
+    without, takes = secrets_of(sorted(ordinals - {one}), ordinals=highest)
+    changed = [name for name in with_it if with_it[name] != without[name]]
+    assert changed == [names.certificates("ledger", one // placement.HOSTS_PER_SECRET)]
+    assert set(with_it) == set(without)
+    assert takes == {name: nodes for name, nodes in without.items() if nodes}
+
+
+def test_secrets_whose_members_have_all_left_are_emptied() -> None:
+    has, takes = secrets_of([0, 1], ordinals={"east": 70})
+    assert has == {"ledger": {"vm-0", "vm-1"}, "ledger-certificates-1": set()}
+    assert set(takes) == {"ledger"}
 
 
 def test_member_files_are_filled_for_each_member() -> None:

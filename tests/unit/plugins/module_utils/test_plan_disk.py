@@ -654,6 +654,16 @@ def test_removal_names_what_it_could_not_clean() -> None:
     assert [entry["member"] for entry in disk.confirmed(bindings, nodes)] == ["east-0", "east-2", "west-0", "west-1"]
 
 
+def test_a_removal_visits_no_node_that_neither_holds_nor_gets_a_member() -> None:
+    unselected = [{**node, "selected": False} for node in NODES]
+    unselected[1]["labels"] = {"hostnet.multicluster/ledger": "east-7"}
+    unselected[2]["labels"] = {"namespace.hostnet.multicluster/ledger": "bank"}
+    unselected[3]["labels"] = {"hostnet.multicluster/other": "east-7"}
+    visited = disk.remove_nodes(HOSTNET, unselected, [BINDING], plans.TOKEN)
+    assert [entry["name"] for entry in visited] == ["east-worker", "east-worker2", "east-worker3"]
+    assert [entry["name"] for entry in disk.remove_nodes(HOSTNET, NODES, [BINDING], plans.TOKEN)] == [node["name"] for node in NODES]
+
+
 def test_each_node_gets_the_admission_that_is_recorded_there() -> None:
     (one, two) = disk.remove_nodes(HOSTNET, NODES[:2], [BINDING], plans.TOKEN)
     assert one["env"] == {

@@ -33,7 +33,7 @@ def started(**detail: Any) -> Json:
 def test_a_rollout_from_start_to_end() -> None:
     journal = started(settings={"image": "x"}, controller={"host": "h"})
     assert journal == {
-        "schema": 1,
+        "schema": 2,
         "run_id": "r1",
         "generation": 1,
         "sequence": 1,
@@ -280,7 +280,12 @@ def test_parse_takes_only_what_it_understands() -> None:
         ("", "it is no JSON"),
         ("nonsense", "it is no JSON"),
         ("[]", "it is no object"),
-        ('{"schema": 2, "generation": 1, "sequence": 1}', "its schema is 2"),
+        (
+            '{"schema": 3, "generation": 1, "sequence": 1}',
+            "its schema is 3, this version of the collection reads 1 and 2: use the version that wrote it",
+        ),
+        (json.dumps({**good, "done": ["east-0..999999999"]}), r"done has \"east-0..999999999\", which is no member"),
+        (json.dumps({**good, "order": ["east-3..1"]}), r"order has \"east-3..1\", which is no member"),
         ('{"schema": 1}', "generation is missing"),
         ('{"schema": 1, "generation": 1}', "sequence is missing"),
     ):
@@ -288,6 +293,44 @@ def test_parse_takes_only_what_it_understands() -> None:
             plan.parse(text)
     assert not in_flight(None)
     assert not in_flight({})
+
+
+def test_a_journal_of_version_0_2_0_is_gone_on_with() -> None:
+    old = {**started(order=[f"east-{number}" for number in range(4)]), "schema": 1}
+    found = plan.parse(json.dumps(old))
+    assert found == old
+    again = go(found, "start", run_id="r2", generation=2)
+    assert (again["schema"], again["order"]) == (2, old["order"])
+    # Who reads schema 1 alone leaves it to the version that wrote it.
+    assert json.loads(plan.dump(again))["schema"] == 2
+
+
+MEMBERS = st.builds(lambda kube, ordinal: f"{kube}-{ordinal}", st.sampled_from(["east", "e", "east-1", "e-0"]), st.integers(0, 12))
+
+
+@given(st.lists(st.one_of(MEMBERS, st.sampled_from(["", "east", "east-007", "east-0..3", "x-1000000000"]))), st.booleans())
+def test_no_name_and_no_order_is_lost_when_names_are_shortened(names: list[str], in_order: bool) -> None:
+    given_names = sorted(names, key=lambda name: (len(name), name)) if in_order else names
+    # A range that somebody wrote as a name is no name.
+    plain = [name for name in given_names if ".." not in name]
+    assert plan.expanded(plan.shortened(plain)) == plain
+    journal = {**started(), "order": plain, "done": plain[:3]}
+    read = json.loads(plan.dump(journal))
+    assert [plan.expanded(read[key]) for key in ("order", "done")] == [plain, plain[:3]]
+
+
+def test_5000_members_fit_whatever_their_order() -> None:
+    names = [f"{'k' * 45}-{(number * 7) % 5000}" for number in range(5000)]
+    digests = [f"{number:012x}" for number in range(5000)]
+    record = {"member": names[0], "old": {"provider_id": "x" * 300}, "seen": digests, "providers": digests, "machines": digests}
+    assert plan.largest(names, record) <= plan.MAX_BYTES
+    # The new binding is as long as the old one.
+    assert plan.largest(names, record) - plan.largest(names, {**record, "old": None}) >= 600
+
+
+def test_consecutive_members_are_one_entry() -> None:
+    names = [*(f"east-{number}" for number in range(2500)), "west-0", "west-1", "east-7", "west-9", "west-10", "west-11"]
+    assert plan.shortened(names) == ["east-0..2499", "west-0", "west-1", "east-7", "west-9..11"]
 
 
 def test_one_line_for_people() -> None:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, nodes, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journals
 from support import plans
 
 Json = dict[str, Any]
@@ -799,7 +801,12 @@ class TestIdentifying:
         assert bool(found["node"]) + bool(found["waiting"]) + bool(found["error"]) == 1
         if found["node"]:
             node = found["node"]
-            assert (node["zone"], node["ready"], node["selected"], node["uid"] in record["seen"]) == ("east-b", True, True, False)
+            assert (node["zone"], node["ready"], node["selected"], rollout.digest(node["uid"]) in record["seen"]) == (
+                "east-b",
+                True,
+                True,
+                False,
+            )
             assert node["address"] not in {entry["address"] for entry in world.bindings} | {""}
 
 
@@ -870,13 +877,72 @@ class TestBindings:
         assert all(entry["uid"] == f"uid-{entry['kube_cluster']}-{entry['name']}" for entry in drained)
 
 
+class TestLimits:
+    def test_a_journal_that_would_not_fit_is_refused_before_the_first_change(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = world.plan("replace")
+        assert found["errors"] == []
+        record = rollout.record(found["members"][0], world.binding(found["members"][0]["member"]), world.nodes, {})
+        size = journals.largest(names_of(found), record)
+        assert journals.RESERVED_BYTES < size < journals.MAX_BYTES
+        # The new provider id may be as long as the old one, and whoever is in hand is the last one.
+        done = {**world.fly(None), "order": names_of(found), "done": names_of(found), "member": {**record, "new": record["old"]}}
+        assert journals.size({key: done[key] for key in ("order", "done", "member")}) + journals.RESERVED_BYTES == size
+        world.journal = None
+        monkeypatch.setattr(rollout, "MAX_BYTES", journals.RESERVED_BYTES)
+        (error,) = world.plan("replace")["errors"]
+        for part in (
+            "ConfigMap bank/ledger-rollout",
+            f"at most {journals.RESERVED_BYTES} fit",
+            "5 members",
+            "has 3 nodes",
+            "hostnet_members",
+        ):
+            assert part in error
+        # An abort has to be possible always.
+        assert world.plan("replace", abort=True)["errors"] == []
+
+    def test_bindings_that_would_not_fit_are_refused_and_members_may_leave(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        size = sum(map(len, copies.dump(world.bindings, {}).values())) + 2048
+        monkeypatch.setattr(rollout, "DATA_BYTES", size)
+        assert world.plan("replace")["errors"] == []
+        monkeypatch.setattr(rollout, "DATA_BYTES", size - 1)
+        (error,) = world.plan("replace")["errors"]
+        for part in ("bindings of 5 members", "ConfigMap bank/ledger-members", str(size), "scale_down.yml"):
+            assert part in error
+        assert world.plan("replace", abort=True)["errors"] == []
+        assert world.plan("scale_down", members=["east-1"])["errors"] == []
+
+    def test_members_that_are_done_count_too(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        world.fly(None, "replace", done=["east-1", "east-2", "west-0", "west-1"])
+        monkeypatch.setattr(rollout, "MAX_BYTES", journals.RESERVED_BYTES)
+        assert "it is of 5 members" in world.plan("replace")["errors"][0]
+
+    def test_nodes_of_a_journal_of_version_0_2_0_are_no_new_ones(self, world: World) -> None:
+        record = world.record("east-1", "replace")
+        plain = {"seen": [node["uid"] for node in world.nodes], "providers": [node["provider_id"] for node in world.nodes], "machines": []}
+        for node in world.nodes[:3]:
+            assert not rollout.is_new(node, record)
+            assert not rollout.is_new(node, {**record, **plain})
+
+    @pytest.mark.parametrize("work", ["replace", "repair", "reboot", "version", "scale_down"])
+    def test_a_selector_is_needed_where_a_member_gets_a_node(self, world: World, work: str) -> None:
+        world.hostnet = {**world.hostnet, "selector_said": False}
+        if work == "repair":
+            world.gone("east-1")
+            world.fresh("east-1", "east-worker9", "10.0.0.9")
+        leaves = {"members": ["east-1"]} if work == "scale_down" else {}
+        said = [error for error in world.plan(work, **leaves)["errors"] if "hostnet_node_selector is not set" in error]
+        assert bool(said) == (work in ("replace", "repair"))
+
+
 class TestRecord:
     def test_what_is_kept(self, world: World) -> None:
         found = world.record("east-1", "replace")
         assert found["old"] == world.binding("east-1")
         assert (found["old_id"], found["new"], found["boot_id"], found["pool"]) == ("id-east-1", None, "boot-east-worker2", "db")
-        assert found["seen"] == ["uid-east-east-worker", "uid-east-east-worker2", "uid-east-east-worker3"]
-        assert found["providers"] == ["kind://east-worker", "kind://east-worker2", "kind://east-worker3"]
+        nodes = ("east-worker", "east-worker2", "east-worker3")
+        assert found["seen"] == sorted(rollout.digest(f"uid-east-{name}") for name in nodes)
+        assert found["providers"] == sorted(rollout.digest(f"kind://{name}") for name in nodes)
         assert (world.record("east-1", "repair")["seen"], world.record("east-1", "repair")["providers"]) == ([], [])
 
     def test_of_a_vm_that_is_gone(self, world: World) -> None:

@@ -285,11 +285,11 @@ def test_every_member_gets_its_own_locality_and_its_certificates(role: dict[str,
     secret = next(one for one in rendered(role, "v26.2.5", "daemonset", ["10.0.0.1", "10.0.0.2"]) if one["kind"] == "Secret")
     assert set(secret["data"]) == {"vm-0.locality", "vm-1.locality"}
     items = next(
-        volume["secret"]["items"]
+        volume["projected"]["sources"][0]["secret"]["items"]
         for one in rendered(role, "v26.2.5", "daemonset", ["10.0.0.1", "10.0.0.2"])
         if one["kind"] == "DaemonSet"
         for volume in one["spec"]["template"]["spec"]["volumes"]
-        if "secret" in volume
+        if "projected" in volume
     )
     names = {"ca.crt", "node.crt", "node.key", "client.root.crt", "client.root.key", "locality"}
     assert {item["path"] for item in items} == {f"{node}/{name}" for node in ("vm-0", "vm-1") for name in names}
