@@ -158,7 +158,7 @@ def test_kubeconfig_that_is_missing(deployment: Deployment) -> None:
 
 def test_context_that_is_missing(deployment: Deployment) -> None:
     deployment.kube_clusters("west", context="wets")
-    deployment.refused("kube cluster west: context wets of kubeconfig", "check the name of the context")
+    deployment.refused("kube cluster west: context: kubeconfig", "check the name of the context")
 
 
 def test_kube_cluster_that_is_unreachable(deployment: Deployment) -> None:

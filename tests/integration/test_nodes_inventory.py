@@ -151,7 +151,7 @@ def test_one_clear_error(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeAp
         ({"kube_clusters": [{"name": "east", "contxt": "east"}]}, "kube_clusters: unknown option kube_clusters.contxt. Supported"),
         ({"kube_clusters": [{**kube_api.entry, "name": "East"}]}, "the name 'East' is not a DNS label"),
         ({"kube_clusters": [kube_api.entry, kube_api.entry]}, "this name is given twice"),
-        ({"kube_clusters": [{**kube_api.entry, "context": "no"}]}, "kube cluster east: context no of kubeconfig"),
+        ({"kube_clusters": [{**kube_api.entry, "context": "no"}]}, "kube cluster east: context: kubeconfig"),
         ({"kube_clusters": [kube_api.entry], "absent_ok": ["north"]}, "absent_ok: north is not in kube_clusters, which has east"),
         ({"kube_clusters": [nobody], "absent_ok": ["east"]}, 'kube cluster east: list of nodes: nodes is forbidden: User "nobody"'),
         ({"kube_clusters": [{**kube_api.entry, "host": "https://127.0.0.1:1"}]}, "kube cluster east: version: no answer from"),
@@ -202,8 +202,21 @@ def test_sources_that_contradict_each_other(
 
 
 @pytest.mark.usefixtures("five_nodes")
-def test_absence_and_the_cache(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi) -> None:
-    both = [kube_api.entry, {**kube_api_two.entry, "api_key": "s3cret-token"}]
+def token(kube: KubeApi, namespace: str) -> str:
+    """Of a service account that may see everything."""
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    kube.request_json("POST", accounts, {"metadata": {"name": "reader"}})
+    subject = {"kind": "ServiceAccount", "name": "reader", "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    kube.request_json("POST", bindings, {"metadata": {"name": namespace}, "roleRef": role, "subjects": [subject]})
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    return str(kube.request_json("POST", f"{accounts}/reader/token", request)["status"]["token"])
+
+
+def test_absence_and_the_cache(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi, namespace: str) -> None:
+    secret = token(kube_api_two, namespace)
+    both = [kube_api.entry, {**kube_api_two.entry, "api_key": secret}]
     caching: Json = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
     plain = source(tmp_path, "plain", kube_clusters=both)
     allowed = source(tmp_path, "allowed", kube_clusters=both, absent_ok=["west"], **caching)
@@ -229,7 +242,7 @@ def test_absence_and_the_cache(tmp_path: Path, kube_api: KubeApi, kube_api_two: 
     assert fresh == first
     kept = "".join(path.read_text() for path in (tmp_path / "cache").iterdir())
     assert "vm-3" in kept
-    assert "s3cret-token" not in kept
+    assert secret not in kept
 
 
 def test_file_names(tmp_path: Path) -> None:
