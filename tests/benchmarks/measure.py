@@ -44,7 +44,7 @@ def command(
     python_path = os.pathsep.join([str(collections_path()), str(CHECKOUT / "tests")])
     full = {**os.environ, "PYTHONPATH": python_path, **(environment or {})}
     before = world.served() if world else 0
-    seconds, megabytes, printed = 0.0, 0.0, ""
+    seconds, cpu, megabytes, printed = 0.0, 0.0, 0.0, ""
     processes: int | None = 0
     for words in commands:
         counter = Counter()
@@ -53,8 +53,14 @@ def command(
             source.seek(0)
             begun = time.monotonic()
             process = subprocess.Popen(words, env=full, stdin=source, stdout=output, stderr=subprocess.STDOUT, cwd=CHECKOUT)
-            _pid, status, usage = os.wait4(process.pid, 0)
+            try:
+                _pid, status, usage = os.wait4(process.pid, 0)
+            except BaseException:  # who ends the benchmark ends what it measures, before anything is taken away below it
+                process.kill()
+                process.wait()
+                raise
             seconds += time.monotonic() - begun
+            cpu += usage.ru_utime + usage.ru_stime
             process.returncode = os.waitstatus_to_exitcode(status)
             counted = counter.count(process.pid)
             processes = None if counted is None or processes is None else processes + counted
@@ -64,7 +70,7 @@ def command(
         megabytes = max(megabytes, usage.ru_maxrss / 1024)
         if process.returncode:
             raise Failed(f"{' '.join(words)[:300]} ended with {process.returncode}:\n{printed[-3000:]}")
-    return Measured(seconds, world.served() - before if world else None, processes, megabytes), printed
+    return Measured(seconds, world.served() - before if world else None, processes, megabytes, cpu), printed
 
 
 def module(world: World, name: str, args: Json) -> tuple[Measured, Json]:

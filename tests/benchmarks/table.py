@@ -19,12 +19,14 @@ class Measured:
     """One run of one side. None: it was not asked, or nobody could tell.
 
     `requests`: those that the API servers counted. `processes`: the command and all that it started. `megabytes`: the largest resident set of one process.
+    `cpu`: processor seconds of all of them, with their start; those of the API servers are not in it.
     """
 
     seconds: float
     requests: int | None = None
     processes: int | None = None
     megabytes: float | None = None
+    cpu: float | None = None
 
 
 @dataclass
@@ -85,7 +87,7 @@ def largest(runs: Sequence[Measured], what: str) -> float | None:
     return max(found) if found else None
 
 
-_HEADINGS = ("", "median s", "min", "max", "ratio", "mark", "requests", "processes", "MB")
+_HEADINGS = ("", "median s", "min", "max", "ratio", "mark", "CPU s", "requests", "processes", "MB")
 
 
 def lines(findings: Sequence[tuple[str, Findings]]) -> list[str]:
@@ -117,11 +119,13 @@ def lines(findings: Sequence[tuple[str, Findings]]) -> list[str]:
 def _cells(what: str, runs: Sequence[Measured], ratio: float | None, most: float | None) -> tuple[str, ...]:
     times = spread(runs)
     counts = [largest(runs, name) for name in ("requests", "processes", "megabytes")]
+    cpu = [run.cpu for run in runs if run.cpu is not None]
     return (
         what,
         *(_number(value) for value in times or ("", "", "")),
         _number(ratio) if ratio is not None else "",
         f"{most:g}" if most is not None else "",
+        _number(statistics.median(cpu)) if cpu else "-",
         *(f"{count:.0f}" if count is not None else "-" for count in counts),
     )
 
