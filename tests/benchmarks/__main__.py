@@ -71,6 +71,8 @@ def run(nodes: int, clusters: int, rounds: int, names: list[str], judged: bool, 
             except Failed as error:
                 broken.append(f"{name}: {error}")
     print("\n".join(lines(findings)), flush=True)
+    if of_machine["load_before"] > (of_machine["processors"] or 1):
+        print("note     the machine was busy with something else: neither seconds nor ratios tell much")
     results.mkdir(parents=True, exist_ok=True)
     (results / "latest.json").write_text(json.dumps(as_json(of_machine, findings), indent=1) + "\n")
     (results / "latest.svg").write_text(svg(f"hostnet.multicluster: {title}", findings))
