@@ -2,7 +2,7 @@
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
 # make soak   playbooks in a row, all mutations, then rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=60 SYSTEM= PLACEMENT=)
 # make lab    only the two Kubernetes clusters
-# make bench  requests, processes, seconds and memory, beside kubectl in the same run
+# make bench  seconds, requests, processes and memory with many nodes, beside what else a user would take       (NODES=1000 CLUSTERS=2 ROUNDS=3 CASES="nodes apply")
 # make setup  only the virtual environment (.venv) that the playbooks run in
 # make changelog  CHANGELOG.md, from changelogs/fragments and the plugins
 # make clean  the lab and what was made in the checkout; caches stay
@@ -12,6 +12,10 @@ PLACEMENT ?= node_name
 GATES ?=
 SEED ?=
 MINUTES ?= 60
+NODES ?= 1000
+CLUSTERS ?= 2
+ROUNDS ?= 3
+CASES ?=
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help
@@ -47,11 +51,10 @@ changelog: setup
 	@tools/setup --test
 	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/python tools/changelog
 
-bench: lab
+bench:
 	@tools/setup --test
-	.venv/bin/python tests/benchmarks/deploy.py
-	.venv/bin/python tests/benchmarks/rollout.py
-	.venv/bin/python tests/benchmarks/nodes.py
+	@molecule/lab/lab binaries kubernetes etcd kwok
+	@PYTHONPATH=tests .venv/bin/python -m benchmarks --nodes $(NODES) --clusters $(CLUSTERS) --rounds $(ROUNDS) --cases "$(CASES)"
 
 clean:
 	@if [ -x molecule/lab/lab ]; then molecule/lab/lab down; fi

@@ -329,7 +329,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             # As for Ansible's own localhost: the interpreter that has the Python libraries.
             "ansible_python_interpreter": trust_as_template("{{ ansible_playbook_python }}"),
             "hostnet_kube_cluster": node["kube_cluster"],
-            "hostnet_node": node,
         }
         if node["address"]:
             variables["ansible_host"] = node["address"]
@@ -339,6 +338,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self.inventory.add_child(self._group(kind, name), host)
         for variable, value in variables.items():
             self.inventory.set_variable(host, variable, value)
+        # InventoryData.set_variable goes over every value in it, to note the file that it came from: with many nodes that takes longer than to read them. What
+        # is set here is from an API server, and is not trusted as a template either way.
+        self.inventory.get_host(host).set_variable("hostnet_node", node)
+        variables["hostnet_node"] = node
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)

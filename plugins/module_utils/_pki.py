@@ -436,10 +436,14 @@ def _wrong_mode(path: Path, wanted: int) -> tuple[Path, int, int] | None:
 
 def _check_writable(folders: set[Path]) -> None:
     """Raise PkiError where a file could not be created in one of the folders (or the folder itself could not)."""
+    tried: set[Path] = set()
     for folder in sorted(folders):
         nearest = folder
         while not os.path.lexists(nearest) and nearest != nearest.parent:
             nearest = nearest.parent
+        if nearest in tried:  # a thousand new folders are all made in one
+            continue
+        tried.add(nearest)
         if not os.path.isdir(nearest):
             raise PkiError(f"pki folder: {folder} cannot be created, because {nearest} is not a folder")
         try:
@@ -461,8 +465,9 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     ends: dict[str, tuple[datetime, datetime]] = {}
     for leaf in wanted:
         ca = cas[leaf.ca_name]
-        stem = request.pki_dir / leaf.name / leaf.file
-        found = read_leaf(stem.parent / f"{leaf.file}.crt", stem.parent / f"{leaf.file}.key", ca.certificate)
+        folder = request.pki_dir / leaf.name
+        key_path = folder / f"{leaf.file}.key"
+        found = read_leaf(folder / f"{leaf.file}.crt", key_path, ca.certificate)
         reason = reissue_reason(found, leaf, now)
         if reason and leaf.ca_name not in ends:
             ends[leaf.ca_name] = leaf_validity(ca.facts, now, request.lifetime.valid_days)
@@ -474,7 +479,7 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         existing.append(found)
         reasons.append(reason)
         validity.append(ends[leaf.ca_name] if reason else (found.not_before, found.not_after))
-        wrong = None if reason else _wrong_mode(stem.parent / f"{leaf.file}.key", KEY_MODE)
+        wrong = None if reason else _wrong_mode(key_path, KEY_MODE)
         if wrong:
             modes.append(wrong)
     for ca in cas.values():
@@ -607,9 +612,11 @@ def leaf_issuer(
 # ---- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _temporary(path: Path) -> Path:
+def _temporary(path: Path) -> str:
     # A fixed name: what a killed run left behind is overwritten by the next one. The lock keeps writers apart.
-    return path.with_name(f".{path.name}.new")
+    # As text: it is asked for several times for each of thousands of files, and pathlib takes its time.
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.new")
 
 
 def _write_temporary(file: _File) -> None:
@@ -646,7 +653,7 @@ def _write_files(files: Sequence[_File]) -> None:
     except OSError as error:
         for file in files[moved:]:
             with contextlib.suppress(OSError):
-                _temporary(file.path).unlink()
+                os.unlink(_temporary(file.path))
         raise PkiError(
             f"pki folder: {error.filename or files[0].path.parent} cannot be written: {error.strerror} "
             f"({moved} of {len(files)} files are in place; run again when this is repaired)"

@@ -19,7 +19,7 @@ from ansible_collections.hostnet.multicluster.plugins.inventory import nodes as 
 from support.collection import CHECKOUT
 from support.inventory import parse, parse_together
 from support.kube_api import KubeApi
-from support.run import ansible_environment
+from support.run import ansible_environment, run_playbook
 
 Json = dict[str, Any]
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -332,3 +332,19 @@ def test_inventory_of_the_lab(tmp_path: Path, kube_api: KubeApi, kube_api_two: K
         (found,) = parse([lab], tmp_path, {**unset, **environment})
         assert "error" not in found, found
         assert [entry["kubeconfig"] for entry in found["all"]["hostnet_kube_clusters"]] == [expected] * 2
+
+
+@pytest.mark.usefixtures("no_nodes")
+def test_what_a_node_says_is_never_a_template(tmp_path: Path, kube_api: KubeApi, create_node: Callable[..., Json]) -> None:
+    said = "{{ 6 * 7 }}"
+    create_node(kube_api, "vm-1", address="10.1.0.11", provider_id=said)
+    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
+    file = source(tmp_path, kube_clusters=[kube_api.entry], **cache)
+    playbook = tmp_path / "play.yml"
+    task = {"name": "Say it", "ansible.builtin.debug": {"msg": "{{ hostnet_node.provider_id }}"}}
+    playbook.write_text(yaml.safe_dump([{"hosts": "hostnet_nodes", "gather_facts": False, "tasks": [task]}]))
+    # The second time it comes from the cache.
+    for _number in range(2):
+        run = run_playbook(str(playbook), file)
+        assert run.rc == 0, run.output
+        assert [task.result["msg"] for task in run.tasks] == [said]

@@ -87,8 +87,8 @@ class ActionModule(InProcess):
 """
 
 
-def made_up_collection(root: Path) -> None:
-    """This checkout as a collection below `root`, but for the modules that need a kubelet."""
+def made_up_collection(root: Path, made_up: Sequence[str] = ("node_run", "member_inspect", "member_exec")) -> None:
+    """This checkout as a collection below `root`, but for the modules `made_up`, which need a kubelet."""
     collection = root / "ansible_collections" / "hostnet" / "multicluster"
     action = collection / "plugins" / "action"
     action.mkdir(parents=True)
@@ -98,7 +98,7 @@ def made_up_collection(root: Path) -> None:
         if path.name != "action":
             (collection / "plugins" / path.name).symlink_to(path)
     for path in (CHECKOUT / "plugins" / "action").glob("*.py"):
-        if path.stem in ("node_run", "member_inspect", "member_exec"):
+        if path.stem in made_up:
             (action / path.name).write_text(PLUGIN.format(name=path.stem))
         else:
             (action / path.name).symlink_to(path)

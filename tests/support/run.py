@@ -25,11 +25,12 @@ _CALLBACKS = Path(__file__).resolve().parent / "callbacks"
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task's end: `outcome` is ok, failed, skipped or unreachable; `result` is what the module returned."""
+    """One task's end: `outcome` is ok, failed, skipped or unreachable; `result` is what the module returned, after `seconds`."""
 
     outcome: str
     task: str
     action: str
+    seconds: float
     result: dict[str, Any]
 
 

@@ -94,7 +94,7 @@ GROUPS = {
 }
 
 
-DEFAULT = tuple(name for name in GROUPS if name != "kwok")  # simulated nodes are for benchmarks only, and long to build
+DEFAULT = tuple(name for name in GROUPS if name != "kwok")  # simulated nodes are for benchmarks only, and no lab needs them
 
 
 def ensure(*names: str) -> None:

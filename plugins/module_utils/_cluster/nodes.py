@@ -12,9 +12,12 @@ from .._plan import held
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
 from .._plan.nodes import Node, node_facts
 from . import kinds
-from .client import METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import FIELD_MANAGER, METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
 
 R = TypeVar("R")
+
+# The answer to a PATCH without spec and status: a Node is large, with the images on its disk, and nobody reads the answer.
+_METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 # Kubelets and controllers write to Nodes too, so a write that goes by what was read is tried again.
 _ATTEMPTS = 4
@@ -199,6 +202,19 @@ def _body(node: NodeLabels, change: LabelChange) -> Json:
     return {"metadata": metadata}
 
 
+def _patch(cluster: KubeCluster, name: str, body: Json) -> None:
+    cluster.request(
+        "PATCH",
+        kinds.NODE.path(name=name),
+        f"Node {name}",
+        query=[("fieldManager", FIELD_MANAGER)],
+        body=body,
+        content_type="application/merge-patch+json",
+        accept=_METADATA_OF_ONE,
+        object_hook=_slim,
+    )
+
+
 def _another_vm(cluster: KubeCluster, what: str) -> KubeError:
     return KubeError(cluster.name, what, "another VM has come under this name meanwhile; run again", 409, "Conflict")
 
@@ -220,7 +236,7 @@ def write_labels(
             node = current[cluster.name][change["name"]]
             for attempt in range(_ATTEMPTS):
                 try:
-                    cluster.merge_patch(kinds.NODE, change["name"], _body(node, change))
+                    _patch(cluster, change["name"], _body(node, change))
                 except KubeError as error:
                     if error.status == 404 and not change["after"] and not change.get("annotations_after"):
                         return None

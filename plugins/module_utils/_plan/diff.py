@@ -89,12 +89,12 @@ def clean(value: Any) -> Any:
 
 def applied_hash(definition: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a manifest: the same whatever the order of its map entries, and without our annotation itself."""
-    plain = copy.deepcopy(dict(definition))
-    metadata = plain.get("metadata")
+    plain: Mapping[str, Any] = definition
+    metadata = definition.get("metadata")
     if isinstance(metadata, dict) and isinstance(metadata.get("annotations"), dict):
-        metadata["annotations"].pop(APPLIED_ANNOTATION, None)
-        if not metadata["annotations"]:
-            del metadata["annotations"]
+        annotations = {key: value for key, value in metadata["annotations"].items() if key != APPLIED_ANNOTATION}
+        rest = {key: value for key, value in metadata.items() if key != "annotations"}
+        plain = {**definition, "metadata": {**rest, **({"annotations": annotations} if annotations else {})}}
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -161,9 +161,8 @@ def check_unique(manifests: Sequence[Manifest]) -> None:
 
 def decide(manifest: Manifest, live: Json | None, manager: str) -> Step:
     """The step for one manifest whose live object is `live` (None: there is none). `manager` is our field manager."""
-    shown = redact(manifest.definition)
     if live is None:
-        return Step(manifest, live, CREATED, {}, shown)
+        return Step(manifest, live, CREATED, {}, redact(manifest.definition))
     if manifest.create_only:
         return Step(manifest, live, KEPT, {}, {})
     recorded = live.get("metadata", {}).get("annotations", {}).get(APPLIED_ANNOTATION)
@@ -171,7 +170,7 @@ def decide(manifest: Manifest, live: Json | None, manager: str) -> Step:
     differs = difference(manifest.definition, live)
     if same_manifest and differs is None:
         return Step(manifest, live, UNCHANGED, {}, {})
-    changed_fields = difference(shown, redact(live))
+    changed_fields = difference(redact(manifest.definition), redact(live))
     before, after = changed_fields if changed_fields else ({}, {})
     for owned in fields_of(live, manager):
         before = merge(before, redact_like(dropped(owned, manifest.definition, live), live))

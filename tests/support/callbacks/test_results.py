@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -26,6 +27,13 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "test_results"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: dict[tuple[str, str], float] = {}
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        self._begun[(host.get_name(), task._uuid)] = time.monotonic()
+
     def _write(self, outcome: str, result: Any) -> None:
         values = getattr(result, "_result", None)
         if values is None:
@@ -33,7 +41,9 @@ class CallbackModule(CallbackBase):
         task = getattr(result, "_task", None) or result.task
         # Newer ansible-core keeps `failed` beside the result, not in it.
         values = {**values, "failed": outcome in {"failed", "unreachable"}}
-        line = {"outcome": outcome, "task": task.get_name(), "action": task.action, "result": values}
+        host = getattr(result, "_host", None) or result.host
+        seconds = time.monotonic() - self._begun.get((host.get_name(), task._uuid), time.monotonic())
+        line = {"outcome": outcome, "task": task.get_name(), "action": task.action, "seconds": seconds, "result": values}
         with open(os.environ["HOSTNET_TEST_RESULTS"], "a", encoding="utf-8") as target:
             target.write(json.dumps(line, default=str) + "\n")
 
