@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 
+IMPORT_ERROR: str | None = None
 try:
-    import urllib3  # noqa: F401
-    import websocket  # noqa: F401
-    import yaml  # noqa: F401
-
-    IMPORT_ERROR: str | None = None
+    for _library in ("urllib3", "websocket", "yaml"):
+        importlib.import_module(_library)
 except ImportError:
     IMPORT_ERROR = traceback.format_exc()
 
