@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import processes
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.controller_only import ControllerOnly
+
+# Ansible imports this in its main process, before it forks the first worker that holds a lock.
+processes.mark_this_process()
 
 
 class ActionModule(ControllerOnly):

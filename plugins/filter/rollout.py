@@ -81,6 +81,8 @@ class FilterModule:
             "rollout_record": rollout.record,
             "rollout_remaining_steps": rollout.remaining_steps,
             "rollout_begun_steps": rollout.begun_steps,
+            "rollout_bring_up": rollout.bring_up_steps,
+            "rollout_outage": rollout.outage_text,
             "rollout_last_step": rollout.last_step,
             "rollout_undone": rollout.undone,
             "rollout_certified": certified,

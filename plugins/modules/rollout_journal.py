@@ -85,6 +85,12 @@ options:
       - A null says that it was put back.
     type: dict
     default: {}
+  after_failure:
+    description:
+      - A write of this run failed before, and some kube clusters may have it all the same, also some that do not answer now. This one is numbered so
+        that it counts more.
+    type: bool
+    default: false
   state:
     description: How O(op=finish) ends. A rollout is done only when no member is in flight and all that was saved has been put back.
     type: str
@@ -230,6 +236,7 @@ ARGUMENTS: client.Json = {
     "detail": {"type": "dict", "default": {}},
     "member": {"type": "dict"},
     "saved": {"type": "dict", "default": {}},
+    "after_failure": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": [plan.DONE, plan.ABORTED], "default": plan.DONE},
 }
 
@@ -291,6 +298,7 @@ def run(call: Call) -> client.Json:
             member=params["member"],
             state=params["state"],
             saved=params["saved"],
+            after_failure=params["after_failure"],
         )
     except (plan.JournalError, _failpoint.FailpointError) as error:
         raise Failure(f"journal of deployment {params['name']}: {error}") from error

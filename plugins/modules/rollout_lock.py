@@ -18,7 +18,8 @@ description:
     and it is held in all of them or not at all.
   - The holder is the C(ansible-playbook) process that runs the task. The lock does not expire, because a rollout may wait for hours and a
     controller without news is not dead. It is taken over from a process that has certainly ended, that is one of the same host, boot and
-    PID namespace as this one, and otherwise only when O(take_over) names its run.
+    PID namespace as this one, when nothing is left of what it had started. Otherwise only when O(take_over) names its run, or by
+    O(heartbeat_seconds).
   - Every acquisition has a generation that is higher than any before. Modules of this collection that were given RV(lock) refuse to
     work as soon as another generation holds the lock in any kube cluster.
   - The module runs on the controller, in the process of C(ansible-playbook). It fails where the connection of the task is not V(local).
@@ -46,13 +47,27 @@ options:
       - V(held) takes the lock, and renews it where this run has it in all kube clusters.
       - V(free) gives back what this run holds. What another one holds is left alone.
       - V(read) only says who holds it.
+      - V(kept) says in which kube clusters this run can be seen to hold O(lock), and fails where one that answers says that it does not. Those that
+        do not answer are in RV(away). A run that finds its generation in one kube cluster knows that nobody else has the lock, because whoever takes
+        it takes it in all of them. That is enough for what brings a member up again, and for nothing else.
     type: str
-    choices: [held, free, read]
+    choices: [held, free, read, kept]
     default: held
   run_id:
-    description: Who this run is. Every run needs an id of its own. Not needed to read.
+    description:
+      - Who this run is, of letters, digits, C(.), C(-) and C(_). Every run needs an id of its own, and one that another process holds the lock under is
+        refused. Not needed to read.
     type: str
     default: ""
+  heartbeat_seconds:
+    description:
+      - With O(state=held), a process is started that renews the lock that often, until this C(ansible-playbook) has ended and nothing is left that it
+        started. V(0) means none. It needs Linux on the controller.
+      - A holder with a heartbeat whose Leases stay unchanged for ten times its interval, by this controller's own clock, has ended, and its lock is taken
+        over, where this option is set too. The call waits for so long. Set it where runs cannot see each other's processes, such as in containers.
+      - A run that has not been able to renew for three times the interval has to do so before its next change.
+    type: int
+    default: 0
   what:
     description: What the run does, for people that find the lock held.
     type: str
@@ -81,7 +96,7 @@ options:
     elements: str
     default: []
   lock:
-    description: Not used here; accepted because the other modules have it.
+    description: The lock that O(state=kept) looks for. Not used by the others; accepted because the other modules have it.
 seealso:
   - module: hostnet.multicluster.rollout_journal
 """
@@ -110,6 +125,14 @@ EXAMPLES = r"""
     name: ledger
     namespace: ledger
     state: read
+
+- name: See where the lock is still held, while a kube cluster may be away
+  hostnet.multicluster.rollout_lock:
+    kube_clusters: "{{ hostnet_kube_clusters }}"
+    name: ledger
+    namespace: ledger
+    state: kept
+    lock: "{{ lock.lock }}"
 
 - name: Give the lock back
   hostnet.multicluster.rollout_lock:
@@ -142,6 +165,11 @@ lock:
       description: The generation of this acquisition.
       type: int
       returned: success
+away:
+  description: With O(state=kept), the kube clusters that could not be asked, each with the reason. Empty otherwise.
+  returned: success
+  type: dict
+  sample: {west: "kube cluster west: Lease ledger/ledger-rollout: no answer from https://west.example.com:6443 (Connection refused)"}
 generation:
   description: The generation of this acquisition; with O(state=read) and O(state=free) the highest that any kube cluster has.
   returned: success
@@ -171,28 +199,34 @@ holders:
         pid_namespace: "pid:[4026531836]"
         since: "2026-01-01T00:00:00.000000Z"
         what: upgrade replace
+        mark: 0123456789abcdef0123456789abcdef
+        cgroup: 0::/user.slice/user-0.slice/session-1.scope
+        heartbeat: 0
 requests:
   description: API requests sent.
   returned: always
   type: int
 """
 
+import dataclasses
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Call, Failure
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, heartbeat
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import lock as plan
 
 ARGUMENTS: client.Json = {
     "kube_clusters": client.kube_clusters_argument(),
     "lock": client.lock_argument(),
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["held", "free", "read"], "default": "held"},
+    "state": {"type": "str", "choices": ["held", "free", "read", "kept"], "default": "held"},
     "run_id": {"type": "str", "default": ""},
     "what": {"type": "str", "default": ""},
+    "heartbeat_seconds": {"type": "int", "default": 0},
     "take_over": {"type": "str", "default": ""},
     "force": {"type": "bool", "default": False},
     "joining": {"type": "list", "elements": "str", "default": []},
@@ -204,11 +238,22 @@ def run(call: Call) -> client.Json:
     params = call.params
     state, name, namespace = params["state"], params["name"], params["namespace"]
     # Not verified: with a lock that was lost this module says so itself.
-    params["lock"] = None
+    lock, params["lock"] = params["lock"], None
+    if state == "kept":
+        if not lock:
+            raise Failure("lock is missing: state kept needs the lock that rollout_lock returned")
+        away = locks.unasked(call.clusters, lock)
+        return {"changed": False, "lock": lock, "generation": lock["generation"], "taken_over_from": [], "holders": {}, "away": away}
     if state != "read" and not params["run_id"]:
         raise Failure("run_id is missing: state held and free need the id of this run, any text that no other run has")
+    problem = plan.run_id_problem(params["run_id"]) if params["run_id"] else ""
+    if problem:
+        raise Failure(f"run_id is {params['run_id']!r}, and {problem}")
+    if params["heartbeat_seconds"] < 0:
+        raise Failure(f"heartbeat_seconds is {params['heartbeat_seconds']}, and must be at least 0")
     # This is a worker of the ansible-playbook that holds the lock.
     me = locks.this_process(params["run_id"], params["what"], os.getppid(), locks.timestamp())
+    me = dataclasses.replace(me, heartbeat=params["heartbeat_seconds"])
     try:
         if state == "read":
             outcome = locks.read(call.clusters, name, namespace, me)
@@ -219,6 +264,11 @@ def run(call: Call) -> client.Json:
             outcome = locks.acquire(
                 call.clusters, name, namespace, me, take_over, params["force"], call.check_mode, params["joining"], params["without"]
             )
+            if me.heartbeat and outcome.changed and outcome.lock:
+                heartbeat.start(params["kube_clusters"], outcome.lock, me)
+    except heartbeat.NoHeartbeat as error:
+        locks.release(call.clusters, name, namespace, me)
+        raise Failure(f"the heartbeat of the lock of deployment {name} did not begin, and the lock was given back: {error}") from error
     except locks.LockRefused as error:
         raise Failure(str(error), holders=error.holders) from error
     result: client.Json = {
@@ -227,6 +277,7 @@ def run(call: Call) -> client.Json:
         "generation": outcome.generation,
         "taken_over_from": outcome.taken_over,
         "holders": outcome.holders,
+        "away": {},
     }
     if outcome.warnings:
         result["warnings"] = outcome.warnings

@@ -56,7 +56,7 @@ class Ledger:
         for before, after in (
             ("    members = call", '    told = json.loads(Path(os.environ["TEST_TOLD"]).read_text())\n    members = call'),
             ('"cluster_id": 99,', '"cluster_id": told["cluster_id"],'),
-            ('"leader": 160,', '"leader": number,'),
+            ('"leader": min(ids.values()),', '"leader": number,'),
             (
                 "        for member in members\n    ]",
                 '        for member in members\n        if member["member"] in told["members"]\n    ]',

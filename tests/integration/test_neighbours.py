@@ -117,6 +117,7 @@ class Shared(World):
             "force": False,
             "joining": [],
             "without": [],
+            "heartbeat_seconds": 0,
         }
         result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
         assert not result.get("failed"), result

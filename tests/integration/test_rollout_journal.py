@@ -39,7 +39,17 @@ GONE = {"name": "north", "host": "https://127.0.0.1:9", "api_key": "x"}
 
 def call(options: Json, *, check: bool = False, diff: bool = False) -> Json:
     """The module as its action plugin runs it."""
-    params = {"lock": None, "journal": {}, "step": "", "detail": {}, "member": None, "saved": {}, "state": "done", **options}
+    params = {
+        "lock": None,
+        "journal": {},
+        "step": "",
+        "detail": {},
+        "member": None,
+        "saved": {},
+        "after_failure": False,
+        "state": "done",
+        **options,
+    }
     return _call.perform(rollout_journal.ARGUMENTS, rollout_journal.run, params, check, diff)
 
 

@@ -21,13 +21,14 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, kinds, processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan_journal
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support.collection import CHECKOUT, collections_path
+from support.faults import HALF, RESET_AFTER, RESET_BEFORE, Balancer
 from support.kube_api import KubeApi
 from support.rbac import restricted_user
 
@@ -77,7 +78,17 @@ print(json.dumps(held), flush=True)
 
 def call(options: Json, *, check: bool = False, diff: bool = False) -> Json:
     """The module as its action plugin runs it; the holder is the parent of this process."""
-    given = {"lock": None, "state": "held", "run_id": "", "what": "", "take_over": "", "force": False, "joining": [], "without": []}
+    given = {
+        "lock": None,
+        "state": "held",
+        "run_id": "",
+        "what": "",
+        "take_over": "",
+        "force": False,
+        "joining": [],
+        "without": [],
+        "heartbeat_seconds": 0,
+    }
     params = {**given, **options}
     return _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, check, diff)
 
@@ -140,8 +151,10 @@ def test_taken_renewed_read_and_freed(held: Json, kubes: dict[str, KubeApi], nam
     assert before["metadata"]["labels"]["hostnet.multicluster/deployment"] == "ledger"
     assert (before["spec"]["leaseDurationSeconds"], before["spec"]["acquireTime"]) == (60, before["spec"]["renewTime"])
     holder = json.loads(before["metadata"]["annotations"]["hostnet.multicluster/holder"])
-    assert sorted(holder) == ["boot_id", "host", "pid", "pid_namespace", "run_id", "since", "started", "user", "what"]
-    assert (holder["pid"], holder["started"], holder["what"]) == (os.getppid(), locks.started(os.getppid()), "upgrade replace")
+    assert sorted(holder) == [
+        *("boot_id", "cgroup", "heartbeat", "host", "mark", "pid", "pid_namespace", "run_id", "since", "started", "user", "what")
+    ]
+    assert (holder["pid"], holder["started"], holder["what"]) == (os.getppid(), processes.started(os.getppid()), "upgrade replace")
     again = call(held)
     # Read and renew: who has it was compared when it took it.
     assert (again["changed"], again["lock"], again["requests"]) == (False, lock, 4)
@@ -217,6 +230,10 @@ def test_a_run_id_given_twice_holds_once(held: Json, clusters: dict[str, client.
     assert not call({**held, "state": "free"})["changed"]
 
 
+# Of a process that has marked itself, and left nothing behind.
+MARK = "0" * 32
+
+
 def dead_process() -> int:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -236,8 +253,16 @@ def test_only_the_provably_dead_are_taken_over(
     finally:
         child.kill()
         child.communicate()
-    here = replace(alive, pid=dead_process())
-    for elsewhere in (replace(here, boot_id="another"), replace(here, pid_namespace="pid:[1]"), replace(here, boot_id="")):
+    here = replace(alive, pid=dead_process(), mark=MARK)
+    take(clusters, namespace, replace(here, mark=""), force=True)
+    assert "whatever it started, which it had not marked" in call(held)["msg"], "a version before this one"
+    assert "though there may be left of it" in call({**held, "take_over": "r9"})["warnings"][0]
+    for elsewhere in (
+        replace(here, host="another"),
+        replace(here, boot_id="another"),
+        replace(here, pid_namespace="pid:[1]"),
+        replace(here, boot_id=""),
+    ):
         take(clusters, namespace, elsewhere, force=True)
         before = leases(kubes, namespace)
         assert call(held)["failed"], elsewhere
@@ -255,7 +280,7 @@ def test_only_the_provably_dead_are_taken_over(
 def test_half_taken(
     held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, where: str, dead: bool
 ) -> None:
-    other = replace(locks.this_process("r9", "", os.getpid(), ""), pid=dead_process()) if dead else somebody()
+    other = replace(locks.this_process("r9", "", os.getpid(), ""), pid=dead_process(), mark=MARK) if dead else somebody()
     take({where: clusters[where]}, namespace, other)
     result = call(held)
     if dead:
@@ -513,3 +538,163 @@ def test_invariant_15_a_lock_in_some_of_the_kube_clusters_is_refused(held: Json,
     assert not call(held).get("failed")
     alone = call({**held, "run_id": "r2", "kube_clusters": both[:1], "without": [both[1]["name"]], "take_over": "r1"})
     assert not alone.get("failed"), alone
+
+
+def delete_lease(kube: KubeApi, namespace: str) -> None:
+    kube.request_json("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ledger-rollout")
+
+
+def put_back(kube: KubeApi, namespace: str, old: Json) -> None:
+    """The Lease as a backup has it."""
+    delete_lease(kube, namespace)
+    metadata = {key: old["metadata"][key] for key in ("name", "labels", "annotations")}
+    kube.request_json("POST", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases", {"metadata": metadata, "spec": old["spec"]})
+
+
+def written(clusters: dict[str, client.KubeCluster], lock: Json) -> Json:
+    """The journal of a rollout that this holder has begun."""
+    found, known = journals.begin_generation(clusters, lock)
+    document = plan_journal.advance(
+        plan_journal.newest(known) or {}, "start", now="t", run_id=lock["holder"], generation=lock["generation"]
+    )
+    journals.write(clusters, lock, document, found)
+    return document
+
+
+@pytest.mark.parametrize("form", ["annotation and document", "annotation", "document"])
+def test_invariant_10_the_generation_goes_on_from_the_journals_where_all_leases_are_gone(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, form: str
+) -> None:
+    for _number in range(3):
+        lock = call(held)["lock"]
+        document = written(clusters, lock)
+        call({**held, "state": "free"})
+    path = f"/api/v1/namespaces/{namespace}/configmaps/ledger-rollout"
+    for kube in kubes.values():
+        delete_lease(kube, namespace)
+        if form == "annotation":
+            kube.request_json("PATCH", path, {"data": None}, "application/merge-patch+json")
+        elif form == "document":
+            kube.request_json("PATCH", path, {"metadata": {"annotations": None}}, "application/merge-patch+json")
+    taken = call(held)
+    assert (taken["generation"], taken["requests"]) == (4, 8), "as many requests as ever"
+    found, known = journals.begin_generation(clusters, taken["lock"])
+    assert plan_journal.newest(known) == (document if form != "annotation" else None)
+    journals.write(clusters, taken["lock"], plan_journal.advance(document, "start", now="t", run_id="r1", generation=4), found)
+
+
+def test_a_journal_of_one_kube_cluster_is_enough(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    for _number in range(3):
+        written(clusters, call(held)["lock"])
+        call({**held, "state": "free"})
+    for kube in kubes.values():
+        delete_lease(kube, namespace)
+    kubes["east"].request_json("DELETE", f"/api/v1/namespaces/{namespace}/configmaps/ledger-rollout")
+    assert call(held, check=True)["generation"] == 4
+    assert call(held)["generation"] == 4
+
+
+def test_a_lease_that_was_deleted_or_put_back_stops_the_run_and_the_next_one_goes_on(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    call(held)
+    old = lease(kubes["west"], namespace)
+    assert old is not None
+    call({**held, "state": "free"})
+    free = lease(kubes["west"], namespace)
+    assert free is not None
+    dead = replace(locks.this_process("r1", "", os.getpid(), ""), pid=dead_process(), mark=MARK)
+    for number, (backup, says) in enumerate(
+        ((None, "was deleted in kube cluster west"), (free, "held by nobody"), (old, "held by run r1"))
+    ):
+        lock = take(clusters, namespace, replace(dead, run_id=f"r{number + 2}"))
+        document = written(clusters, lock)
+        if backup is None:
+            delete_lease(kubes["west"], namespace)
+        else:
+            put_back(kubes["west"], namespace, backup)
+        for function in (locks.verify, locks.renew):
+            with pytest.raises(locks.LockLost, match=says) as lost:
+                function(clusters, lock)
+            assert "this run changes nothing more" in str(lost.value)
+            if backup:
+                assert f"went back to generation 1, {says}" in str(lost.value)
+                assert f"this run had {lock['generation']}: somebody has put an older copy of the Lease there" in str(lost.value)
+        following = call(held)
+        assert following["generation"] == lock["generation"] + 1, following
+        assert written(clusters, following["lock"])["started_at"] == document["started_at"], "the same rollout"
+        call({**held, "state": "free"})
+
+
+def test_a_generation_that_fits_into_no_lease(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    written(clusters, call(held)["lock"])
+    call({**held, "state": "free"})
+    path = f"/api/v1/namespaces/{namespace}/configmaps/ledger-rollout"
+    change = {"metadata": {"annotations": {plan_journal.GENERATION_ANNOTATION: str(2**31 - 1)}}}
+    kubes["west"].request_json("PATCH", path, change, "application/merge-patch+json")
+    before = leases(kubes, namespace)
+    assert f"ConfigMap {namespace}/ledger-rollout (annotation or journal) in kube cluster west: somebody edited that" in call(held)["msg"]
+    assert leases(kubes, namespace) == before
+
+
+@pytest.mark.parametrize("fault", [RESET_BEFORE, RESET_AFTER, HALF])
+def test_an_answer_that_was_lost_is_found_out_by_reading(kube_api: KubeApi, namespace: str, fault: str) -> None:
+    with Balancer(kube_api).running() as balancer:
+        east = client.KubeCluster(balancer.entry)
+        clusters = {"east": east}
+        lock = take(clusters, namespace, somebody())
+
+        def once(wanted: str) -> None:
+            met: list[str] = []
+            balancer.seen.clear()
+            balancer.choose = lambda _number, method, _path: "" if method != wanted or met else met.append(fault) or fault  # type: ignore[func-returns-value]
+
+        once("PATCH")
+        locks.renew(clusters, lock)
+        assert [entry.method for entry in balancer.seen] == ["PATCH", "PATCH"]
+        document = written(clusters, lock)
+        once("PATCH")
+        journals.write(clusters, lock, plan_journal.advance(document, "next", now="t", run_id="r9", generation=1, step="stop"))
+        assert len(balancer.seen) == 2
+        once("PATCH")
+        assert locks.release(clusters, "ledger", namespace, somebody()).changed
+        read = [] if fault == RESET_BEFORE else ["GET"]
+        assert [entry.method for entry in balancer.seen] == ["GET", "PATCH", "PATCH", *read]
+        assert leases({"east": kube_api}, namespace) == {"east": ("", 1)}
+        # Somebody else's change that came in between is none of ours.
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}, "data": {"a": "3"}}
+        east.apply(config)
+        once("PATCH")
+        operations = [{"op": "test", "path": "/data/a", "value": "1"}, {"op": "replace", "path": "/data/a", "value": "2"}]
+        assert not locks.json_patch(east, kinds.CONFIG_MAP, "c", namespace, operations)
+
+
+def test_who_finds_its_generation_in_one_kube_cluster_has_lost_it_to_nobody(
+    held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
+) -> None:
+    lock = call(held)["lock"]
+    kept = {**held, "state": "kept", "run_id": "", "lock": lock}
+    result = call(kept)
+    assert (result["changed"], result["lock"], result["away"], result["requests"]) == (False, lock, {}, 2)
+    away = [entry if entry["name"] == "east" else {"name": "west", "host": GONE["host"], "api_key": "x"} for entry in held["kube_clusters"]]
+    result = call({**kept, "kube_clusters": away})
+    assert list(result["away"]) == ["west"]
+    assert "kube cluster west: Lease" in result["away"]["west"]
+    assert list(
+        call({**kept, "kube_clusters": [{**entry, "host": GONE["host"], "kubeconfig": None, "context": None} for entry in away]})["away"]
+    ) == [
+        "east",
+        "west",
+    ]
+    # Whoever begins to take it begins with the first one, and has it with the last one.
+    other = take({"west": clusters["west"]}, namespace, somebody(), force=True)
+    assert not call({**kept, "kube_clusters": away}).get("failed"), "not taken yet"
+    assert "was taken over by r9 in kube cluster west" in call(kept)["msg"]
+    take(clusters, namespace, somebody(), force=True)
+    assert "was taken over by r9 in kube cluster east" in call({**kept, "kube_clusters": away})["msg"]
+    assert other["generation"] == 2
+    assert "lock is missing" in call({**kept, "lock": None})["msg"]

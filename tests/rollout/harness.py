@@ -25,6 +25,7 @@ from kubernetes.client.exceptions import ApiException
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain
 from support.collection import CHECKOUT
 from support.lab import Lab
@@ -374,7 +375,7 @@ class Stage:
             if lease is not None and lease.spec.holder_identity:
                 text = (lease.metadata.annotations or {}).get(locks.HOLDER_ANNOTATION, "{}")
                 # The next run takes it from a process that is gone; there is no later one that could have given it back.
-                if locks.started(int(json.loads(text).get("pid", 0))) != 0:
+                if processes.started(int(json.loads(text).get("pid", 0))) != 0:
                     found.append(f"kube cluster {kube}: the lock is held by {lease.spec.holder_identity}")
         if set(self.cluster_ids().values()) != {cluster_id}:
             found.append(f"the recorded cluster id was {cluster_id}, now it is {self.cluster_ids()}")

@@ -58,7 +58,8 @@ def member_inspect_run(call):
     if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:
         raise Failure(call.params["what"] + ": closed (test)")
     members = call.params["members"]
-    ids = {{member["member"]: number for number, member in enumerate(members, 160)}}
+    # The same whoever is asked beside it.
+    ids = {{member["member"]: 160 + 16 * (member["member"] > "f") + int(member["member"].rpartition("-")[2]) for member in members}}
     peers = [
         {{"ID": ids[member["member"]], "name": member["member"], "peerURLs": [f"https://{{member['variables']['address']}}:2380"]}}
         for member in members
@@ -66,7 +67,7 @@ def member_inspect_run(call):
     answers = {{}}
     for name, number in ids.items():
         header = {{"cluster_id": 99, "member_id": number, "revision": 5}}
-        status = [{{"Status": {{"header": header, "version": "3.6.16", "leader": 160, "raftAppliedIndex": 9}}}}]
+        status = [{{"Status": {{"header": header, "version": "3.6.16", "leader": min(ids.values()), "raftAppliedIndex": 9}}}}]
         said = {{"status": status, "members": {{"members": peers}}}}
         answers[name] = {{key: {{"rc": 0, "stdout": json.dumps(body), "stderr": "", "error": ""}} for key, body in said.items()}}
         if name in os.environ.get("TEST_SILENT", "").split(","):
@@ -233,6 +234,7 @@ class World:
             "detail": {},
             "member": None,
             "saved": {},
+            "after_failure": False,
             "state": "done",
             "op": op,
             "journal": journal,
@@ -255,6 +257,7 @@ def lock(deployment: Json, run_id: str, **options: Any) -> Json:
         "force": False,
         "joining": [],
         "without": [],
+        "heartbeat_seconds": 0,
         **options,
     }
     result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)

@@ -17,8 +17,7 @@ from . import kinds
 from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster
 from .lock import LockLost, each_or_raise, json_patch, labels, renew, renew_one
 
-GENERATION_ANNOTATION = f"{names.PREFIX}/generation"
-_GENERATION_PATH = "/metadata/annotations/" + GENERATION_ANNOTATION.replace("/", "~1")
+_GENERATION_PATH = "/metadata/annotations/" + plan.GENERATION_ANNOTATION.replace("/", "~1")
 _ATTEMPTS = 3
 
 
@@ -66,7 +65,7 @@ def _write_one(cluster: KubeCluster, lock: Json, text: str, found: dict[str, Jso
             current = cluster.get(kinds.CONFIG_MAP, name, namespace)
             renew_one(cluster, lock)
         read_it = False
-        written_by = _generation(current)
+        written_by = plan.generation_of(current)
         if written_by > lock["generation"]:
             raise LockLost(
                 cluster.name,
@@ -90,7 +89,7 @@ def _replace(cluster: KubeCluster, current: Json | None, name: str, namespace: s
         "name": name,
         "namespace": namespace,
         "labels": {**(old.get("labels") or {}), **labels(lock["name"])},
-        "annotations": {**(old.get("annotations") or {}), GENERATION_ANNOTATION: str(lock["generation"])},
+        "annotations": {**(old.get("annotations") or {}), plan.GENERATION_ANNOTATION: str(lock["generation"])},
     }
     definition: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"journal": text}}
     if current is None:
@@ -98,12 +97,6 @@ def _replace(cluster: KubeCluster, current: Json | None, name: str, namespace: s
     else:
         metadata["resourceVersion"] = old["resourceVersion"]
         cluster.replace(definition)
-
-
-def _generation(config_map: Json | None) -> int:
-    annotations = ((config_map or {}).get("metadata") or {}).get("annotations") or {}
-    text = str(annotations.get(GENERATION_ANNOTATION, ""))
-    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def document(cluster: str, config_map: Json | None) -> Json | None:

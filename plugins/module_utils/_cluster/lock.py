@@ -15,17 +15,22 @@ import getpass
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from .._plan import lock as plan
 from .._plan import names
-from .._plan.lock import Holder, Seen
-from . import kinds, membership
+from .._plan.lock import Holder, Left, Seen
+from . import kinds, membership, processes
 from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster
 
 HOLDER_ANNOTATION = f"{names.PREFIX}/holder"
+# When the holder renewed it last by the clock of its own host, which is never compared with another one's: boot id, and seconds since that boot.
+RENEWED_ANNOTATION = f"{names.PREFIX}/renewed"
+_RENEWED_PATH = "/metadata/annotations/" + RENEWED_ANNOTATION.replace("/", "~1")
 LEASE_SECONDS = 60  # only for people and tools that read Leases; nobody takes the lock because of it
 _ATTEMPTS = 10  # another run takes and gives back between our read and our write: rare, and never so often in a row
 # What the API server answers to a JSON patch whose `test` fails or whose path is not there (RFC 6902), and where the object is gone.
@@ -57,7 +62,10 @@ class _Raced(Exception):
 
 @dataclass
 class Outcome:
-    """`lock` proves to `verify` that it is held, None where it is not. `taken_over` are run ids."""
+    """`lock` proves to `verify` that it is held, None where it is not. `taken_over` are run ids.
+
+    `left` has, by kube cluster, what is left of a holder whose own process has ended.
+    """
 
     holders: Json
     generation: int
@@ -65,6 +73,7 @@ class Outcome:
     changed: bool = False
     taken_over: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    left: dict[str, list[Left]] = field(default_factory=dict)
 
 
 def timestamp(moment: datetime | None = None) -> str:
@@ -76,7 +85,10 @@ def timestamp(moment: datetime | None = None) -> str:
 
 
 def this_process(run_id: str, what: str, pid: int, now: str) -> Holder:
-    """Process `pid` of this host as a holder. Where /proc is missing or another PID namespace's, it can never be proven dead."""
+    """Process `pid` of this host, from which this one was forked, as a holder.
+
+    Where /proc is missing or another PID namespace's, or the process has no mark, it can never be proven dead.
+    """
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user id without a name
@@ -85,28 +97,32 @@ def this_process(run_id: str, what: str, pid: int, now: str) -> Holder:
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
             return me
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-            boot_id = source.read().strip()
-        return replace(me, started=started(pid) or 0, boot_id=boot_id, pid_namespace=os.readlink("/proc/self/ns/pid"))
+        return replace(
+            me,
+            started=processes.started(pid) or 0,
+            boot_id=processes.boot_id(),
+            pid_namespace=os.readlink("/proc/self/ns/pid"),
+            mark=processes.mark_of(pid),
+            cgroup=processes.cgroup_of(pid),
+        )
     except OSError:
         return me
 
 
-def started(pid: int) -> int | None:
-    """When a process of this PID namespace started, in clock ticks since boot; 0 where it has ended, None where that cannot be told."""
+def _renewed_now() -> str:
+    """What RENEWED_ANNOTATION says of this moment; nothing on a host that does not tell."""
     try:
-        os.kill(pid, 0)  # unlike /proc this sees the processes of other users too, where they are hidden
-    except ProcessLookupError:
-        return 0
-    except (OSError, OverflowError):
-        pass
+        return f"{processes.boot_id()} {processes.uptime():.3f}"
+    except OSError:
+        return ""
+
+
+def _renewed_age(lease: Json) -> float | None:
+    """Seconds since this host renewed the Lease, the time in which it slept included; None where that cannot be told."""
+    said = str(((lease.get("metadata") or {}).get("annotations") or {}).get(RENEWED_ANNOTATION, "")).split()
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
-            # The name in parentheses may hold anything, parentheses and spaces too.
-            fields = source.read().rpartition(")")[2].split()
-        # A killed process whose parent does not ask for its end stays as a zombie for ever; it does nothing more.
-        return 0 if fields[0] in ("Z", "X") else int(fields[19])
-    except (OSError, IndexError, ValueError):
+        return processes.uptime() - float(said[1]) if len(said) == 2 and said[0] == processes.boot_id() else None
+    except (OSError, ValueError):
         return None
 
 
@@ -161,11 +177,20 @@ def read(clusters: dict[str, KubeCluster], name: str, namespace: str, me: Holder
     return _outcome(_leases(clusters, name, namespace), name, namespace, me)
 
 
-def _outcome(leases: dict[str, Json | None], name: str, namespace: str, me: Holder) -> Outcome:
+def _outcome(leases: dict[str, Json | None], name: str, namespace: str, me: Holder, silent: float = 0.0) -> Outcome:
     seen = {cluster: seen_of(lease) for cluster, lease in leases.items()}
-    judged = {cluster: plan.judge(entry, me, started) for cluster, entry in seen.items()}
+    looked: dict[Holder, list[Left]] = {}
+
+    def left(holder: Holder) -> list[Left]:
+        # The same one in all kube clusters, and /proc is read once for it.
+        if holder not in looked:
+            looked[holder] = processes.left_of(holder.mark, holder.started, holder.cgroup)
+        return looked[holder]
+
+    judged = {cluster: plan.judge(entry, me, processes.started, left, silent) for cluster, entry in seen.items()}
     generations = {entry.generation for entry in seen.values()}
     outcome = Outcome(holders_of(seen, judged, timestamp()), max(generations, default=0))
+    outcome.left = {cluster: left(entry.holder) for cluster, entry in seen.items() if entry.holder and judged[cluster] == plan.LEFT}
     if seen and set(judged.values()) == {plan.OWN} and len(generations) == 1:
         outcome.lock = {"name": name, "namespace": namespace, "holder": me.run_id, "generation": outcome.generation}
     return outcome
@@ -179,7 +204,14 @@ def _lost(cluster: str, lock: Json, lease: Json | None) -> LockLost | None:
     deployment = f"the lock of deployment {lock['name']}"
     where = f"in kube cluster {cluster} (Lease {lock['namespace']}/{names.rollout(lock['name'])}"
     if lease is None:
-        said = f"{deployment} was deleted {where})"
+        said = f"{deployment} was deleted {where}); the next run makes it anew and goes on"
+    elif seen.generation < lock["generation"]:
+        # A generation never goes back by itself.
+        held = f"run {seen.holder.run_id}" if seen.holder else "nobody"
+        said = (
+            f"{deployment} went back to generation {seen.generation}, held by {held}, {where}); this run had {lock['generation']}: somebody has put an "
+            f"older copy of the Lease there, a backup for example; the next run goes on with a higher generation"
+        )
     elif seen.holder is None:
         said = f"{deployment} is held by nobody {where}, generation {seen.generation}; this run had {lock['generation']})"
     elif seen.holder.run_id == lock["holder"]:
@@ -227,25 +259,47 @@ def verify(clusters: dict[str, KubeCluster], lock: Json) -> None:
     """Raises LockLost where this run does not hold the lock in every kube cluster, KubeError where that cannot be told.
 
     `lock` is {name, namespace, holder (run id), generation}, and `neighbours`: the same of other deployments whose locks this run holds too, each
-    with the names of its `kube_clusters`. One GET for each lock and kube cluster; nothing is written.
+    with the names of its `kube_clusters`. One GET for each lock and kube cluster; nothing is written, but by a run with a heartbeat where that has failed.
     """
 
     def check(cluster: KubeCluster) -> None:
         for held in [lock, *(lock.get("neighbours") or [])]:
             if cluster.name not in held.get("kube_clusters", [cluster.name]):
                 continue
-            error = _lost(cluster.name, held, cluster.get(kinds.LEASE, names.rollout(held["name"]), held["namespace"]))
+            lease = cluster.get(kinds.LEASE, names.rollout(held["name"]), held["namespace"])
+            error = _lost(cluster.name, held, lease)
             if error is not None:
                 raise error
+            holder = seen_of(lease).holder
+            if holder is not None and plan.must_renew(holder, _renewed_age(lease or {})):
+                # Its heartbeat cannot reach this kube cluster, or is gone, and others would believe the run gone soon.
+                renew_one(cluster, held)
 
     each_or_raise(clusters, check)
+
+
+def unasked(clusters: dict[str, KubeCluster], lock: Json) -> dict[str, str]:
+    """The kube clusters that cannot be asked whether this run holds the lock, each with the error; in the others it does, else LockLost is raised.
+
+    Whoever takes a lock takes all of its Leases, and never goes on without one. So a run that finds its own generation in a single kube cluster knows
+    that nobody else had the lock when it read that. What such a run may do is in docs/design.md, section 7. As many requests as `verify`.
+    """
+    found = each_cluster(clusters, _tried(lambda cluster: verify({cluster.name: cluster}, lock)))
+    lost = {name: error for name, error in found.items() if isinstance(error, LockLost)}
+    if lost:
+        _raise_all(dict(lost))
+    return {name: str(error) for name, error in found.items() if error is not None}
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
 def json_patch(cluster: KubeCluster, kind: kinds.Kind, name: str, namespace: str, operations: Sequence[Json]) -> bool:
-    """Send a JSON patch (RFC 6902), which the API server does as a whole or not at all; False where one of its tests failed."""
+    """Send a JSON patch (RFC 6902), which the API server does as a whole or not at all; False where one of its tests failed.
+
+    It may be sent again after a lost answer, so it has to come with tests. Where one of them fails then, the first try may have been carried out: the
+    object is read, and it is done where that is as the patch leaves it.
+    """
     for attempt in range(_ATTEMPTS):
         try:
             cluster.request(
@@ -255,16 +309,32 @@ def json_patch(cluster: KubeCluster, kind: kinds.Kind, name: str, namespace: str
                 query=[("fieldManager", FIELD_MANAGER)],
                 body=list(operations),
                 content_type="application/json-patch+json",
+                safe=True,
             )
         except KubeError as error:
             if error.status in _TEST_FAILED:
-                return False
+                return error.tries > 1 and _is_done(cluster.get(kind, name, namespace), operations)
             # The API server itself gives up after some writers in a row that were faster.
             if error.status != 409 or attempt == _ATTEMPTS - 1:
                 raise
         else:
             return True
     return False
+
+
+def _is_done(live: Json | None, operations: Sequence[Json]) -> bool:
+    """Whether the object is as these operations leave it: what they set is there, and what they only test is still so."""
+    wanted: dict[str, Any] = {}
+    for operation in operations:
+        wanted[operation["path"]] = operation["value"]
+    return live is not None and all(_at(live, path) == value for path, value in wanted.items())
+
+
+def _at(document: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) leads to; None where it leads nowhere."""
+    for part in pointer.split("/")[1:]:
+        document = document.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(document, dict) else None
+    return document
 
 
 def _still_ours(lock: Json) -> list[Json]:
@@ -276,7 +346,12 @@ def _still_ours(lock: Json) -> list[Json]:
 
 def renew_one(cluster: KubeCluster, lock: Json) -> None:
     """Verify and renew the lock in one kube cluster with one request, which the API server does as a whole or not at all."""
-    operations = [*_still_ours(lock), {"op": "add", "path": "/spec/renewTime", "value": timestamp()}]
+    operations = [
+        *_still_ours(lock),
+        # Before it is sent: it may take long.
+        {"op": "add", "path": _RENEWED_PATH, "value": _renewed_now()},
+        {"op": "add", "path": "/spec/renewTime", "value": timestamp()},
+    ]
     if json_patch(cluster, kinds.LEASE, names.rollout(lock["name"]), lock["namespace"], operations):
         return
     lease = cluster.get(kinds.LEASE, names.rollout(lock["name"]), lock["namespace"])
@@ -302,7 +377,11 @@ def _take(cluster: KubeCluster, lease: Json | None, lock: Json, me: Holder, now:
         "name": names.rollout(lock["name"]),
         "namespace": lock["namespace"],
         "labels": {**(old.get("labels") or {}), **labels(lock["name"])},
-        "annotations": {**(old.get("annotations") or {}), HOLDER_ANNOTATION: json.dumps(me.as_dict(), sort_keys=True)},
+        "annotations": {
+            **(old.get("annotations") or {}),
+            HOLDER_ANNOTATION: json.dumps(me.as_dict(), sort_keys=True),
+            RENEWED_ANNOTATION: _renewed_now(),
+        },
     }
     spec = {
         "holderIdentity": lock["holder"],
@@ -353,37 +432,51 @@ def acquire(
     `take_over` are run ids whose lock may be taken though they may live; `force` takes anybody's. Nothing is written before every kube
     cluster has answered, and what this call took is given back where it cannot have all. A lock in some of the deployment's kube clusters is none, so
     these are compared with its record first: `joining` are those that it is to grow into, `without` those that are left out on purpose.
+    Where `me` and the holder have a heartbeat, the holder's Leases are watched before it is refused, which takes EXPIRES_AFTER of its intervals.
     Raises LockRefused and KubeError.
     """
-    compared = False
+    compared: dict[str, int] | None = None
     for _attempt in range(_ATTEMPTS):
         leases = _leases(clusters, name, namespace)
         now = timestamp()
         seen = {cluster: seen_of(lease) for cluster, lease in leases.items()}
         outcome = _outcome(leases, name, namespace, me)
         # Whoever has it in all of them was compared when it took it.
-        if outcome.lock is None and not compared:
-            wrong = membership.problems(clusters, name, namespace, joining, without)
+        if outcome.lock is None and compared is None:
+            found = membership.read(clusters, name, namespace)
+            wrong = membership.problems(found, name, joining, without)
             if wrong:
                 raise LockRefused("; ".join(wrong), {})
-            compared = True
+            # A Lease may have been deleted, or put back from a backup: the journals know which generations there were.
+            compared = {cluster: int(entry["generation"]) for cluster, entry in found.items()}
         judged = {cluster: str(entry["state"]) for cluster, entry in outcome.holders.items()}
         refused = {} if force else plan.refusals(seen, judged, take_over)
+        silent = 0.0 if dry_run else plan.watch_seconds(refused, judged, me)
+        interval = min((holder.heartbeat for holder in refused.values()), default=0)
+        if silent and _silent({cluster: clusters[cluster] for cluster in refused}, leases, name, namespace, silent, interval):
+            # What was read is what is replaced: a renewal in between is a conflict.
+            outcome = _outcome(leases, name, namespace, me, silent)
+            judged = {cluster: str(entry["state"]) for cluster, entry in outcome.holders.items()}
+            refused = plan.refusals(seen, judged, take_over)
         if refused:
-            raise LockRefused(plan.refusal_text(name, namespace, refused, seen, me, now), outcome.holders)
+            raise LockRefused(
+                plan.refusal_text(name, namespace, refused, seen, me, now, compared, outcome.left, silent > 0), outcome.holders
+            )
         if outcome.lock is not None:
             if not dry_run:
                 renew(clusters, outcome.lock)
             return outcome
-        lock: Json = {"name": name, "namespace": namespace, "holder": me.run_id, "generation": plan.next_generation(seen)}
-        taken = {cluster: entry for cluster, entry in seen.items() if judged[cluster] in (plan.OTHER, plan.DEAD)}
+        lock: Json = {"name": name, "namespace": namespace, "holder": me.run_id, "generation": plan.next_generation(seen, compared)}
+        if lock["generation"] > plan.MAX_GENERATION:
+            raise LockRefused(plan.too_high(name, namespace, seen, compared), outcome.holders)
+        taken = {cluster: entry for cluster, entry in seen.items() if judged[cluster] not in (plan.FREE, plan.OWN)}
         planned = replace(
             outcome,
             generation=lock["generation"],
             lock=None if dry_run else lock,
             changed=True,
             taken_over=sorted({entry.holder.run_id for entry in taken.values() if entry.holder}),
-            warnings=_warnings(name, taken, judged, me, now),
+            warnings=_warnings(name, taken, judged, outcome.left, me, now),
         )
         if dry_run:
             return planned
@@ -395,6 +488,27 @@ def acquire(
     raise KubeError(
         ", ".join(clusters), f"Lease {namespace}/{names.rollout(name)}", f"other runs took it {_ATTEMPTS} times in a row; run again later"
     )
+
+
+def _silent(
+    clusters: dict[str, KubeCluster], leases: dict[str, Json | None], name: str, namespace: str, seconds: float, interval: float
+) -> bool:
+    """Watch these Leases for so many seconds; False as soon as one is not the object any more that was read. Raises KubeError."""
+    before = {cluster: _version(leases[cluster]) for cluster in clusters}
+    begun = time.monotonic()
+    while True:
+        # Before it is read: what comes in between counts for the holder.
+        waited = time.monotonic() - begun
+        if {cluster: _version(lease) for cluster, lease in _leases(clusters, name, namespace).items()} != before:
+            return False
+        if waited >= seconds:
+            return True
+        time.sleep(min(interval, seconds - waited))
+
+
+def _version(lease: Json | None) -> tuple[str, str]:
+    metadata = (lease or {}).get("metadata") or {}
+    return str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
 
 
 def _take_all(clusters: dict[str, KubeCluster], leases: dict[str, Json | None], lock: Json, me: Holder, now: str) -> bool:
@@ -429,7 +543,7 @@ def _left_text(left: Sequence[str], lock: Json) -> str:
     )
 
 
-def _warnings(name: str, taken: dict[str, Seen], judged: dict[str, str], me: Holder, now: str) -> list[str]:
+def _warnings(name: str, taken: dict[str, Seen], judged: dict[str, str], left: dict[str, list[Left]], me: Holder, now: str) -> list[str]:
     texts: dict[str, list[str]] = {}
     for cluster, entry in sorted(taken.items()):
         if entry.holder is None:
@@ -437,8 +551,13 @@ def _warnings(name: str, taken: dict[str, Seen], judged: dict[str, str], me: Hol
         held = plan.say_holder(entry.holder, entry.renewed_at, now)
         local = (entry.holder.boot_id, entry.holder.pid_namespace) == (me.boot_id, me.pid_namespace) != ("", "")
         if judged[cluster] == plan.DEAD:
-            reason = "its process has ended"
-        elif local and started(entry.holder.pid) == entry.holder.started:
+            reason = "its process has ended, and nothing of it is left"
+        elif judged[cluster] == plan.EXPIRED:
+            seconds = int(plan.expires_after(entry.holder, me))
+            reason = f"it renews its lock every {entry.holder.heartbeat} s while it lives, and has not for {seconds} s"
+        elif judged[cluster] == plan.LEFT:
+            reason = f"BY ORDER, though there may be left of it: {', '.join(entry.text for entry in left[cluster])}"
+        elif local and processes.started(entry.holder.pid) == entry.holder.started:
             reason = "BY ORDER, though its process still runs; it stops at its next task"
         else:
             reason = "by order"
@@ -454,7 +573,7 @@ def release(clusters: dict[str, KubeCluster], name: str, namespace: str, me: Hol
     def free(cluster: KubeCluster) -> None:
         lease = leases[cluster.name] = cluster.get(kinds.LEASE, names.rollout(name), namespace)
         seen = seen_of(lease)
-        if seen.holder is None or not (force or plan.judge(seen, me, started) == plan.OWN):
+        if seen.holder is None or not (force or seen.holder.same_process(me)):
             return
         lock = {"name": name, "namespace": namespace, "holder": seen.holder.run_id, "generation": seen.generation}
         if dry_run or _free_one(cluster, lock):

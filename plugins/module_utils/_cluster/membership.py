@@ -1,14 +1,17 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads which kube clusters a deployment has, and refuses others: what the lock compares before it is taken."""
+"""Reads which kube clusters a deployment has, and refuses others: what the lock compares before it is taken.
+
+The journal is in the same list of ConfigMaps, so the generation of its last writer costs no request more.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
 
-from .._plan import documents, names, roster
+from .._plan import documents, journal, names, roster
 from .._plan.documents import ORDINALS_KEY
 from . import kinds
 from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster
@@ -48,20 +51,23 @@ def records_of(name: str, config_maps: Sequence[Json]) -> Json:
 
 
 def read(clusters: dict[str, KubeCluster], name: str, namespace: str) -> dict[str, Json]:
-    """What `records_of` says of each kube cluster, with its `uid`. Two requests for each kube cluster; raises KubeError."""
+    """What `records_of` says of each kube cluster, with its `uid` and the `generation` of the lock that its journal knows (0 without one).
+
+    Two requests for each kube cluster; raises KubeError where one does not answer.
+    """
 
     def one(cluster: KubeCluster) -> Json:
         system = cluster.get(kinds.NAMESPACE, SYSTEM_NAMESPACE)
         config_maps, _version = cluster.list(kinds.CONFIG_MAP, namespace, names.deployment_selector(name))
         refuse_edited(cluster, name, namespace, config_maps)
-        return {**records_of(name, config_maps), "uid": uid_of(system)}
+        written = next((item for item in config_maps if item["metadata"]["name"] == names.rollout(name)), None)
+        return {**records_of(name, config_maps), "uid": uid_of(system), "generation": journal.generation_of(written)}
 
     return each_cluster(clusters, one)
 
 
-def problems(clusters: dict[str, KubeCluster], name: str, namespace: str, joining: Collection[str], without: Collection[str]) -> list[str]:
-    """Why these are not the kube clusters of the deployment (see roster.problems). Raises KubeError where one does not answer."""
-    found = read(clusters, name, namespace)
+def problems(found: dict[str, Json], name: str, joining: Collection[str], without: Collection[str]) -> list[str]:
+    """Why these are not the kube clusters of the deployment (see roster.problems); `found` is what `read` returned."""
     recorded, errors = roster.newest(found)
     uids = {cluster: str(entry["uid"]) for cluster, entry in found.items()}
     return errors + roster.problems(name, recorded or roster.of_claims(found), uids, joining, without)

@@ -251,12 +251,16 @@ def pod_of(pods: Sequence[Mapping[str, Any]], member: str, node: str) -> Mapping
 
 
 def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any]) -> list[Json]:
-    """`members` of member_exec: every member whose container runs, with what its commands and requests may need."""
+    """`members` of member_exec: every member whose container runs, with what its commands and requests may need.
+
+    Only those of `hostnet.kube_clusters`: the others cannot be asked.
+    """
     targets = []
+    asked = {str(cluster["name"]) for cluster in hostnet["kube_clusters"]}
     pki = str(hostnet.get("pki_dir", ""))
     for binding in bindings:
         pod = pod_of(observed.get(binding["kube_cluster"], {}).get("pods", []), str(binding["member"]), str(binding["node"]))
-        if pod is None or not pod["running"] or pod["terminating"]:
+        if pod is None or not pod["running"] or pod["terminating"] or binding["kube_cluster"] not in asked:
             continue
         targets.append(
             {

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from . import documents
+from . import documents, names
 
 Json = dict[str, Any]
 
@@ -23,6 +23,8 @@ Json = dict[str, Any]
 # on with it: every VM would be a new one to it.
 SCHEMA = 2
 READABLE = (1, 2)
+# On the ConfigMap, for the API server to compare: the generation of the lock whose holder wrote it last.
+GENERATION_ANNOTATION = f"{names.PREFIX}/generation"
 IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
 BEGUN, FAILED = "begun", "failed"
 OPS = ("start", "next", "member", "save", "finish")
@@ -41,6 +43,9 @@ _NAMES = ("order", "done")
 
 # What a rollout of any kind is started with; all of it is kept over a resumption unless it is given anew.
 _START_KEYS: Json = {"work": "", "what": "", "controller": {}, "settings": {}, "order": [], "saved": {}}
+
+# Longer than any generation, and what Python makes an integer of without complaint.
+_DIGITS = 100
 
 _SECRET_NAME = re.compile(
     r"(^|[_.-])(key|keys|cert|certs|certificate|certificates|pem|crt|password|passwd|passphrase|secret|secrets|credentials|kubeconfig)$",
@@ -65,6 +70,7 @@ def advance(
     member: Mapping[str, Any] | None = None,
     state: str = "",
     saved: Mapping[str, Any] | None = None,
+    after_failure: bool = False,
 ) -> Json:
     """The journal after one operation of the run that holds the lock; `journal` itself is not changed.
 
@@ -76,7 +82,8 @@ def advance(
     * `save`: only what `saved` says.
     * `finish`: `state` is done or aborted.
 
-    `saved` is merged into the journal's `saved` first, a null takes a key away, with every operation. Raises JournalError.
+    `saved` is merged into the journal's `saved` first, a null takes a key away, with every operation. `after_failure`: a kube cluster that is away may
+    have the write that failed before, of which this document knows nothing; this one gets a number that is higher than that one's. Raises JournalError.
     """
     if op not in OPS:
         raise JournalError(f"op {op!r} is none of {', '.join(OPS)}")
@@ -98,7 +105,7 @@ def advance(
     elif op == "finish":
         _finish(after, now, state or DONE)
     after["schema"], after["run_id"], after["generation"] = SCHEMA, run_id, generation
-    after["sequence"] = int(journal.get("sequence") or 0) + 1
+    after["sequence"] = int(journal.get("sequence") or 0) + (2 if after_failure else 1)
     named = secret_names(after)
     if named:
         raise JournalError(
@@ -284,6 +291,20 @@ def parse(text: str) -> Json:
     if problem:
         raise JournalError(problem)
     return found
+
+
+def generation_of(config_map: Mapping[str, Any] | None) -> int:
+    """The highest generation that a journal's ConfigMap tells of, by its annotation or its document; 0 where it tells of none.
+
+    A document that cannot be read tells nothing here: whoever goes by it refuses it.
+    """
+    annotations = ((config_map or {}).get("metadata") or {}).get("annotations") or {}
+    text = str(annotations.get(GENERATION_ANNOTATION, ""))
+    try:
+        written = int(parse(str(((config_map or {}).get("data") or {}).get("journal") or ""))["generation"])
+    except JournalError:
+        written = 0
+    return max(int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0, written)
 
 
 def newest(journals: Mapping[str, Mapping[str, Any] | None]) -> Json | None:

@@ -11,6 +11,7 @@ The journal (docs/design.md, section 7) says which member that is and what was k
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,9 @@ POINT_OF_NO_RETURN = (
     "leave",
 )
 
+# Steps that only bring a member up that was admitted before. A run that cannot ask every kube cluster does these and no others: none of them stops or
+# forgets anybody, takes anybody in, or changes a join list (docs/design.md, section 7).
+BRING_UP = ("uncordon", "start", "start_neighbours", "join", "settle")
 # Bytes by which a binding may grow when its member gets another VM.
 _LONGER_IDS = 2048
 
@@ -955,6 +959,45 @@ def finished_steps(journal: Mapping[str, Any]) -> list[str]:
 def begun_steps(journal: Mapping[str, Any]) -> list[str]:
     """The steps of the member in hand that were begun, whatever became of them."""
     return [str(entry["step"]) for entry in _entries(journal)]
+
+
+def bring_up_steps(journal: Mapping[str, Any], noted: bool = True) -> list[str]:
+    """The next steps of the member in hand as far as they do nothing but bring it up. The first other one, and all after it, are for the next run.
+
+    `noted`: the step that was begun last may not be done. Otherwise it is, and only the write that says so, and begins the next one, has failed.
+    """
+    names = remaining_steps(journal)
+    if not noted and names and names[0] in begun_steps(journal):
+        names = names[1:]
+    return list(itertools.takewhile(lambda name: name in BRING_UP, names))
+
+
+def outage_text(journal: Mapping[str, Any], away: Mapping[str, str], undone: bool, done: Sequence[str] = (), failure: str = "") -> str:
+    """The end of a run that could not ask the kube clusters `away` (with the reasons): what was done for the member in hand, and what is left.
+
+    `undone`: its steps were undone, because it was not past the point of no return. `done`: those of its steps that were done without these kube
+    clusters, which the journal does not know. `failure`: what went wrong meanwhile.
+    """
+    record = journal.get("member") or {}
+    member, home = str(record.get("member", "")), str((record.get("old") or {}).get("kube_cluster", ""))
+    them, they = ("it", "it answers") if len(away) == 1 else ("them", "they answer")
+    if home in away:
+        said = f"member {member} is there, so nothing was done for it, and it may be down"
+    elif failure:
+        said = f"bringing member {member} up without {them} failed ({failure}), and it may be down"
+    elif undone:
+        said = f"the steps of member {member} were undone without {them}, and it is up"
+    elif done:
+        said = f"done without {them} for member {member}: {', '.join(done)}"
+    else:
+        said = f"member {member} cannot be brought up without {them}, and it may be down"
+    left = [] if undone and not failure and home not in away else remaining_steps(journal)
+    left = left[left.index(done[-1]) + 1 :] if done else left
+    rest = f"; left: {', '.join(left)}" if left else ""
+    return (
+        f"kube cluster {', '.join(sorted(away))} could not be asked; {said}{rest}. Run the playbook again as soon as {they}: it goes on from there. "
+        f"{'; '.join(away[name] for name in sorted(away))}"
+    )
 
 
 def last_step(journal: Mapping[str, Any]) -> str:

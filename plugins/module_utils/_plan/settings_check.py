@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from . import labels, selector
+from . import labels, lock, selector
 
 Json = dict[str, Any]
 Options = Mapping[str, Mapping[str, Any]]
@@ -47,6 +47,7 @@ _LEAST = {
     "hostnet_step_timeout_seconds": 1,
     "hostnet_join_per_cluster": 1,
     "hostnet_soak_seconds": 0,
+    "hostnet_lock_heartbeat_seconds": 0,
     "hostnet_max_members": 0,
     "hostnet_ca.valid_days": 1,
     "hostnet_certificate.valid_days": 1,
@@ -294,7 +295,13 @@ def _away(value: str) -> str:
     return "" if not value or _CLOCK.fullmatch(value) else f'is {shown(value)}, and must be a time as in "00:30:00", in quotes'
 
 
+def _run_id(value: str) -> str:
+    problem = lock.run_id_problem(value) if value else ""
+    return f"is {shown(value)}, and {problem}" if problem else ""
+
+
 _TEXTS: dict[str, Callable[[str], str]] = {
+    "hostnet_run_id": _run_id,
     "hostnet_image": _image,
     "hostnet_probe_image": _image,
     "hostnet_priority_class": _priority_class,

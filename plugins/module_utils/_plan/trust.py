@@ -9,6 +9,10 @@ and in its own copy of the journal.
 
 A run that is killed while it writes leaves the newer journal in some kube clusters only. Nothing was done after such a write, because a change
 follows only when all of them have it. So the newest one may be ahead of another one by what one write adds, and by no step that was done.
+
+One exception: while a kube cluster is away, a member of another one is brought up, and that is written where it can be, always into the copy of the member's
+own kube cluster. A copy that is away may be behind by any number of writes then. It is not compared: what counts about a member is the copy of its own
+kube cluster, which is never behind by a step that was done, and the settings to put back, which no such write changes.
 """
 
 from __future__ import annotations

@@ -338,3 +338,25 @@ def test_one_line_for_people() -> None:
     assert plan.describe("member", "", journal) == "member in flight: east-0 (0 done)"
     assert plan.describe("next", "stop", journal) == "east-0: stop begins"
     assert plan.describe("start", "", journal) == "rollout in_flight (run r1, generation 1)"
+
+
+def test_the_generation_of_a_config_map() -> None:
+    written = plan.dump(plan.advance({}, "start", now="t", run_id="r1", generation=7))
+
+    def found(annotation: str | None, text: str) -> int:
+        annotations = {} if annotation is None else {plan.GENERATION_ANNOTATION: annotation}
+        return plan.generation_of({"metadata": {"annotations": annotations}, "data": {"journal": text}})
+
+    assert plan.generation_of(None) == 0
+    assert (found("9", written), found("3", written), found(None, written)) == (9, 7, 7)
+    assert (found("9", "{"), found("soon", ""), found("-4", ""), found("\u0663", ""), found("9" * 5000, "")) == (9, 0, 0, 0, 0)
+    assert plan.generation_of({"metadata": {}, "data": None}) == 0
+
+
+def test_a_write_after_one_that_failed_counts_more_than_that_one() -> None:
+    """West has the write that failed in east; what east is told instead is newer, whatever it says."""
+    before = go(started(), "member", member={"member": "east-0", "steps": ["stop"]})
+    failed = advance(before, "next", now="t", run_id="r1", generation=1, step="stop")
+    undone = advance(before, "member", now="t", run_id="r1", generation=1, member={"since": 0}, after_failure=True)
+    assert undone["sequence"] > failed["sequence"]
+    assert newest({"east": undone, "west": failed}) == newest({"east": failed, "west": undone}) == undone

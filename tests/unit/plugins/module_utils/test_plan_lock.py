@@ -17,13 +17,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as cluster
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import lock as plan
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import DEAD, FREE, OTHER, OWN, Holder, Seen
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import (
+    DEAD,
+    EXPIRED,
+    FREE,
+    LEFT,
+    OTHER,
+    OWN,
+    Holder,
+    Left,
+    Seen,
+)
 
 HOLDERS = st.builds(
     Holder,
     run_id=st.sampled_from(["r1", "r2"]),
-    host=st.sampled_from(["", "h1"]),
+    host=st.sampled_from(["h1", "h2"]),
     pid=st.sampled_from([0, 7, 8]),
     started=st.sampled_from([0, 100, 200]),
     boot_id=st.sampled_from(["", "b1", "b2"]),
@@ -39,10 +50,17 @@ def says(started: int | None) -> Callable[[int], int | None]:
     return lambda _pid: started
 
 
-@given(HOLDERS, HOLDERS, RUNNING)
-def test_dead_means_certainly_dead(holder: Holder, me: Holder, running: dict[int, int | None]) -> None:
-    judged = plan.judge(Seen(holder, 1), me, lambda pid: running.get(pid, 0))
-    if judged == DEAD:
+def nothing(_holder: Holder) -> list[Left]:
+    """A host where nothing is left of anybody."""
+    return []
+
+
+@given(HOLDERS, HOLDERS, RUNNING, st.sampled_from([[], [Left(9, "process 9 (ssh)")]]))
+def test_dead_means_certainly_dead(holder: Holder, me: Holder, running: dict[int, int | None], left: list[Left]) -> None:
+    judged = plan.judge(Seen(holder, 1), me, lambda pid: running.get(pid, 0), lambda _holder: left)
+    if judged in (DEAD, LEFT):
+        assert (judged == LEFT) == bool(left)
+        assert holder.host == me.host
         assert holder.boot_id == me.boot_id != ""
         assert holder.pid_namespace == me.pid_namespace != ""
         assert holder.pid > 0
@@ -57,17 +75,25 @@ def test_dead_means_certainly_dead(holder: Holder, me: Holder, running: dict[int
 
 def test_each_reason_by_itself() -> None:
     dead = replace(ME, run_id="r2", pid=8)
-    assert plan.judge(Seen(), ME, says(0)) == FREE
-    assert plan.judge(Seen(replace(ME, since="x", what="y", user="z")), ME, says(None)) == OWN
-    assert plan.judge(Seen(dead), ME, says(0)) == DEAD
-    assert plan.judge(Seen(dead), ME, says(555)) == DEAD, "the id is another process' now"
-    assert plan.judge(Seen(dead), ME, says(100)) == OTHER, "it runs"
-    assert plan.judge(Seen(dead), ME, says(None)) == OTHER, "nobody can tell"
-    for unknown in ({"boot_id": "b2"}, {"pid_namespace": "pid:[2]"}, {"boot_id": ""}, {"pid_namespace": ""}, {"pid": 0}, {"started": 0}):
-        assert plan.judge(Seen(replace(dead, **unknown)), ME, says(0)) == OTHER
+    assert plan.judge(Seen(), ME, says(0), nothing) == FREE
+    assert plan.judge(Seen(replace(ME, since="x", what="y", user="z")), ME, says(None), nothing) == OWN
+    assert plan.judge(Seen(dead), ME, says(0), nothing) == DEAD
+    assert plan.judge(Seen(dead), ME, says(555), nothing) == DEAD, "the id is another process' now"
+    assert plan.judge(Seen(dead), ME, says(100), nothing) == OTHER, "it runs"
+    assert plan.judge(Seen(dead), ME, says(None), nothing) == OTHER, "nobody can tell"
+    for unknown in (
+        {"host": "h2"},
+        {"boot_id": "b2"},
+        {"pid_namespace": "pid:[2]"},
+        {"boot_id": ""},
+        {"pid_namespace": ""},
+        {"pid": 0},
+        {"started": 0},
+    ):
+        assert plan.judge(Seen(replace(dead, **unknown)), ME, says(0), nothing) == OTHER
     nowhere = replace(ME, boot_id="", pid_namespace="")
-    assert plan.judge(Seen(replace(dead, boot_id="", pid_namespace="")), nowhere, says(0)) == OTHER
-    assert plan.judge(Seen(replace(ME, host="h2", boot_id="b2")), ME, says(0)) == OTHER, "the run id was given twice"
+    assert plan.judge(Seen(replace(dead, boot_id="", pid_namespace="")), nowhere, says(0), nothing) == OTHER
+    assert plan.judge(Seen(replace(ME, host="h2", boot_id="b2")), ME, says(0), nothing) == OTHER, "the run id was given twice"
 
 
 @given(
@@ -75,9 +101,9 @@ def test_each_reason_by_itself() -> None:
 )
 def test_refusals_and_generations(seen: dict[str, Seen], me: Holder) -> None:
     assert all(plan.next_generation(seen) > entry.generation for entry in seen.values())
-    judged = {name: plan.judge(entry, me, says(None)) for name, entry in seen.items()}
+    judged = {name: plan.judge(entry, me, says(None), nothing) for name, entry in seen.items()}
     refused = plan.refusals(seen, judged, [])
-    assert set(refused) == {name for name, state in judged.items() if state == OTHER}
+    assert set(refused) == {name for name, state in judged.items() if state in (OTHER, LEFT)}
     named = {holder.run_id for holder in refused.values()}
     assert plan.refusals(seen, judged, sorted(named)) == {}
     for run_id in named:
@@ -131,24 +157,24 @@ def test_processes_of_this_host() -> None:
     assert (me.run_id, me.pid, me.since, me.what) == ("r1", os.getpid(), NOW, "upgrade")
     assert me.boot_id
     assert me.pid_namespace.startswith("pid:[")
-    assert me.started == cluster.started(os.getpid())
-    assert cluster.started(os.getpid())
+    assert me.started == processes.started(os.getpid())
+    assert processes.started(os.getpid())
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         holder = cluster.this_process("r2", "", child.pid, NOW)
-        assert plan.judge(Seen(holder), me, cluster.started) == OTHER
+        assert plan.judge(Seen(holder), me, processes.started, nothing) == OTHER
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # Nobody has asked for its end yet: a zombie. It is dead all the same.
-        assert cluster.started(child.pid) == 0
-        assert plan.judge(Seen(holder), me, cluster.started) == DEAD
+        assert processes.started(child.pid) == 0
+        assert plan.judge(Seen(holder), me, processes.started, nothing) == DEAD
     finally:
         child.kill()
         child.communicate()
-    assert cluster.started(child.pid) == 0
-    assert plan.judge(Seen(holder), me, cluster.started) == DEAD
-    assert cluster.started(2**22 + 1) == 0
-    assert cluster.started(1), "a process of another user, or of root, is seen too"
+    assert processes.started(child.pid) == 0
+    assert plan.judge(Seen(holder), me, processes.started, nothing) == DEAD
+    assert processes.started(2**22 + 1) == 0
+    assert processes.started(1), "a process of another user, or of root, is seen too"
 
 
 def test_a_proc_of_another_pid_namespace_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,3 +194,111 @@ def test_a_lease_that_somebody_else_wrote() -> None:
     lease = {"metadata": {"annotations": {cluster.HOLDER_ANNOTATION: "{"}}, "spec": {"holderIdentity": "r9", "leaseTransitions": None}}
     assert cluster.seen_of(lease) == Seen(Holder("r9"), 0, "")
     assert cluster.seen_of({"metadata": {}, "spec": {"holderIdentity": "", "leaseTransitions": 4, "renewTime": "t"}}) == Seen(None, 4, "t")
+
+
+@given(
+    st.dictionaries(st.sampled_from(["east", "west"]), st.builds(Seen, st.none(), st.integers(0, 9))),
+    st.dictionaries(st.sampled_from(["east", "west", "north"]), st.integers(0, 12)),
+)
+def test_invariant_10_a_generation_that_a_journal_knows_is_never_used_again(seen: dict[str, Seen], journals: dict[str, int]) -> None:
+    found = plan.next_generation(seen, journals)
+    assert all(found > entry.generation for entry in seen.values())
+    assert all(found > generation for generation in journals.values())
+    assert found - 1 in {0, *(entry.generation for entry in seen.values()), *journals.values()}, "and none is left out"
+
+
+def test_the_refusal_tells_of_a_lease_that_is_older_than_the_journal() -> None:
+    holder = Holder("r2")
+    text = plan.refusal_text("ledger", "db", {"west": holder}, {"east": Seen(None, 7), "west": Seen(holder, 3)}, ME, NOW, {"east": 8})
+    assert "the Lease of kube cluster west (3) is older than generation 8: somebody may have put it back from a backup" in text
+
+
+def test_a_generation_that_fits_into_no_lease_is_refused_with_its_place() -> None:
+    text = plan.too_high("ledger", "db", {"east": Seen(None, 3), "west": Seen(None, plan.MAX_GENERATION)}, {"east": 10**12, "west": 3})
+    assert (
+        "because of Lease db/ledger-rollout in kube cluster west, ConfigMap db/ledger-rollout (annotation or journal) in kube cluster east:"
+        in text
+    )
+
+
+def test_the_refusal_names_what_is_left_and_what_to_do() -> None:
+    seen = {"east": Seen(Holder("r2"), 3), "west": Seen(Holder("r2"), 3)}
+    left = [Left(41, "process 41 (ssh)"), Left(42, "process 42 (sudo), which this user may not look at")]
+    text = plan.refusal_text("ledger", "db", dict.fromkeys(seen, Holder("r2")), seen, ME, NOW, {}, {"east": left, "west": left})
+    assert text.endswith(
+        "That process has ended, and of what it started there may be left: process 41 (ssh), process 42 (sudo), which this user may not look at. It may "
+        "still be changing VMs. Wait until it ends, or end it (ps -fp 41,42 shows it), and run again. If you know that nothing of that run changes "
+        "anything any more, take its lock with -e hostnet_take_over=r2"
+    )
+    unmarked = plan.refusal_text(
+        "ledger", "db", dict.fromkeys(seen, Holder("r2")), seen, ME, NOW, {}, {"east": [Left(0, "x")], "west": [Left(0, "x")]}
+    )
+    assert "ps -fp" not in unmarked
+    # One of them may live altogether: then that is what counts.
+    assert "has ended" not in plan.refusal_text("ledger", "db", dict.fromkeys(seen, Holder("r2")), seen, ME, NOW, {}, {"east": left})
+
+
+@given(HOLDERS, HOLDERS, RUNNING, st.integers(-1, 40), st.integers(-1, 40), st.floats(0, 1000))
+def test_silence_proves_nothing_unless_both_have_a_heartbeat(
+    holder: Holder, me: Holder, running: dict[int, int | None], theirs: int, mine: int, silent: float
+) -> None:
+    holder, me = replace(holder, heartbeat=theirs), replace(me, heartbeat=mine)
+    judged = plan.judge(Seen(holder, 1), me, lambda pid: running.get(pid, 0), nothing, silent)
+    if judged == EXPIRED:
+        assert theirs > 0
+        assert mine > 0
+        assert silent >= plan.EXPIRES_AFTER * theirs
+        assert not holder.same_process(me)
+    assert judged in (EXPIRED, plan.judge(Seen(holder, 1), me, lambda pid: running.get(pid, 0), nothing))
+    watched = plan.watch_seconds({"east": holder}, {"east": judged}, me)
+    assert (watched > 0) == (judged == OTHER and theirs > 0 and mine > 0)
+    assert plan.judge(Seen(holder, 1), me, lambda _pid: None, nothing, watched) in ((EXPIRED, OWN) if watched else (OTHER, OWN))
+    assert plan.watch_seconds({"east": holder, "west": replace(holder, heartbeat=0)}, {"east": OTHER, "west": OTHER}, me) == 0, (
+        "all, or none"
+    )
+    assert plan.watch_seconds({"east": holder, "west": holder}, {"east": OTHER, "west": LEFT}, me) == 0, "something of it is there"
+
+
+@given(st.integers(1, 60), st.lists(st.integers(0, 2000), min_size=1), st.integers(0, 3000), st.lists(st.integers(0, 5000)))
+def test_whoever_looked_at_its_lock_has_seven_intervals_until_it_can_be_taken(
+    heartbeat: int, renewals: list[int], begun: int, looks: list[int]
+) -> None:
+    """A successor watches from `begun` on. However the holder renews and whenever it looks: what it was allowed then, it has time for."""
+    holder, me = replace(ME, run_id="r2", host="h2", heartbeat=heartbeat), replace(ME, heartbeat=heartbeat)
+    # Each renewal that it sees ends its watch, and the next one begins.
+    starts = [begun, *(time for time in sorted(renewals) if time > begun)]
+    taken = next(
+        start + plan.EXPIRES_AFTER * heartbeat
+        for start, following in zip(starts, [*starts[1:], None], strict=True)
+        if following is None or following - start > plan.EXPIRES_AFTER * heartbeat
+    )
+    assert plan.judge(Seen(holder, 1), me, says(None), nothing, plan.EXPIRES_AFTER * heartbeat) == EXPIRED
+    for look in looks:
+        done = [time for time in renewals if time <= look and time < taken]
+        if look < taken and not plan.must_renew(holder, look - max(done) if done else None):
+            assert taken - look >= (plan.EXPIRES_AFTER - plan.STOPS_AFTER) * heartbeat
+
+
+def test_when_a_run_has_to_renew_before_it_changes_anything() -> None:
+    holder = replace(ME, heartbeat=20)
+    assert [plan.must_renew(holder, age) for age in (0.0, 60.0, 60.1, -1.0, None)] == [False, False, True, True, True]
+    assert not plan.must_renew(ME, None), "without a heartbeat nobody takes its silence for its end"
+
+
+def test_what_the_refusal_says_of_a_heartbeat() -> None:
+    seen = {"east": Seen(Holder("r2", heartbeat=30), 3)}
+    refused = {"east": Holder("r2", heartbeat=30)}
+    text = plan.refusal_text("ledger", "db", refused, seen, ME, NOW)
+    assert "That run renews it every 30 s: with -e hostnet_lock_heartbeat_seconds=30 this one would watch for 300 s" in text
+    text = plan.refusal_text("ledger", "db", refused, seen, replace(ME, heartbeat=5), NOW, watched=True)
+    assert "It was renewed while this run watched, so that run lives. Wait until that run ends" in text
+
+
+@pytest.mark.parametrize("run_id", ["r1", "awx-4711", "a", "Ledger_2026.1-x", "a" * plan.MAX_RUN_ID])
+def test_run_ids(run_id: str) -> None:
+    assert plan.run_id_problem(run_id) == ""
+
+
+@pytest.mark.parametrize("run_id", ["", "-a", "a-", "a b", "a,b", "a/b", "\u00e4", "a\n", "a" * (plan.MAX_RUN_ID + 1)])
+def test_what_is_no_run_id(run_id: str) -> None:
+    assert "such as awx-4711" in plan.run_id_problem(run_id)

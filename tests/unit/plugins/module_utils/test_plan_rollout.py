@@ -26,6 +26,9 @@ HOSTNET = plans.settings()
 SPEC = plans.spec_of("etcd")
 
 
+STEPS_OF_A_REBOOT = rollout.steps("reboot", "ok", False, "never")
+
+
 class World:
     """Five members that are well, until a test changes something."""
 
@@ -1094,3 +1097,61 @@ class TestJoinLists:
         (line,) = [line for line in lines if "join list" in line]
         assert "10.0.0.1, 10.0.0.12, 10.0.0.3, 10.0.1.1, 10.0.1.2 > 10.0.0.1, 10.0.0.3, 10.0.1.1, 10.0.1.2 > " in line
         assert any("certificates for the new address" in line for line in lines)
+
+
+class TestBringingUp:
+    """What may be done for the member in hand while a kube cluster does not answer, and what is said of it."""
+
+    @staticmethod
+    def journal(done: Sequence[str], begun: str = "", steps: Sequence[str] = STEPS_OF_A_REBOOT) -> Json:
+        entries = [{"n": n, "member": "east-0", "step": step, "state": "done"} for n, step in enumerate(done, 1)]
+        entries += [{"n": len(done) + 1, "member": "east-0", "step": begun, "state": "begun"}] if begun else []
+        return {"member": {"member": "east-0", "steps": list(steps), "old": {"kube_cluster": "east"}}, "steps": entries}
+
+    def test_a_reboot(self) -> None:
+        before = STEPS_OF_A_REBOOT[: STEPS_OF_A_REBOOT.index("vm")]
+        assert rollout.bring_up_steps(self.journal(before, "vm")) == [], "the VM may not have come back"
+        assert rollout.bring_up_steps(self.journal(before, "vm"), noted=False) == ["uncordon", "start", "settle"]
+        assert rollout.bring_up_steps(self.journal([*before, "vm"], "uncordon")) == ["uncordon", "start", "settle"]
+        assert rollout.bring_up_steps(self.journal([*before, "vm", "uncordon", "start"], "settle")) == ["settle"]
+
+    @pytest.mark.parametrize("forget", ["before_join", "after_join", "never"])
+    @pytest.mark.parametrize("surge", [False, True])
+    @pytest.mark.parametrize("work", rollout.WORKS)
+    def test_nobody_is_stopped_forgotten_or_taken_in(self, work: str, surge: bool, forget: str) -> None:
+        kinds = ["ok", *rollout.BROKEN]
+        for kind in kinds:
+            steps = rollout.steps(work, kind, surge, forget)
+            for at in range(len(steps)):
+                for noted in (True, False):
+                    found = rollout.bring_up_steps(self.journal(steps[:at], steps[at], steps), noted)
+                    assert set(found) <= {"uncordon", "start", "start_neighbours", "join", "settle"}
+                    first = at if noted else at + 1
+                    assert found == steps[first : first + len(found)], "in their order, and none is left out"
+
+    def test_a_replacement_is_started_once_it_was_admitted(self) -> None:
+        steps = rollout.steps("replace", "ok", False, "before_join")
+        for name, wanted in (("unlist", []), ("forget", []), ("certify", []), ("admit", []), ("start", ["start", "join"]), ("list", [])):
+            assert rollout.bring_up_steps(self.journal(steps[: steps.index(name)], name, steps)) == wanted
+        assert rollout.bring_up_steps(self.journal(steps[: steps.index("admit")], "admit", steps), noted=False) == ["start", "join"]
+
+    def test_what_is_said(self) -> None:
+        before = STEPS_OF_A_REBOOT[: STEPS_OF_A_REBOOT.index("vm")]
+        journal = self.journal(before, "vm")
+        west = {"west": "kube cluster west: no answer"}
+        said = rollout.outage_text(journal, west, False, ["uncordon", "start", "settle"])
+        assert said == (
+            "kube cluster west could not be asked; done without it for member east-0: uncordon, start, settle; left: soak. Run the playbook again as "
+            "soon as it answers: it goes on from there. kube cluster west: no answer"
+        )
+        assert "the steps of member east-0 were undone without it, and it is up. Run" in rollout.outage_text(journal, west, True)
+        said = rollout.outage_text(journal, {"east": "a", "west": "b"}, True)
+        assert (
+            "kube cluster east, west could not be asked; member east-0 is there, so nothing was done for it, and it may be down; left: vm, uncordon"
+            in said
+        )
+        assert "as soon as they answer: it goes on from there. a; b" in said
+        assert "failed (too slow), and it may be down; left: vm, uncordon, start, settle, soak" in rollout.outage_text(
+            journal, west, True, [], "too slow"
+        )
+        assert "member east-0 cannot be brought up without it, and it may be down" in rollout.outage_text(journal, west, False)

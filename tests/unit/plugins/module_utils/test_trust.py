@@ -204,3 +204,27 @@ def test_a_node_object_that_was_made_anew_is_no_other_place() -> None:
     anew = [{**entry, "node_uid": "uid-anew"} if entry["member"] == "west-0" else entry for entry in BINDINGS]
     assert refusals(FLYING, FLYING, FLYING, bindings=anew) == []
     assert "node_uid is " in refusals(WRITES[2], WRITES[1], WRITES[1], bindings=anew)[0], "west has written nothing of it yet"
+
+
+def behind(document: Json, writes: int, step: str) -> Json:
+    """What a run wrote that could not ask every kube cluster: so many steps of the member in hand more, each numbered as after a failure."""
+    for number in range(writes):
+        document = journal.advance(document, "next", now=NOW, run_id="r-1", generation=5, step=f"{step}{number}", after_failure=True)
+    return document
+
+
+@pytest.mark.parametrize("copies", [1, 2, 5, 9])
+def test_a_copy_of_another_kube_cluster_may_be_behind_by_any_number_of_writes(copies: int) -> None:
+    """East was away while west-0, in west, was brought up. What east has is the same rollout, and says nothing against it."""
+    for old in WRITES[2:-1]:
+        newer = behind(old, copies, "up")
+        assert refusals(old, newer) == []
+        assert refusals(old, newer, old) == []
+
+
+def test_the_member_s_own_kube_cluster_is_never_behind_by_a_step_that_was_done() -> None:
+    """Nothing is done for a member whose own kube cluster does not answer: whatever says so was edited, or is older than it was."""
+    for old in WRITES[3:-1]:
+        newer = behind(old, 3, "up")
+        assert "of which kube cluster west, where that member is, knows nothing in its own journal" in refusals(newer, old)[0]
+        assert "of which kube cluster west" in refusals(newer, old, newer)[0]
