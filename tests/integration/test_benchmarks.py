@@ -17,6 +17,8 @@ from support.collection import CHECKOUT
 from support.kube_api import binary
 
 
+# It takes minutes: make soak runs it.
+@pytest.mark.long
 def test_every_case_runs_with_few_nodes(tmp_path: Path) -> None:
     try:
         binary("kwok")
