@@ -1,6 +1,7 @@
 # make demo   a running system over two Kubernetes clusters, from nothing      (SYSTEM=etcd|nats|cockroachdb, PLACEMENT=node_name|daemonset)
 # make test   every check and test                                             (GATES="ruff unit" for some of them; tools/test --list)
 # make soak   playbooks in a row, all mutations, then rollouts that are killed at every failpoint and at random times    (SEED=... MINUTES=60 SYSTEM= PLACEMENT=)
+# make faults  the last part of the soak: load balancers with every fault at every request    (SEED=... FAULT_MINUTES=60 FAULTS="429 reset-after" RESUME=requests.tsv SYSTEM= PLACEMENT=)
 # make lab    only the two Kubernetes clusters
 # make bench  seconds, requests, processes and memory with many nodes, beside what else a user would take       (NODES=1000 CLUSTERS=2 ROUNDS=3 CASES="nodes apply")
 # make setup  only the virtual environment (.venv) that the playbooks run in
@@ -16,10 +17,13 @@ NODES ?= 1000
 CLUSTERS ?= 2
 ROUNDS ?= 3
 CASES ?=
+FAULT_MINUTES ?= 60
+FAULTS ?=
+RESUME ?=
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lab bench setup changelog clean
+.PHONY: help demo test soak faults lab bench setup changelog clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -46,6 +50,13 @@ soak: lab
 	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_neighbours.py tests/rollout/test_disasters.py
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/own_system
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
+	@$(MAKE) faults
+
+faults: lab
+	@tools/setup --test
+	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout.faults --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" \
+	  --minutes $(FAULT_MINUTES) $(addprefix --fault ,$(FAULTS)) $(addprefix --resume ,$(RESUME))
+	@.venv/bin/pytest -q -s -p no:cacheprovider -m long tests/rollout/test_faults.py
 
 changelog: setup
 	@tools/setup --test

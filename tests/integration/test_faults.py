@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import http.client
+import json
+import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,7 +28,25 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.clie
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost, json_patch
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
 from support import made_up
-from support.faults import CUT, FAULTS, GARBLED, HALF, RESET_AFTER, RESET_BEFORE, STATUS, Balancer
+from support.faults import (
+    CONFLICT,
+    CUT,
+    DEAD,
+    EVERY,
+    EXPIRED,
+    FAULTS,
+    GARBLED,
+    HALF,
+    RESET_AFTER,
+    RESET_BEFORE,
+    SILENT_AFTER,
+    STALLED,
+    STATUS,
+    Balancer,
+    Tokens,
+    Traffic,
+    twice,
+)
 from support.kube_api import KubeApi
 
 Json = dict[str, Any]
@@ -176,9 +203,9 @@ def test_a_page_for_people_is_no_answer(balancer: Balancer, east: KubeCluster, n
 
 
 def test_what_cannot_succeed_is_told_at_once(balancer: Balancer) -> None:
-    tls = KubeCluster({"name": "east", "host": balancer.url.replace("http://", "https://")})
+    untrusted = KubeCluster({"name": "east", "host": balancer.url})
     with pytest.raises(KubeError, match=r"no answer from https://") as failed:
-        tls.version()
+        untrusted.version()
     assert failed.value.tries == 1
 
 
@@ -262,3 +289,100 @@ def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
             assert {entry.fault for entry in balancer.seen} == {"", *FAULTS}
             met = sum(bool(entry.fault) for entry in balancer.seen)
             print(f"{balancer.kube.name}: {met} faults among {len(balancer.seen)} requests")
+
+
+# -- what the balancers themselves do -------------------------------------------------------------------------------------
+
+
+def bare(balancer: Balancer, method: str, path: str, body: Json | None = None, token: str = "") -> tuple[int, Json]:
+    """One request of no client's: (status, answer). Raises what the connection raises."""
+    host = urlsplit(balancer.url)
+    trust = ssl.create_default_context(cafile=balancer.ca_file)
+    with contextlib.closing(http.client.HTTPSConnection(str(host.hostname), host.port, context=trust, timeout=60)) as connection:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+@pytest.mark.parametrize("fault", [fault for fault in EVERY if fault not in (CUT, STALLED, DEAD)])
+def test_faults_come_before_or_after_the_api_server_has_acted(kube_api: KubeApi, namespace: str, fault: str) -> None:
+    after = fault in (RESET_AFTER, HALF, SILENT_AFTER)
+    with Balancer(kube_api, first(fault), silence=0.1).running() as balancer:
+        path = f"/api/v1/namespaces/{namespace}/configmaps"
+        if fault in STATUS or fault in (CONFLICT, EXPIRED):
+            assert bare(balancer, "POST", path, config_map(namespace))[0] == (401 if fault == EXPIRED else int(fault))
+        else:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                bare(balancer, "POST", path, config_map(namespace))
+        assert (there(balancer, namespace) is not None) == after
+        assert bare(balancer, "POST", path, config_map(namespace))[0] == (409 if after else 201)
+        lost, again = balancer.seen
+        assert (lost.status, again.status, again.again) == (201 if after else 0, 409 if after else 201, True)
+        assert twice(balancer.seen) == []
+
+
+def test_what_is_done_twice_is_seen(kube_api: KubeApi, namespace: str) -> None:
+    generated = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "c-", "namespace": namespace}}
+    with Balancer(kube_api, first(RESET_AFTER)).running() as balancer:
+        path = f"/api/v1/namespaces/{namespace}/configmaps"
+        with pytest.raises((OSError, http.client.HTTPException)):
+            bare(balancer, "POST", path, generated)
+        assert bare(balancer, "POST", path, generated)[0] == 201
+        assert len(twice(balancer.seen)) == 1
+
+
+def test_tokens_expire_and_are_revoked(kube_api: KubeApi, kube_api_two: KubeApi, tmp_path: Path) -> None:
+    def token(kube: str) -> tuple[str, float]:
+        plugin = tokens.user(kube)["exec"]
+        said = json.loads(subprocess.run([plugin["command"], *plugin["args"]], capture_output=True, check=True).stdout)["status"]
+        return said["token"], datetime.fromisoformat(said["expirationTimestamp"]).timestamp() - time.time()
+
+    tokens = Tokens(tmp_path, 60)
+    traffic = Traffic(lambda seen: EXPIRED if seen.number == 2 else "")
+    with (
+        Balancer(kube_api, traffic=traffic, tokens=tokens).running() as east,
+        Balancer(kube_api_two, traffic=traffic, tokens=tokens).running() as west,
+    ):
+        mine, seconds = token("east")
+        assert 0 < seconds <= 60
+        assert [bare(east, "GET", "/version", token=mine)[0] for _try in range(3)] == [200, 401, 401]
+        assert bare(west, "GET", "/version", token=token("west")[0])[0] == 200
+        assert bare(east, "GET", "/version", token=token("east")[0])[0] == 200
+        assert [bare(east, "GET", "/version", token=bad)[0] for bad in ("", "nonsense", mine + "0")] == [401, 401, 401]
+        old = Tokens(tmp_path / "old", 0)
+        west.tokens = old
+        plugin = old.user("west")["exec"]
+        said = json.loads(subprocess.run([plugin["command"], *plugin["args"]], capture_output=True, check=True).stdout)
+        assert bare(west, "GET", "/version", token=said["status"]["token"])[0] == 401
+    assert tokens.made == 3
+    assert [(entry.kube, entry.of_kube) for entry in traffic.seen if entry.kube == "west"] == [("west", 1), ("west", 2)]
+    assert [entry.number for entry in traffic.seen] == list(range(1, len(traffic.seen) + 1))
+
+
+@pytest.mark.parametrize("fault", [CUT, STALLED, DEAD])
+def test_watches_are_cut_and_stall(kube_api: KubeApi, namespace: str, fault: str) -> None:
+    with Balancer(kube_api, lambda _number, _method, path: fault if "watch=" in path else "").running() as balancer:
+        host = urlsplit(balancer.url)
+        trust = ssl.create_default_context(cafile=balancer.ca_file)
+        connection = http.client.HTTPSConnection(str(host.hostname), host.port, context=trust, timeout=60)
+        with contextlib.closing(connection):
+            connection.connect()
+            held = connection.sock
+            for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
+                held.setsockopt(socket.IPPROTO_TCP, option, value)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.request("GET", f"/api/v1/namespaces/{namespace}/configmaps?watch=true")
+            answer = connection.getresponse()
+            assert answer.status == 200
+            KubeCluster(kube_api.entry).apply(config_map(namespace, a="1"))
+            if fault == STALLED:
+                # TCP is well, and so the connection lives on; there is nothing in it.
+                held.settimeout(4)
+                with pytest.raises(TimeoutError, match="timed out"):
+                    answer.readline()
+                return
+            with pytest.raises((OSError, http.client.HTTPException)) as ended:
+                list(iter(answer.readline, b""))
+            # With nobody who acknowledges the probes the kernel gives up: no word came from the other side.
+            assert (getattr(ended.value, "errno", None) == errno.ETIMEDOUT) == (fault == DEAD)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -235,13 +235,14 @@ class Stage:
         failpoint: str = "",
         check: bool = False,
         sources: Sequence[Path] = (CHECKOUT / "inventories" / "lab",),
+        environment: Mapping[str, str] | None = None,
         **variables: Any,
     ) -> Playbook:
         """`sources` are inventories, in this order."""
         command = [sys.executable, str(Path(sys.executable).parent / "ansible-playbook")]
         command += [word for source in sources for word in ("-i", str(source))]
         command += [str(CHECKOUT / "playbooks" / playbook), "-e", json.dumps(self.variables(**variables))] + ["--check"] * check
-        return Playbook(self.folder, command, {_failpoint.VARIABLE: failpoint} if failpoint else {})
+        return Playbook(self.folder, command, {**({_failpoint.VARIABLE: failpoint} if failpoint else {}), **(environment or {})})
 
     def play(self, playbook: str, **variables: Any) -> Attempt:
         return self.start(playbook, **variables).wait()

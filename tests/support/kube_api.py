@@ -87,7 +87,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class _Authority:
+class Authority:
     """A throw-away CA: `issue` gives (certificate, key) in PEM."""
 
     def __init__(self, name: str) -> None:
@@ -156,7 +156,7 @@ class KubeApi:
         self.kubeconfig = str(self.folder / "kubeconfig")
         self.url = self.etcd_url = ""
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._authority = _Authority(f"{name}-ca")
+        self._authority = Authority(f"{name}-ca")
         self._clients: list[Any] = []
 
     @property

@@ -1,7 +1,10 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes every task's whole result as one JSON line; Ansible's own callbacks drop `diff` or mix results with text."""
+"""Writes every task's whole result as one JSON line; Ansible's own callbacks drop `diff` or mix results with text.
+
+And, before a task begins, the file that it is in: so that whoever looks on from outside knows where in the work it is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ name: test_results
 type: notification
 short_description: Task results as JSON lines, for tests
 description:
-  - Appends one line to the file named by E(HOSTNET_TEST_RESULTS) for each task result.
+  - Appends one line to the file named by E(HOSTNET_TEST_RESULTS) for each task result, and one to E(HOSTNET_TEST_TASKS), where that is set, for each
+    task that begins, with the path of its file.
 options: {}
 """
 
@@ -46,6 +50,11 @@ class CallbackModule(CallbackBase):
         line = {"outcome": outcome, "task": task.get_name(), "action": task.action, "seconds": seconds, "result": values}
         with open(os.environ["HOSTNET_TEST_RESULTS"], "a", encoding="utf-8") as target:
             target.write(json.dumps(line, default=str) + "\n")
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        if "HOSTNET_TEST_TASKS" in os.environ:
+            with open(os.environ["HOSTNET_TEST_TASKS"], "a", encoding="utf-8") as target:
+                target.write(f"{task.get_path()}\n")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._write("ok", result)
