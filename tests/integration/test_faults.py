@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import http.server
 import json
 import socket
 import ssl
@@ -28,6 +29,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.clie
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost, json_patch
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
 from support import made_up
+from support.commit import parameters
 from support.faults import (
     CONFLICT,
     CUT,
@@ -43,9 +45,12 @@ from support.faults import (
     STALLED,
     STATUS,
     Balancer,
+    Covering,
+    Seen,
     Tokens,
     Traffic,
     twice,
+    write_kubeconfig,
 )
 from support.kube_api import KubeApi
 
@@ -202,10 +207,19 @@ def test_a_page_for_people_is_no_answer(balancer: Balancer, east: KubeCluster, n
     assert len(balancer.seen) == 2
 
 
-def test_what_cannot_succeed_is_told_at_once(balancer: Balancer) -> None:
-    untrusted = KubeCluster({"name": "east", "host": balancer.url})
-    with pytest.raises(KubeError, match=r"no answer from https://") as failed:
-        untrusted.version()
+def test_what_cannot_succeed_is_told_at_once() -> None:
+    class Silent(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_words: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Silent) as plain:
+        thread = threading.Thread(target=plain.serve_forever, daemon=True)
+        thread.start()
+        tls = KubeCluster({"name": "east", "host": f"https://127.0.0.1:{plain.server_address[1]}"})
+        with pytest.raises(KubeError, match=r"no answer from https://") as failed:
+            tls.version()
+        plain.shutdown()
+        thread.join()
     assert failed.value.tries == 1
 
 
@@ -289,6 +303,38 @@ def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
             assert {entry.fault for entry in balancer.seen} == {"", *FAULTS}
             met = sum(bool(entry.fault) for entry in balancer.seen)
             print(f"{balancer.kube.name}: {met} faults among {len(balancer.seen)} requests")
+
+
+@pytest.mark.parametrize("fault", parameters([(fault,) for fault in EVERY], 2))
+def test_a_deployment_is_made_and_removed_whatever_its_requests_meet(
+    kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path, fault: str
+) -> None:
+    """Tokens expire meanwhile."""
+    tokens = Tokens(tmp_path / "tokens", 5)
+    covered: set[str] = set()
+
+    def through(playbook: str, **variables: Any) -> None:
+        traffic = Traffic(Covering(fault, 5, covered))
+        east.traffic = west.traffic = traffic
+        run = world.play(playbook, hostnet_kube_clusters=entries, **variables)
+        assert run.rc == 0, run.output
+        assert twice(traffic.seen) == []
+        seen.extend(traffic.seen)
+
+    seen: list[Seen] = []
+    with (
+        made_up.world([kube_api, kube_api_two], tmp_path) as world,
+        Balancer(kube_api, tokens=tokens, silence=2).running() as east,
+        Balancer(kube_api_two, tokens=tokens, silence=2).running() as west,
+    ):
+        write_kubeconfig(tmp_path / "kubeconfig", [east, west], tokens)
+        entries = [{"name": one.name, "kubeconfig": str(tmp_path / "kubeconfig"), "context": one.name} for one in (east, west)]
+        through("deploy.yml")
+        through("deploy.yml")
+        through("remove.yml", hostnet_remove_name=made_up.NAME, hostnet_remove_data=True)
+    met = [entry for entry in seen if entry.fault == fault]
+    print(f"{fault}: {len(met)} of {len(seen)} requests, {tokens.made} tokens")
+    assert met or fault in (CUT, STALLED, DEAD)
 
 
 # -- what the balancers themselves do -------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,21 @@ from urllib3.exceptions import HTTPError
 
 from support.collection import CHECKOUT
 from support.commit import commit
-from support.faults import EVERY, OLD_TOKEN, Balancer, Seen, Tokens, Traffic, Upstream, applies, commands_twice, twice, write_kubeconfig
+from support.faults import (
+    EVERY,
+    OLD_TOKEN,
+    Balancer,
+    Covering,
+    Seen,
+    Tokens,
+    Traffic,
+    Upstream,
+    applies,
+    commands_twice,
+    only,
+    twice,
+    write_kubeconfig,
+)
 
 from .harness import Attempt, Choice, Stage, Stuck
 from .soak import mend
@@ -76,39 +90,6 @@ class Position:
         if path.parent.name == "steps":
             return path.stem
         return "end" if path.match("rollout/tasks/work.yml") and self._step != "begin" else self._step
-
-
-class Covering:
-    """This fault at each request that has not met it yet, `spacing` requests after the one before; what met it is added to `covered`.
-
-    The first `skipped` requests do not meet it.
-    """
-
-    def __init__(self, fault: str, spacing: int, covered: set[str], skipped: int = 0) -> None:
-        self.fault, self.spacing, self.covered = fault, spacing, covered
-        self._since = spacing - 1 - skipped
-
-    def __call__(self, seen: Seen) -> str:
-        if seen.again:
-            return ""
-        self._since += 1
-        if self._since < self.spacing or seen.label in self.covered or not applies(self.fault, seen):
-            return ""
-        self._since = 0
-        self.covered.add(seen.label)
-        return self.fault
-
-
-def only(fault: str, labels: Iterable[str]) -> Callable[[Seen], str]:
-    """This fault at the requests with these labels."""
-    wanted = set(labels)
-    return lambda seen: fault if seen.label in wanted and not seen.again else ""
-
-
-def at_random(probability: float, seed: str) -> Callable[[Seen], str]:
-    """Any fault at any request, also where it comes again."""
-    order = random.Random(f"faults {seed}")
-    return lambda seen: order.choice([fault for fault in EVERY if applies(fault, seen)]) if order.random() < probability else ""
 
 
 class Through(Stage):

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from support.commit import commit
-from support.faults import EVERY, SILENT_AFTER, SILENT_BEFORE
+from support.faults import EVERY, SILENT_AFTER, SILENT_BEFORE, Covering, at_random
 
-from .faults import SPACING, Covering, Through, at_random, go
+from .faults import SPACING, Through, go
 from .harness import Choice
 
 pytestmark = pytest.mark.lab

@@ -17,6 +17,7 @@ import hmac
 import http.client
 import io
 import json
+import random
 import re
 import secrets
 import select
@@ -148,6 +149,39 @@ def applies(fault: str, seen: Seen) -> bool:
     if fault in _WATCHES:
         return seen.watches
     return fault != CONFLICT or (seen.method != "GET" and not upgrades(seen.path))
+
+
+class Covering:
+    """This fault at each request that has not met it yet, `spacing` requests after the one before; what met it is added to `covered`.
+
+    The first `skipped` requests do not meet it.
+    """
+
+    def __init__(self, fault: str, spacing: int, covered: set[str], skipped: int = 0) -> None:
+        self.fault, self.spacing, self.covered = fault, spacing, covered
+        self._since = spacing - 1 - skipped
+
+    def __call__(self, seen: Seen) -> str:
+        if seen.again:
+            return ""
+        self._since += 1
+        if self._since < self.spacing or seen.label in self.covered or not applies(self.fault, seen):
+            return ""
+        self._since = 0
+        self.covered.add(seen.label)
+        return self.fault
+
+
+def only(fault: str, labels: Iterable[str]) -> Callable[[Seen], str]:
+    """This fault at the requests with these labels."""
+    wanted = set(labels)
+    return lambda seen: fault if seen.label in wanted and not seen.again else ""
+
+
+def at_random(probability: float, seed: str) -> Callable[[Seen], str]:
+    """Any fault at any request, also where it comes again."""
+    order = random.Random(f"faults {seed}")
+    return lambda seen: order.choice([fault for fault in EVERY if applies(fault, seen)]) if order.random() < probability else ""
 
 
 class Traffic:

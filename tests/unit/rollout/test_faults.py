@@ -10,8 +10,23 @@ from typing import Any
 
 import pytest
 
-from rollout.faults import Coverage, Covering, Position, Round, at_random, only
-from support.faults import CONFLICT, CUT, EVERY, RESET_AFTER, RESET_BEFORE, Seen, Traffic, applies, commands_twice, path_kind, twice
+from rollout.faults import Coverage, Position, Round
+from support.faults import (
+    CONFLICT,
+    CUT,
+    EVERY,
+    RESET_AFTER,
+    RESET_BEFORE,
+    Covering,
+    Seen,
+    Traffic,
+    applies,
+    at_random,
+    commands_twice,
+    only,
+    path_kind,
+    twice,
+)
 
 MAPS = "/api/v1/namespaces/n/configmaps"
 EXEC = "/api/v1/namespaces/n/pods/p-0/exec?command=etcdctl&command=member&command=add"
