@@ -378,6 +378,31 @@ def test_what_is_done_twice_is_seen(kube_api: KubeApi, namespace: str) -> None:
         assert len(twice(balancer.seen)) == 1
 
 
+def test_an_eviction_that_comes_again_is_told_by_the_pod(kube_api: KubeApi, namespace: str) -> None:
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    container = {"name": "c", "image": "x"}
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": namespace}}
+
+    def pod() -> None:
+        metadata = {"name": "p", "namespace": namespace}
+        # Without a node nobody is asked to stop it: it is gone at once.
+        kube_api.request_json("POST", pods, {"metadata": metadata, "spec": {"containers": [container]}})
+
+    with Balancer(kube_api, first(RESET_AFTER)).running() as balancer:
+        pod()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            bare(balancer, "POST", f"{pods}/p/eviction", eviction)
+        assert bare(balancer, "POST", f"{pods}/p/eviction", eviction)[0] == 404
+        assert twice(balancer.seen) == []
+        balancer.seen.clear()
+        pod()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            bare(balancer, "POST", f"{pods}/p/eviction", eviction)
+        pod()
+        assert bare(balancer, "POST", f"{pods}/p/eviction", eviction)[0] == 201
+        assert len(twice(balancer.seen)) == 1
+
+
 def test_tokens_expire_and_are_revoked(kube_api: KubeApi, kube_api_two: KubeApi, tmp_path: Path) -> None:
     def token(kube: str) -> tuple[str, float]:
         plugin = tokens.user(kube)["exec"]

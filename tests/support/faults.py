@@ -532,11 +532,13 @@ class _Handler(BaseHTTPRequestHandler):
         return self.above.getresponse()
 
     def forward(self, seen: Seen, body: bytes) -> None:
-        pod, _slash, last = urlsplit(self.path).path.rpartition("/")
+        pods, _slash, rest = urlsplit(self.path).path.rpartition("/pods/")
         evicted = ""
-        if last == "eviction":
-            with contextlib.suppress(ValueError, KeyError):
-                evicted = json.loads(self.ask("GET", pod, b"", dict(self.server.upstream.headers)).read())["metadata"]["uid"]
+        if rest.endswith("/eviction"):
+            # The answer to an eviction does not say which pod it was. Those who may evict may list.
+            one = f"{pods}/pods?fieldSelector=metadata.name%3D{rest.removesuffix('/eviction')}"
+            with contextlib.suppress(ValueError, KeyError, IndexError):
+                evicted = json.loads(self.ask("GET", one, b"", dict(self.server.upstream.headers)).read())["items"][0]["metadata"]["uid"]
         answer = self.ask(self.command, self.path, body, self.above_headers("connection"))
         seen.status = answer.status
         if seen.watches and answer.getheader("Transfer-Encoding") == "chunked":
