@@ -272,31 +272,29 @@ def work(stage: Through, coverage: Coverage, faults: Sequence[str], spacing: int
     started, runs = time.monotonic(), Counter[str]()
     members = sorted(stage.members())
 
-    def one(fault: str, choose: Callable[[Seen], str]) -> Round:
+    def run(fault: str, choose: Callable[[Seen], str]) -> Iterator[Round]:
         found = go(stage, fault, choose, [members[runs.total() % len(members)]])
         runs[fault] += 1
         coverage.add(found)
         stage.say(f"{runs.total()}: {found.line()}")
+        yield found
         if found.problems:
             mend(stage)
-        return found
 
     for _try in range(CLEAN_RUNS):
-        found = one("", lambda _seen: "")
-        yield found
-        if not found.problems:
+        for found in run("", lambda _seen: ""):
+            yield found
+            if not found.problems:
+                coverage.known = {entry.label: entry for entry in found.seen if not entry.again}
+        if coverage.known:
             break
     else:
         raise Stuck("without any fault the replacement does not end well")
-    coverage.known = {entry.label: entry for entry in found.seen if not entry.again}
-    while True:
-        left = [fault for fault in faults if coverage.open(fault) and runs[fault] < MOST_TURNS * spacing]
+    while left := [fault for fault in faults if coverage.open(fault) and runs[fault] < MOST_TURNS * spacing]:
         for fault in left:
             if time.monotonic() - started > seconds:
                 return
-            yield one(fault, Covering(fault, spacing, coverage.covered.setdefault(fault, set())))
-        if not left:
-            return
+            yield from run(fault, Covering(fault, spacing, coverage.covered.setdefault(fault, set())))
 
 
 def replay(stage: Through, coverage: Coverage, fault: str, labels: Sequence[str]) -> Iterator[Round]:
