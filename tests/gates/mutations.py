@@ -77,6 +77,15 @@ _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
     Guard(
+        9,
+        "what is refused once the lock is held is no success",
+        "roles/rollout/tasks/main.yml",
+        "- name: Work, and give the locks of other deployments back in any case\n",
+        "- name: Work, and give the locks of other deployments back in any case\n"
+        "  when: not ansible_check_mode and (rollout_plan.members | length > 0 or rollout_plan.resume)\n",
+        _some(_FAULTS, "refused_after_the_lock"),
+    ),
+    Guard(
         16,
         "nobody said which nodes carry members, at a deploy",
         f"{PLAN}/deployment.py",

@@ -49,6 +49,7 @@ from support.faults import (
     Seen,
     Tokens,
     Traffic,
+    path_kind,
     twice,
     write_kubeconfig,
 )
@@ -335,6 +336,32 @@ def test_a_deployment_is_made_and_removed_whatever_its_requests_meet(
     met = [entry for entry in seen if entry.fault == fault]
     print(f"{fault}: {len(met)} of {len(seen)} requests, {tokens.made} tokens")
     assert met or fault in (CUT, STALLED, DEAD)
+
+
+def test_a_plan_that_is_refused_after_the_lock_was_taken_is_a_failure_and_gives_it_back(
+    kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+
+    def choose(_number: int, method: str, path: str) -> str:
+        # Nobody answers any more once the lock is being taken.
+        if method != "GET" and path_kind(path).startswith("leases"):
+            silent.touch()
+        return ""
+
+    with made_up.world([kube_api, kube_api_two], tmp_path) as world, Balancer(kube_api, choose).running() as east:
+        world.deployed()
+        entries = [east.entry, kube_api_two.entry]
+        run = world.play(
+            "upgrade.yml",
+            environment={"TEST_SILENT_WHILE": str(silent)},
+            hostnet_kube_clusters=entries,
+            hostnet_work="version",
+            hostnet_image="other:2",
+        )
+        assert silent.exists()
+        assert "the majority is lost" in made_up.message(run)
+        world.free()
 
 
 # -- what the balancers themselves do -------------------------------------------------------------------------------------
