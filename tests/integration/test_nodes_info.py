@@ -172,9 +172,9 @@ def test_rights_of_rbac_yaml_suffice(kube_api: KubeApi) -> None:
     assert not result.get("failed"), result
 
 
-def test_without_the_kubernetes_library(run_module: Run, kube_clusters: list[Json], tmp_path: Path) -> None:
-    (tmp_path / "kubernetes.py").write_text("raise ImportError('hidden by a test')\n")
+def test_without_a_library(run_module: Run, kube_clusters: list[Json], tmp_path: Path) -> None:
+    (tmp_path / "websocket.py").write_text("raise ImportError('hidden by a test')\n")
     for module in ("nodes_info", "node_labels"):
         failed = run_module(module, {"kube_clusters": kube_clusters}, environment={"PYTHONPATH": str(tmp_path)})
         assert failed["failed"]
-        assert "the Python package kubernetes cannot be imported by" in failed["msg"]
+        assert "a Python package that this collection needs cannot be imported by" in failed["msg"]
