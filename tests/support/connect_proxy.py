@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .kube_api import _Authority
+from .kube_api import Authority
 
 
 class ConnectProxy:
@@ -36,7 +36,7 @@ class ConnectProxy:
         self._context: ssl.SSLContext | None = None
         self.ca = ""
         if tls:
-            authority = _Authority("proxy-ca")
+            authority = Authority("proxy-ca")
             self.ca = authority.pem.decode()
             pair = folder / "proxy.pem"
             pair.write_bytes(b"".join(authority.issue("proxy", server=True)))

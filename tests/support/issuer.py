@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from .kube_api import _Authority
+from .kube_api import Authority
 
 Json = dict[str, Any]
 
@@ -42,7 +42,7 @@ class Issuer:
         self._methods = methods
         self._lock = threading.Lock()
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        authority = _Authority("issuer-ca")
+        authority = Authority("issuer-ca")
         self.ca = authority.pem.decode()
         pair = folder / "issuer.pem"
         pair.write_bytes(b"".join(authority.issue("issuer", server=True)))

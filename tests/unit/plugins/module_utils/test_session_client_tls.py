@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import client_tls
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.client_tls import PemError
-from support.kube_api import _Authority, private_pem
+from support.kube_api import Authority, private_pem
 
-AUTHORITY = _Authority("test")
+AUTHORITY = Authority("test")
 CERTIFICATE, KEY = (pem.decode() for pem in AUTHORITY.issue("me"))
 
 # Loads keys from memory again and again, and says so once; in a temporary folder of its own.
@@ -46,7 +46,7 @@ def test_the_system_is_trusted_where_no_ca_is_given() -> None:
 
 
 def test_a_bundle_may_have_words_of_any_language() -> None:
-    bundle = f"# Größe ☃\n{AUTHORITY.pem.decode()}\n# zweite\n{_Authority('second').pem.decode()}"
+    bundle = f"# Größe ☃\n{AUTHORITY.pem.decode()}\n# zweite\n{Authority('second').pem.decode()}"
     assert len(client_tls.context(True, bundle, None).get_ca_certs()) == 2
 
 

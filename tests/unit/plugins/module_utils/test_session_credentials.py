@@ -25,7 +25,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.sess
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.credentials import Access, access
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.options import AccessError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.shared_cache import SharedCache
-from support.kube_api import _Authority
+from support.kube_api import Authority
 
 Json = dict[str, Any]
 V1 = "client.authentication.k8s.io/v1"
@@ -46,7 +46,7 @@ class Pki:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._authority = _Authority("test")
+        self._authority = Authority("test")
 
     def issue(self, name: str) -> tuple[str, str]:
         """Paths of a certificate and its key."""
@@ -59,7 +59,7 @@ class Pki:
 
     def ca(self, name: str) -> str:
         path = self.folder / f"{name}.crt"
-        path.write_bytes(_Authority(name).pem)
+        path.write_bytes(Authority(name).pem)
         return str(path)
 
 
