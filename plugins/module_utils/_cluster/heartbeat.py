@@ -50,7 +50,8 @@ def start(kube_clusters: Sequence[Json], lock: Json, holder: Holder) -> None:
     # It is none of what the run leaves behind, and has not its mark.
     environment = {name: value for name, value in os.environ.items() if name != processes.MARK_VARIABLE}
     try:
-        beating = subprocess.Popen(
+        # It is no module: it outlives the one that starts it, and tells that one by its output that it runs.
+        beating = subprocess.Popen(  # pylint: disable=ansible-bad-function
             [sys.executable, "-P", "-c", _CODE, str(folder), __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,13 +89,13 @@ def main() -> None:
         clusters = client.connect(given["kube_clusters"])
         each_cluster(clusters, lambda cluster: renew_one(cluster, given["lock"]))
     except (AttributeError, OSError, KubeError) as error:
-        print(" ".join(str(error).split()), flush=True)
+        print(" ".join(str(error).split()), flush=True)  # pylint: disable=ansible-bad-function
         return
     # The id may have been another process' before the handle was there.
     if processes.started(holder.pid) != holder.started:
-        print(f"process {holder.pid} has ended", flush=True)
+        print(f"process {holder.pid} has ended", flush=True)  # pylint: disable=ansible-bad-function
         return
-    print(_BEATS, flush=True)
+    print(_BEATS, flush=True)  # pylint: disable=ansible-bad-function
     sys.stdout.close()
     over = threading.Event()
     for options in given["kube_clusters"]:

@@ -1103,10 +1103,13 @@ class TestBringingUp:
     """What may be done for the member in hand while a kube cluster does not answer, and what is said of it."""
 
     @staticmethod
-    def journal(done: Sequence[str], begun: str = "", steps: Sequence[str] = STEPS_OF_A_REBOOT) -> Json:
+    def journal(done: Sequence[str], begun: str = "", steps: Sequence[str] = ()) -> Json:
         entries = [{"n": n, "member": "east-0", "step": step, "state": "done"} for n, step in enumerate(done, 1)]
         entries += [{"n": len(done) + 1, "member": "east-0", "step": begun, "state": "begun"}] if begun else []
-        return {"member": {"member": "east-0", "steps": list(steps), "old": {"kube_cluster": "east"}}, "steps": entries}
+        return {
+            "member": {"member": "east-0", "steps": list(steps or STEPS_OF_A_REBOOT), "old": {"kube_cluster": "east"}},
+            "steps": entries,
+        }
 
     def test_a_reboot(self) -> None:
         before = STEPS_OF_A_REBOOT[: STEPS_OF_A_REBOOT.index("vm")]
