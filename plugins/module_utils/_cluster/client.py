@@ -36,6 +36,13 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 # A watch is begun anew after that long: a connection that died without a word costs no more than this.
 WATCH_SECONDS = 60
 
+
+def watch_seconds(deadline: float) -> int:
+    """For how long a watch is asked for that is to end at `deadline` (time.monotonic() seconds)."""
+    # The API server counts whole seconds; a tenth more keeps a second from being lost.
+    return max(1, min(WATCH_SECONDS, int(deadline + 0.1 - time.monotonic())))
+
+
 # For how long an API server may contradict itself: what it says is there is not, what it says is another one is the very one.
 _CONTRADICTION_SECONDS = 5.0
 _CONTRADICTION_PAUSE_SECONDS = 0.5
@@ -176,7 +183,7 @@ class KubeCluster(Session):
         is all that counts of a bookmark. Raises KubeError, with status 410 where the version is too old, and `passing` where the stream was cut off or
         fell silent: list again.
         """
-        seconds = max(1, min(WATCH_SECONDS, int(deadline - time.monotonic())))
+        seconds = watch_seconds(deadline)
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
@@ -259,10 +266,11 @@ class KubeCluster(Session):
 
         return self._found_out(put, kind, name, namespace, definition)
 
-    def merge_patch(self, kind: Kind, name: str, patch: Json, namespace: str | None = None, dry_run: bool = False) -> Json:
+    def merge_patch(self, kind: Kind, name: str, patch: Json, namespace: str | None = None, dry_run: bool = False, **options: Any) -> Json:
         """JSON merge patch (RFC 7386): a null removes a key.
 
         With a resourceVersion or UID in its metadata it is of one version, or of one very object, and fails with status 409 for another one.
+        `options` are further ones of `request`, such as another form of the answer.
         """
         metadata = patch.get("metadata") or {}
         what = _describe(kind, name, namespace)
@@ -277,6 +285,7 @@ class KubeCluster(Session):
                 content_type="application/merge-patch+json",
                 safe=bool(metadata.get("resourceVersion") or metadata.get("uid")),
                 final=(409,),
+                **options,
             )
 
         return self._found_out(send, kind, name, namespace, patch)

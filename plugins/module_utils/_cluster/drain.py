@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from .._plan.drain import Cordon, Place, Rules, Verdict
 from .client import POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import NODE, POD, POD_DISRUPTION_BUDGET
 from .lock import LockLost, verify
-from .watch import follow
+from .watch import Seen, follow
 
 Json = dict[str, Any]
 
@@ -134,6 +134,7 @@ class _ClusterRun:
         self.accepted: set[str] = set()  # pods whose eviction the API server accepted
         self.words: dict[str, str] = {}  # its last refusal for each of the others
         self.budgets: list[Json] = []
+        self._pods_now = Seen()
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ class _ClusterRun:
                 self.before[name] = plan.cordon_of(live)
         if self.request.state != plan.DRAINED:
             return
-        self._take_in(self._list_pods()[0])
+        self._look()
         if not self._refuse() and self.request.dry_run and self.pending:
             self.budgets = self.cluster.list(POD_DISRUPTION_BUDGET)[0]
 
@@ -189,9 +190,13 @@ class _ClusterRun:
             found += items
         return found, version
 
-    def _take_in(self, found: Iterable[Json]) -> None:
+    def _look(self) -> None:
         """Look at all pods that there are now."""
-        there = {pod["metadata"]["uid"]: pod for pod in found}
+        found, version = self._list_pods()
+        self._pods_now = Seen({pod["metadata"]["uid"]: pod for pod in found}, version)
+        self._take_in(self._pods_now.objects)
+
+    def _take_in(self, there: Mapping[str, Json]) -> None:
         self.pending &= set(there)
         for uid, pod in there.items():
             if self.pods.get(uid) is not pod:
@@ -305,7 +310,7 @@ class _ClusterRun:
     def _drain(self) -> None:
         if self.fresh:
             # Until its node was cordoned, the scheduler may have put another pod there.
-            self._take_in(self._list_pods()[0])
+            self._look()
         pause = _FIRST_PAUSE_SECONDS
         while self.pending:
             if self._refuse():
@@ -360,7 +365,7 @@ class _ClusterRun:
         known = set(self.pods)
 
         def done(pods: dict[str, Json]) -> bool:
-            self._take_in(pods.values())
+            self._take_in(pods)
             fresh = self.pending - known
             return not self.pending or any(self.verdicts[uid].action in (plan.EVICT, plan.REFUSE) for uid in fresh)
 
@@ -375,6 +380,7 @@ class _ClusterRun:
             read=self._list_pods,
             wanted=lambda pod: (pod.get("spec") or {}).get("nodeName") in self.targets,
             last_look=until >= self.deadline,
+            seen=self._pods_now,
         )
 
     def _explain(self) -> None:

@@ -243,7 +243,12 @@ def _request(cluster: KubeCluster, member: Member, request: Http, deadline: floa
 def _unknown(error: KubeError) -> Json:
     """The part of an answer that says why there is none; `passing` where the same may well succeed later."""
     said: Json = {"error": f"{error.what}: {error.detail}"}
-    return {**said, "passing": True} if error.passing or error.reason == _CUT_OFF else said
+    return {**said, "passing": True} if _of_the_way(error) else said
+
+
+def _of_the_way(error: KubeError) -> bool:
+    """Whether only the way there failed, so that the same may well succeed later."""
+    return error.passing or error.reason == _CUT_OFF
 
 
 def _asked(ask: Callable[[float], T], deadline: float, safe: bool) -> T:
@@ -255,7 +260,7 @@ def _asked(ask: Callable[[float], T], deadline: float, safe: bool) -> T:
             return ask(deadline if last else now + max(_SHORTEST_TRY_SECONDS, (deadline - now) / 2))
         except KubeError as error:
             # What the session has sent again until it gave up, and what the pod's side said, is not asked again here.
-            if last or not (error.reason == _CUT_OFF or error.passing) or error.tries > 1:
+            if last or not _of_the_way(error) or error.tries > 1:
                 raise
         time.sleep(min(_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
     raise AssertionError("the last try returns or raises")
@@ -279,7 +284,7 @@ def _run_once(cluster: KubeCluster, namespace: str, pod: str, container: str, ar
     what = f"exec in pod {namespace}/{pod}"
     output = {_STDOUT: bytearray(), _STDERR: bytearray(), _ERROR: bytearray()}
     size = 0
-    with _connection(cluster, namespace, pod, "exec", query, what, deadline, safe) as opened:
+    with _shut_after(cluster, what, _open(cluster, namespace, pod, "exec", query, what, deadline, safe)) as opened:
         while (message := opened.receive()) is not None:
             if message and message[0] in output:
                 output[message[0]] += message[1:]
@@ -327,7 +332,7 @@ def tunnel(cluster: KubeCluster, namespace: str, pod: str, container: str, argv:
     query = [("command", argument) for argument in argv]
     query += [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
     what = f"exec in pod {namespace}/{pod}"
-    with _connection(cluster, namespace, pod, "exec", query, what, deadline, safe=False) as opened:
+    with _shut_after(cluster, what, _open(cluster, namespace, pod, "exec", query, what, deadline, safe=False)) as opened:
         yield Tunnel(opened, cluster.name, what)
 
 
@@ -433,7 +438,7 @@ def _request_once(
                 stream = Tls(stream, request.tls.context(), host)
     except TlsError as error:
         opened.shut()
-        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502, _CUT_OFF if isinstance(error, TlsClosed) else "") from error
+        raise _no_answer(cluster, what, request, error) from error
     except BaseException:
         opened.shut()
         raise
@@ -452,13 +457,18 @@ def _answer(
     except _TooLarge as error:
         raise KubeError(cluster.name, what, str(error), 413) from error
     except (TlsError, ValueError) as error:
-        cut_off = isinstance(error, (TlsClosed, ValueError))
-        raise KubeError(cluster.name, what, f"{request.line}: {error}", 502, _CUT_OFF if cut_off else "") from error
+        raise _no_answer(cluster, what, request, error) from error
     finally:
         if kept and stays:
             kept.keep(key, line)
         else:
             line.opened.shut()
+
+
+def _no_answer(cluster: KubeCluster, what: str, request: Http, error: TlsError | ValueError) -> KubeError:
+    """A refusal of TLS comes again; a connection that was closed in the middle was cut off."""
+    cut_off = isinstance(error, (TlsClosed, ValueError))
+    return KubeError(cluster.name, what, f"{request.line}: {error}", 502, _CUT_OFF if cut_off else "")
 
 
 class _TooLarge(Exception):
@@ -483,19 +493,8 @@ def exchange(stream: Stream, request: Http, stay: bool = False) -> tuple[int, by
 
 
 @contextlib.contextmanager
-def _connection(
-    cluster: KubeCluster,
-    namespace: str,
-    pod: str,
-    subresource: str,
-    query: Sequence[tuple[str, str]],
-    what: str,
-    deadline: float,
-    safe: bool,
-) -> Iterator[_Socket]:
-    """A WebSocket to a subresource of a pod."""
-
-    opened = _open(cluster, namespace, pod, subresource, query, what, deadline, safe)
+def _shut_after(cluster: KubeCluster, what: str, opened: _Socket) -> Iterator[_Socket]:
+    """An open WebSocket for as long as the block lasts."""
     try:
         with _explained(cluster, what):
             yield opened

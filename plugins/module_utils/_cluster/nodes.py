@@ -12,7 +12,7 @@ from .._plan import held
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
 from .._plan.nodes import Node, node_facts
 from . import kinds
-from .client import FIELD_MANAGER, METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
 
 R = TypeVar("R")
 
@@ -202,19 +202,6 @@ def _body(node: NodeLabels, change: LabelChange) -> Json:
     return {"metadata": metadata}
 
 
-def _patch(cluster: KubeCluster, name: str, body: Json) -> None:
-    cluster.request(
-        "PATCH",
-        kinds.NODE.path(name=name),
-        f"Node {name}",
-        query=[("fieldManager", FIELD_MANAGER)],
-        body=body,
-        content_type="application/merge-patch+json",
-        accept=_METADATA_OF_ONE,
-        object_hook=_slim,
-    )
-
-
 def _another_vm(cluster: KubeCluster, what: str) -> KubeError:
     return KubeError(cluster.name, what, "another VM has come under this name meanwhile; run again", 409, "Conflict")
 
@@ -236,7 +223,8 @@ def write_labels(
             node = current[cluster.name][change["name"]]
             for attempt in range(_ATTEMPTS):
                 try:
-                    _patch(cluster, change["name"], _body(node, change))
+                    body = _body(node, change)
+                    cluster.merge_patch(kinds.NODE, change["name"], body, accept=_METADATA_OF_ONE, object_hook=_slim)
                 except KubeError as error:
                     if error.status == 404 and not change["after"] and not change.get("annotations_after"):
                         return None

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
-from .client import KubeCluster, KubeError
+from .client import KubeCluster, KubeError, watch_seconds
 from .kinds import Kind
 
 Json = dict[str, Any]
@@ -22,6 +23,14 @@ Objects = dict[str, Json]
 _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _SHORT_STREAM_SECONDS = 1.0
+
+
+@dataclass
+class Seen:
+    """The objects by UID that a wait has seen, and the version to watch them on from: "" where only a LIST tells what has come since."""
+
+    objects: Objects = field(default_factory=dict)
+    version: str = ""
 
 
 def follow(
@@ -37,27 +46,27 @@ def follow(
     wanted: Callable[[Json], bool] = lambda _item: True,
     watch: bool = True,
     last_look: bool = True,
+    seen: Seen | None = None,
 ) -> bool:
     """Look at the objects until `done(objects by UID)`, or until `deadline` (time.monotonic() seconds): whether it came true.
 
     `done` sees them after each LIST and each event, and nothing else. `read` is another LIST than that of the selectors, which the watch has in any
-    case; what is not `wanted` is left out. Without `watch`, `read` is asked all the time. Without `last_look` there is no LIST at the deadline,
-    for whoever goes on waiting. Raises KubeError where the API server refuses, or where it did not answer at the deadline either.
+    case; what is not `wanted` is left out. Without `watch`, `read` is asked all the time. Whoever goes on waiting gives the same `seen` each time, which
+    spares a LIST, and needs no `last_look`, the LIST at the deadline. Raises KubeError where the API server refuses, or where it did not answer at
+    the deadline either.
     """
-    tries, version = 0, ""
-    objects: Objects = {}
+    state, tries = seen or Seen(), 0
     while True:
         last = time.monotonic() >= deadline
         started = time.monotonic()
-        # The stream before ended as it should: nothing was missed.
-        if version and not last:
-            found, version = _watched(cluster, kind, done, deadline, namespace, label_selector, field_selector, wanted, objects, version)
-            if found:
+        if state.version and not last:
+            if _watched(cluster, kind, done, deadline, namespace, label_selector, field_selector, wanted, state):
                 return True
             if not last_look and time.monotonic() >= deadline:
                 return False
-            # A server that ends each stream at once must not be asked in a tight loop.
-            time.sleep(max(0.0, min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()))
+            if not state.version:
+                # A server that ends each stream at once must not be asked in a tight loop.
+                time.sleep(max(0.0, min(started + _SHORT_STREAM_SECONDS, deadline) - time.monotonic()))
             continue
         try:
             items, version = read() if read else cluster.list(kind, namespace, label_selector, field_selector)
@@ -68,13 +77,13 @@ def follow(
             time.sleep(max(0.0, min(_PAUSE_SECONDS * 2 ** min(tries - 1, 10), _LONGEST_PAUSE_SECONDS, deadline - time.monotonic())))
             continue
         tries = 0
-        objects = {item["metadata"]["uid"]: item for item in items if wanted(item)}
-        if done(objects):
+        state.objects = {item["metadata"]["uid"]: item for item in items if wanted(item)}
+        state.version = version if watch else ""
+        if done(state.objects):
             return True
         if last or (not last_look and time.monotonic() >= deadline):
             return False
         if not watch:
-            version = ""
             time.sleep(max(0.0, min(started + _PAUSE_SECONDS, deadline) - time.monotonic()))
 
 
@@ -87,31 +96,34 @@ def _watched(
     label_selector: str | None,
     field_selector: str | None,
     wanted: Callable[[Json], bool],
-    objects: Objects,
-    version: str,
-) -> tuple[bool, str]:
-    """(whether `done` came true in one watch from `version`, the version to watch on from): "" where only a LIST tells what came meanwhile."""
+    seen: Seen,
+) -> bool:
+    """Whether `done` came true in one watch from what is `seen`, which is kept up to date."""
+    started, seconds = time.monotonic(), watch_seconds(deadline)
     try:
         events = cluster.watch(
-            kind, deadline, namespace, label_selector=label_selector, field_selector=field_selector, resource_version=version
+            kind, deadline, namespace, label_selector=label_selector, field_selector=field_selector, resource_version=seen.version
         )
         with contextlib.closing(events):  # type: ignore[type-var]  # it is a generator
             for event, item in events:
-                version = str(item["metadata"]["resourceVersion"])
+                seen.version = str(item["metadata"]["resourceVersion"])
                 if event == "BOOKMARK" or not wanted(item):
                     continue
                 if event == "DELETED":
-                    objects.pop(item["metadata"]["uid"], None)
+                    seen.objects.pop(item["metadata"]["uid"], None)
                 else:
-                    objects[item["metadata"]["uid"]] = item
-                if done(objects):
-                    return True, version
+                    seen.objects[item["metadata"]["uid"]] = item
+                if done(seen.objects):
+                    return True
     except KubeError as error:
         # 410: the version is too old.
         if not error.passing and error.status != 410:
             raise
-        return False, ""
-    return False, version
+        seen.version = ""
+    # One that lived for as long as it was asked to has missed nothing. Who ended it before, and what came then, nobody knows.
+    if time.monotonic() - started < seconds - 0.5 and time.monotonic() < deadline:
+        seen.version = ""
+    return False
 
 
 def wait_until(

@@ -43,7 +43,6 @@ _NOT_THEIRS: Json = {
     "pki_dir": "",
     "pki": {},
     "ca": {},
-    "ordinals": {},
     "absent_ok": [],
     "absent_kube_clusters": [],
     "new_kube_clusters": [],

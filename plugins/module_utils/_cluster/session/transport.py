@@ -98,7 +98,7 @@ class Transport:
         except websocket.WebSocketBadStatusException as error:
             connected.close()
             raise Answered(
-                error.status_code, str(error.status_message or ""), _named(error.resp_headers), error.resp_body or b""
+                error.status_code, str(error.status_message or ""), urllib3.HTTPHeaderDict(error.resp_headers or {}), error.resp_body or b""
             ) from error
         except BaseException:
             connected.close()
@@ -148,10 +148,6 @@ class Transport:
             connection.set_tunnel(str(target.hostname), port, headers=manager.proxy_headers, scheme=manager.proxy.scheme)
         connection.connect()
         return connection.sock
-
-
-def _named(headers: Any) -> dict[str, str]:
-    return {"-".join(part.capitalize() for part in str(name).split("-")): str(value) for name, value in (headers or {}).items()}
 
 
 def _attempt(send: Callable[..., Any]) -> Callable[..., None]:
