@@ -56,7 +56,7 @@ faults: lab
 	@tools/setup --test
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout.faults --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" \
 	  --minutes $(FAULT_MINUTES) $(addprefix --fault ,$(FAULTS)) $(addprefix --resume ,$(RESUME))
-	@.venv/bin/pytest -q -s -p no:cacheprovider -m long tests/rollout/test_faults.py
+	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_faults.py
 
 changelog: setup
 	@tools/setup --test

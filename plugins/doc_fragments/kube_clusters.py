@@ -99,7 +99,7 @@ options:
         default: 60
 requirements:
   - python >= 3.11
-  - kubernetes (Python package) >= 30.0.0, in the Python of ansible-playbook itself where the connection is local
+  - The Python packages urllib3 >= 2.0, websocket-client >= 1.4 and PyYAML, in the Python of ansible-playbook itself where the connection is local
 """
 
     # For modules: the inventory plugin changes nothing and has no deployment.

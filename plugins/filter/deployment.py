@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, disk, join, placement, trial
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, disk, join, placement, trial, withheld
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -54,6 +54,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
+            "deployment_kube_clusters": withheld.withheld,
             "deployment_errors": deployment.settings_errors,
             "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": disk.admitted,

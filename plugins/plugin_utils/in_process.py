@@ -21,12 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import AnsibleValidationError, UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import withheld
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
 
 Json = dict[str, Any]
@@ -51,22 +53,35 @@ class InProcess(ActionBase):
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         result: Json = super().run(tmp, task_vars)
         del tmp
+        arguments = self._with_secrets(task_vars or {})
         if self.in_process():
-            result.update(self._perform())
+            result.update(self._perform(arguments))
         else:
-            result.update(self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val)))
+            result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=bool(self._task.async_val)))
         return result
+
+    def _with_secrets(self, task_vars: Json) -> Json:
+        """The task's arguments, and what the facts of the roles lack. The task's own stay without it: Ansible gives those to callbacks."""
+        arguments: Json = self._task.args
+        lacking = withheld.variables(arguments.get("kube_clusters"))
+        if not lacking:
+            return arguments
+        known = {name: self._templar.template(task_vars.get(name)) for name in lacking}
+        try:
+            return {**arguments, "kube_clusters": withheld.restored(arguments["kube_clusters"], known)}
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
 
     def in_process(self) -> bool:
         """Whether this call needs no process of its own: not another machine, user or time."""
         become = getattr(self._connection, "become", None)
         return self._connection.transport == "local" and not become and not self._task.async_val
 
-    def _perform(self) -> Json:
-        given = _as_json(self._task.args)
+    def _perform(self, arguments: Json) -> Json:
+        given = _as_json(arguments)
         # The one of modules: it also gives the warnings and deprecations that a module's own would.
         validation = ModuleArgumentSpecValidator(self.arguments).validate(given)
-        secrets = validation._no_log_values
+        secrets = validation._no_log_values | _call.passwords(given)
         if validation.error_messages:
             msg = "; ".join(self._problem(error) for error in validation.errors.errors)
             return {"failed": True, "msg": remove_values(msg, secrets), "requests": 0}

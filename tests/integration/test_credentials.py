@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.sess
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.credentials import Access, access
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.shared_cache import SharedCache
 from support.connect_proxy import ConnectProxy
+from support.forks import in_forks
 from support.issuer import Issuer
 from support.kube_api import KubeApi, binary
 from support.run import ansible_environment
@@ -148,23 +149,6 @@ def plugin(folder: Path, status: Json) -> Json:
 
 def runs(folder: Path) -> int:
     return (folder / "runs").read_text().count("run")
-
-
-def in_forks(work: Callable[[], Any], count: int) -> list[int]:
-    processes = []
-    for _number in range(count):
-        process = os.fork()
-        if not process:
-            code = 1
-            try:
-                work()
-                code = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                os._exit(code)
-        processes.append(process)
-    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")

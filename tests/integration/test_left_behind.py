@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import processes
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support.collection import CHECKOUT
+from support.in_process import perform
 from support.kube_api import KubeApi
 from support.run import ansible_environment
 
@@ -94,17 +94,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def call(options: Json) -> Json:
-    given = {
-        "lock": None,
-        "state": "held",
-        "what": "",
-        "take_over": "",
-        "force": False,
-        "joining": [],
-        "without": [],
-        "heartbeat_seconds": 0,
-    }
-    return _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, {**given, **options}, False, False)
+    return perform(rollout_lock, options)
 
 
 @pytest.mark.parametrize("kind", sorted(HOOKS))

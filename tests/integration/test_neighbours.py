@@ -9,18 +9,18 @@ A VM reboots when the hook asks for it: its node gets another boot id, and what 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
+from support.in_process import perform
 from support.kube_api import KubeApi, create_node
 from support.made_up import NAME, NAMESPACE, Kubelets, World, message
 from support.rbac import restricted_user
+from support.reboots import Reboots
 from support.run import PlayRun
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -29,39 +29,18 @@ Json = dict[str, Any]
 NODES = (("east", "east-1", "10.0.0.1"), ("east", "east-2", "10.0.0.12"), ("west", "west-1", "10.0.1.1"))
 OTHER, OTHER_NAMESPACE = "other", "hostnet-other"
 NAMESPACES = (NAMESPACE, OTHER_NAMESPACE)
-HOOK = """\
-- name: Ask for a reboot
-  ansible.builtin.copy:
-    content: "{{{{ hostnet_vm.kube_cluster }}}} {{{{ hostnet_vm.node }}}} {{{{ now().timestamp() }}}}"
-    dest: {folder}/reboot
-    mode: "0600"
-"""
 
 
-class Vms(threading.Thread):
-    """Reboots the VM that the hook names, and notes the pods that it takes down."""
+class Vms(Reboots):
+    """Notes the pods that a VM takes down."""
 
     def __init__(self, kubes: list[KubeApi], folder: Path) -> None:
-        super().__init__(daemon=True)
-        self.kubes = {kube.name: kube for kube in kubes}
-        self.wish = folder / "reboot"
-        self.ended = threading.Event()
-        self.seen: list[str] = []
-        self.rebooted: list[tuple[str, list[str]]] = []
+        super().__init__(kubes, folder)
+        self.down: list[tuple[str, list[str]]] = []
 
-    def run(self) -> None:
-        while not self.ended.wait(0.1):
-            words = self.wish.read_text().split() if self.wish.exists() else []
-            # The file stays: Ansible still looks at what it has written.
-            if len(words) == 3 and words != self.seen:
-                self.seen = words
-                kube, node = self.kubes[words[0]], words[1]
-                pods = [
-                    pod for namespace in NAMESPACES for pod in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
-                ]
-                self.rebooted.append((node, [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == node]))
-                info = {**kube.request_json("GET", f"/api/v1/nodes/{node}")["status"]["nodeInfo"], "bootID": f"boot-{len(self.rebooted)}"}
-                kube.request_json("PATCH", f"/api/v1/nodes/{node}/status", {"status": {"nodeInfo": info}}, "application/merge-patch+json")
+    def goes_down(self, kube: KubeApi, node: str) -> None:
+        pods = [pod for namespace in NAMESPACES for pod in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]]
+        self.down.append((node, [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == node]))
 
 
 class Shared(World):
@@ -76,8 +55,7 @@ class Shared(World):
         )
 
     def upgrade(self, *, check: bool = False, environment: dict[str, str] | None = None, **variables: Any) -> PlayRun:
-        hook = self.folder / "hook.yml"
-        hook.write_text(HOOK.format(folder=self.folder))
+        hook = self.vms.hook()
         given = {
             "hostnet_work": "reboot",
             "hostnet_replace_tasks": str(hook),
@@ -107,19 +85,7 @@ class Shared(World):
 
     def hold_other(self, run_id: str, state: str) -> None:
         common = {"kube_clusters": [kube.entry for kube in self.kubes], "name": OTHER, "namespace": OTHER_NAMESPACE}
-        params = {
-            **common,
-            "lock": None,
-            "state": state,
-            "run_id": run_id,
-            "what": "repair",
-            "take_over": "",
-            "force": False,
-            "joining": [],
-            "without": [],
-            "heartbeat_seconds": 0,
-        }
-        result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
+        result = perform(rollout_lock, {**common, "state": state, "run_id": run_id, "what": "repair"})
         assert not result.get("failed"), result
 
 
@@ -165,19 +131,19 @@ def test_a_vm_that_another_deployment_is_on(shared: Shared) -> None:
     assert "the lock of deployment other" in said
     assert "by run somebody (repair)" in said
     shared.hold_other("somebody", "free")
-    assert (shared.vms.rebooted, shared.state(), shared.holders()) == ([], untouched, {""})
+    assert (shared.vms.down, shared.state(), shared.holders()) == ([], untouched, {""})
 
     # Its gate is closed: our member, which waits for the VM, serves again, and theirs never stopped.
     said = message(
         shared.upgrade(hostnet_neighbours=[OTHER], environment={"TEST_CLOSED": "deployment other (namespace hostnet-other) can do without"})
     )
     assert "its member east-0 on node east-1 of kube cluster east: closed (test)" in said
-    assert (shared.vms.rebooted, shared.state(), shared.holders()) == ([], untouched, {""})
+    assert (shared.vms.down, shared.state(), shared.holders()) == ([], untouched, {""})
 
     # It stops, and does not become well again: the run that goes on with it waits for that.
     said = message(shared.upgrade(hostnet_neighbours=[OTHER], environment={"TEST_CLOSED": "member east-0 of deployment other"}))
     assert "waiting for member east-0 of deployment other: closed (test)" in said
-    assert shared.vms.rebooted == [("east-1", [])], "both members were down when the VM went down"
+    assert shared.vms.down == [("east-1", [])], "both members were down when the VM went down"
     assert (shared.state(), shared.holders()) == (untouched, {""})
     done = shared.upgrade()
     assert done.rc == 0, done.output

@@ -201,7 +201,6 @@ def test_sources_that_contradict_each_other(
     assert [entry["name"] for entry in found["all"]["hostnet_kube_clusters"]] == ["east", "west"]
 
 
-@pytest.mark.usefixtures("five_nodes")
 def token(kube: KubeApi, namespace: str) -> str:
     """Of a service account that may see everything."""
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
@@ -214,6 +213,7 @@ def token(kube: KubeApi, namespace: str) -> str:
     return str(kube.request_json("POST", f"{accounts}/reader/token", request)["status"]["token"])
 
 
+@pytest.mark.usefixtures("five_nodes")
 def test_absence_and_the_cache(tmp_path: Path, kube_api: KubeApi, kube_api_two: KubeApi, namespace: str) -> None:
     secret = token(kube_api_two, namespace)
     both = [kube_api.entry, {**kube_api_two.entry, "api_key": secret}]

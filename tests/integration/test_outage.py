@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,48 +20,18 @@ from support import made_up
 from support.faults import RESET_BEFORE, Balancer
 from support.kube_api import KubeApi, create_node, delete_nodes
 from support.made_up import NAME, NAMESPACE, NODES, Kubelets, World, message
+from support.reboots import Reboots
 from support.run import PlayRun
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 Json = dict[str, Any]
-HOOK = """\
-- name: Ask for a reboot
-  ansible.builtin.copy:
-    content: "{{{{ hostnet_vm.kube_cluster }}}} {{{{ hostnet_vm.node }}}} {{{{ now().timestamp() }}}}"
-    dest: {folder}/reboot
-    mode: "0600"
-"""
-
-
-class Vms(threading.Thread):
-    """Reboots the VM that the hook names."""
-
-    def __init__(self, kubes: list[KubeApi], folder: Path) -> None:
-        super().__init__(daemon=True)
-        self.kubes = {kube.name: kube for kube in kubes}
-        self.wish = folder / "reboot"
-        self.ended = threading.Event()
-        self.seen: list[str] = []
-        self.rebooted: list[str] = []
-
-    def run(self) -> None:
-        while not self.ended.wait(0.1):
-            words = self.wish.read_text().split() if self.wish.exists() else []
-            # The file stays: Ansible still looks at what it has written.
-            if len(words) == 3 and words != self.seen:
-                self.seen = words
-                kube, node = self.kubes[words[0]], words[1]
-                info = kube.request_json("GET", f"/api/v1/nodes/{node}")["status"]["nodeInfo"]
-                body = {"status": {"nodeInfo": {**info, "bootID": f"boot-{words[2]}"}}}
-                kube.request_json("PATCH", f"/api/v1/nodes/{node}/status", body, "application/merge-patch+json")
-                self.rebooted.append(node)
 
 
 class Outage(World):
     """Three members; `west` answers no more once `when` has come true."""
 
-    vms: Vms
+    vms: Reboots
     balancer: Balancer
 
     def upgrade(self, when: Callable[[], bool] | None = None, environment: dict[str, str] | None = None, **variables: Any) -> PlayRun:
@@ -73,8 +42,7 @@ class Outage(World):
                 away.set()
             return RESET_BEFORE if away.is_set() else ""
 
-        hook = self.folder / "hook.yml"
-        hook.write_text(HOOK.format(folder=self.folder))
+        hook = self.vms.hook()
         given = {
             "hostnet_work": "reboot",
             "hostnet_replace_tasks": str(hook),
@@ -130,7 +98,7 @@ def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempP
     for kube_cluster, name, address in NODES:
         create_node({kube.name: kube for kube in kubes}[kube_cluster], name, address=address)
     found = Outage(kubes, folder)
-    found.vms = Vms(kubes, folder)
+    found.vms = Reboots(kubes, folder)
     kubelets = Kubelets(kubes)
     kubelets.start()
     found.vms.start()

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
@@ -27,6 +26,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_journal
 from support.collection import CHECKOUT
+from support.in_process import perform
 from support.kube_api import KubeApi
 from support.run import ansible_environment
 
@@ -38,19 +38,7 @@ GONE = {"name": "north", "host": "https://127.0.0.1:9", "api_key": "x"}
 
 
 def call(options: Json, *, check: bool = False, diff: bool = False) -> Json:
-    """The module as its action plugin runs it."""
-    params = {
-        "lock": None,
-        "journal": {},
-        "step": "",
-        "detail": {},
-        "member": None,
-        "saved": {},
-        "after_failure": False,
-        "state": "done",
-        **options,
-    }
-    return _call.perform(rollout_journal.ARGUMENTS, rollout_journal.run, params, check, diff)
+    return perform(rollout_journal, options, check=check, diff=diff)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, kinds, processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
@@ -29,6 +28,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock im
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
 from support.collection import CHECKOUT, collections_path
 from support.faults import HALF, RESET_AFTER, RESET_BEFORE, Balancer
+from support.in_process import perform
 from support.kube_api import KubeApi
 from support.rbac import restricted_user
 
@@ -77,20 +77,7 @@ print(json.dumps(held), flush=True)
 
 
 def call(options: Json, *, check: bool = False, diff: bool = False) -> Json:
-    """The module as its action plugin runs it; the holder is the parent of this process."""
-    given = {
-        "lock": None,
-        "state": "held",
-        "run_id": "",
-        "what": "",
-        "take_over": "",
-        "force": False,
-        "joining": [],
-        "without": [],
-        "heartbeat_seconds": 0,
-    }
-    params = {**given, **options}
-    return _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, check, diff)
+    return perform(rollout_lock, options, check=check, diff=diff)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rollouts through load balancers that misbehave: at every commit one fault at some requests, and others at the next one.
+"""Rollouts through load balancers that misbehave: one fault at some requests, which the commit chooses, and all members through faults at random.
 
-`make soak` goes through every fault at every request (faults.py), and rolls all members through faults at random.
+`make faults` runs both; `make soak` goes through every fault at every request (faults.py), and rolls all members through faults at random.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_journal, rollout_lock
 
 from .collection import CHECKOUT
+from .in_process import perform
 from .kube_api import KubeApi, create_node
 from .run import PlayRun, run_playbook
 
@@ -228,19 +228,7 @@ class World:
         """One call of rollout_journal by the holder `run_id`, with the lock that it has."""
         common = {"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}
         lock = self.lock(run_id)["lock"]
-        params = {
-            **common,
-            "lock": lock,
-            "step": "",
-            "detail": {},
-            "member": None,
-            "saved": {},
-            "after_failure": False,
-            "state": "done",
-            "op": op,
-            "journal": journal,
-        }
-        return _call.perform(rollout_journal.ARGUMENTS, rollout_journal.run, {**params, **options}, False, False)
+        return perform(rollout_journal, {**common, "lock": lock, "op": op, "journal": journal, **options})
 
     def lock(self, run_id: str, state: str = "held") -> Json:
         return lock({"kube_clusters": [kube.entry for kube in self.kubes], "name": NAME, "namespace": NAMESPACE}, run_id, state=state)
@@ -248,20 +236,7 @@ class World:
 
 def lock(deployment: Json, run_id: str, **options: Any) -> Json:
     """One call of rollout_lock for {kube_clusters, name, namespace}, by the run `run_id`."""
-    params = {
-        **deployment,
-        "lock": None,
-        "state": "held",
-        "run_id": run_id,
-        "what": "upgrade reboot",
-        "take_over": "",
-        "force": False,
-        "joining": [],
-        "without": [],
-        "heartbeat_seconds": 0,
-        **options,
-    }
-    result = _call.perform(rollout_lock.ARGUMENTS, rollout_lock.run, params, False, False)
+    result = perform(rollout_lock, {**deployment, "run_id": run_id, "what": "upgrade reboot", **options})
     assert not result.get("failed"), result
     return result
 

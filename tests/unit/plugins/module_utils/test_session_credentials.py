@@ -8,10 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.sess
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.credentials import Access, access
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.options import AccessError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.shared_cache import SharedCache
+from support.forks import ended, fork, in_forks
 from support.kube_api import Authority
 
 Json = dict[str, Any]
@@ -552,28 +551,6 @@ def test_who_waited_for_a_plugin_that_fails_takes_its_error(tmp_path: Path, plug
     # Whoever comes later asks anew.
     assert in_forks(lambda: plugin.path.write_text(f"#!/bin/sh\necho run >> {tmp_path}/runs\ncat {tmp_path}/answer\n"), 1) == [0]
     assert bearer(access({"name": "east", "kubeconfig": path})) == "plugin-token"
-
-
-def fork(work: Callable[[], Any]) -> int:
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(code)
-
-
-def ended(process: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def in_forks(work: Callable[[], Any], count: int) -> list[int]:
-    return [ended(process) for process in [fork(work) for _number in range(count)]]
 
 
 def test_of_many_that_are_refused_at_once_one_asks_anew(tmp_path: Path, plugin: Plugin) -> None:

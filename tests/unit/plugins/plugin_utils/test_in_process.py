@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
@@ -102,7 +103,42 @@ class TestWhere:
     def test_as_a_module(self, tmp_path: Path, options: Json) -> None:
         plugin = action(tmp_path, {"name": "x"}, **options)
         assert plugin.run(task_vars={"a": 1}) == {"changed": False}
-        assert plugin.as_module == {"task_vars": {"a": 1}, "wrap_async": "asynchronous" in options}
+        given = {"kube_clusters": [CLUSTER], "name": "x"}
+        assert plugin.as_module == {"module_args": given, "task_vars": {"a": 1}, "wrap_async": "asynchronous" in options}
+
+
+class TestSecretsThatNoFactHas:
+    """Of entries that the roles have in their facts."""
+
+    SHOWN = {"name": "east", "host": "https://127.0.0.1:1", "secrets_from": "hostnet_kube_clusters"}  # noqa: RUF012
+
+    def test_come_from_the_variable(self, tmp_path: Path) -> None:
+        plugin = action(tmp_path, {"kube_clusters": [self.SHOWN, {"name": "west"}], "name": "x"})
+        seen = plugin.run(task_vars={"hostnet_kube_clusters": [{"name": "west", "api_key": "other"}, CLUSTER]})["seen"]
+        # It is not shown in the result either.
+        assert [entry["api_key"] for entry in seen["params"]["kube_clusters"]] == ["VALUE_SPECIFIED_IN_NO_LOG_PARAMETER", None]
+        # Callbacks get the task's own arguments.
+        assert plugin._task.args["kube_clusters"] == [self.SHOWN, {"name": "west"}]
+
+    def test_come_to_a_module_of_its_own_process(self, tmp_path: Path) -> None:
+        plugin = action(tmp_path, {"kube_clusters": [self.SHOWN]}, become=object())
+        plugin.run(task_vars={"hostnet_kube_clusters": [CLUSTER]})
+        assert plugin.as_module is not None
+        assert plugin.as_module["module_args"] == {"kube_clusters": [CLUSTER]}
+
+    def test_where_there_is_no_such_variable(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            AnsibleActionFail, match="kube cluster east: its credentials are in hostnet_kube_clusters, which has no entry of that name"
+        ):
+            action(tmp_path, {"kube_clusters": [self.SHOWN]}).run(task_vars={})
+
+    def test_a_password_of_a_proxy_is_not_shown(self, tmp_path: Path) -> None:
+        proxied = {**CLUSTER, "proxy": "http://me:pa55word@127.0.0.1:3128"}
+        plugin = action(tmp_path, {"kube_clusters": [proxied], "name": "x"})
+        plugin._display = SimpleNamespace(verbosity=3)  # type: ignore[assignment]
+        found = plugin.run(task_vars={})
+        assert found["seen"]["params"]["kube_clusters"][0]["proxy"] == "http://me:********@127.0.0.1:3128"
+        assert "pa55word" not in str(found)
 
 
 class TestWhatItGets:
