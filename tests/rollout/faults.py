@@ -57,6 +57,7 @@ from .soak import mend
 Json = dict[str, Any]
 
 OUTPUT = CHECKOUT / "tests" / "output" / "faults"
+LAB = CHECKOUT / "inventories" / "lab"
 # Requests from one fault to the next.
 SPACING = 10
 # Runs of one fault, in turns of `spacing`: how often a request comes differs from run to run, where something is waited for.
@@ -115,10 +116,10 @@ class Through(Stage):
             self.inventory.mkdir(exist_ok=True)
             kubeconfig = self.inventory.parent / "kubeconfig-balancers"
             write_kubeconfig(kubeconfig, self.balancers, self.tokens)
-            source = {"plugin": "hostnet.multicluster.nodes", "kube_clusters": "all_contexts", "kubeconfig": str(kubeconfig)}
+            source = {**yaml.safe_load((LAB / "lab.hostnet.yml").read_text()), "kubeconfig": str(kubeconfig)}
             (self.inventory / "lab.hostnet.yml").write_text(yaml.safe_dump(source))
             if not (self.inventory / "group_vars").exists():
-                (self.inventory / "group_vars").symlink_to(CHECKOUT / "inventories" / "lab" / "group_vars")
+                (self.inventory / "group_vars").symlink_to(LAB / "group_vars")
             yield
 
     def replace(self, choose: Callable[[Seen], str], members: Sequence[str]) -> tuple[Attempt, list[Seen]]:
