@@ -81,7 +81,7 @@ def stored(kubes: dict[str, KubeApi], namespace: str) -> dict[str, Json | None]:
     }
 
 
-def test_written_everywhere_with_two_requests_a_kube_cluster(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+def test_written_everywhere_with_one_or_two_requests_a_kube_cluster(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
     first = call({**base, "op": "start", "detail": {"work": "upgrade", "what": "reboot", "order": ["east-0"]}}, diff=True)
     assert not first.get("failed"), first
     assert first["requests"] == 6, "the first write reads before it renews and creates"
@@ -94,9 +94,13 @@ def test_written_everywhere_with_two_requests_a_kube_cluster(base: Json, kubes: 
     assert stored(kubes, namespace) == dict.fromkeys(kubes, first["journal"])
     renewed = {name: renew_time(kube, namespace) for name, kube in kubes.items()}
     second = call({**base, "journal": first["journal"], "op": "next", "step": "stop"})
-    assert second["requests"] == 4, "renewal and write"
+    assert second["requests"] == 2, "a write, which a later holder's generation would fail"
     assert second["journal"]["steps"][0]["state"] == "begun"
     assert stored(kubes, namespace) == dict.fromkeys(kubes, second["journal"])
+    assert all(renew_time(kube, namespace) == renewed[name] for name, kube in kubes.items())
+    third = call({**base, "journal": second["journal"], "op": "save", "saved": {"a": "b"}})
+    assert not third.get("failed"), third
+    assert third["requests"] == 4, "renewal and write"
     assert all(renew_time(kube, namespace) > renewed[name] for name, kube in kubes.items())
 
 
@@ -124,8 +128,13 @@ def test_a_holder_that_lost_the_lock_writes_nothing(
     result = call({**base, "journal": first, "op": "next", "step": "stop"})
     assert "was taken over by r2 in kube cluster west" in result["msg"]
     assert "this run changes nothing more" in result["msg"]
-    assert stored(kubes, namespace) == dict.fromkeys(kubes, first)
+    # A step that is announced where the lock is not lost, and not begun.
+    assert stored(kubes, namespace)["west"] == first
+    before = stored(kubes, namespace)
+    assert call({**base, "op": "save", "journal": first})["failed"]
     assert call({**base, "op": "start", "journal": first})["failed"]
+    assert stored(kubes, namespace) == before
+    first = plan.newest(journals.read(clusters, "ledger", namespace))
     lock = take(clusters, namespace, "r2", force=True)
     assert lock["generation"] == 3
     resumed = call({**base, "lock": lock, "journal": first, "op": "start"})["journal"]
@@ -138,7 +147,7 @@ def test_a_holder_that_lost_the_lock_writes_nothing(
 def test_a_takeover_between_renewal_and_write(
     base: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, first: bool, written: bool
 ) -> None:
-    """The old holder renewed in time, and the new one was there before its write: the API server refuses it."""
+    """The old holder renewed in time, and the new one was there before its write: the API server refuses it, whether the new one has written or not."""
     old_lock = base["lock"]
     document = call({**base, "op": "start"})["journal"]
     if first:
@@ -151,22 +160,46 @@ def test_a_takeover_between_renewal_and_write(
         locks.renew(clusters, old_lock)
         late = plan.advance(document, "next", now="late", run_id="r1", generation=old_lock["generation"], step="stop")
     new_lock = take(clusters, namespace, "r3", force=True)
-    after = None
+    after = document
     if written:
         after = call({**base, "lock": new_lock, "journal": document, "op": "start"})["journal"]
-        with pytest.raises(locks.LockLost, match="this run changes nothing more"):
-            journals.write(clusters, old_lock, late, found)
-        assert stored(kubes, namespace) == dict.fromkeys(kubes, after)
-    else:
-        # It announced a change only; the change itself asks for the lock once more. The new holder sees it or refuses to forget it.
+    with pytest.raises(locks.LockLost, match="this run changes nothing more"):
         journals.write(clusters, old_lock, late, found)
-        refused = call({**base, "lock": new_lock, "journal": document, "op": "start"})
-        assert "a rollout is in flight that this call does not know of" in refused["msg"]
-        newest = plan.newest(journals.read(clusters, "ledger", namespace))
-        assert newest == late
-        assert not call({**base, "lock": new_lock, "journal": newest, "op": "start"}).get("failed")
-        with pytest.raises(locks.LockLost):
-            journals.write(clusters, old_lock, late, found)
+    assert stored(kubes, namespace) == dict.fromkeys(kubes, after)
+    assert not call({**base, "lock": new_lock, "journal": after, "op": "next" if written else "start", "step": "stop"}).get("failed")
+
+
+def test_a_takeover_during_a_write(base: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str) -> None:
+    """The old holder has written just before the journal got the new generation: that is announced, and the new holder does not pass it over."""
+    document = call({**base, "op": "start"})["journal"]
+    late = plan.advance(document, "next", now="late", run_id="r1", generation=1, step="stop")
+    journals.write(clusters, base["lock"], late)
+    new_lock = take(clusters, namespace, "r2", force=True)
+    refused = call({**base, "lock": new_lock, "journal": document, "op": "start"})
+    assert "a rollout is in flight that this call does not know of" in refused["msg"]
+    newest = plan.newest(journals.read(clusters, "ledger", namespace))
+    assert newest == late
+    assert not call({**base, "lock": new_lock, "journal": newest, "op": "start"}).get("failed")
+
+
+@pytest.mark.parametrize("annotation", [None, "7", "text"])
+def test_a_generation_that_somebody_edited(
+    base: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, annotation: str | None
+) -> None:
+    document = call({**base, "op": "start"})["journal"]
+    body = {"metadata": {"annotations": {"hostnet.multicluster/generation": annotation}}}
+    path = f"/api/v1/namespaces/{namespace}/configmaps/ledger-rollout"
+    kubes["east"].request_json("PATCH", path, body, "application/merge-patch+json")
+    lock = take(clusters, namespace, "r2", force=True)
+    assert lock["generation"] == (8 if annotation == "7" else 2)
+    for kube in kubes.values():
+        found = config_map(kube, namespace)
+        assert found is not None
+        assert found["metadata"]["annotations"]["hostnet.multicluster/generation"] == str(lock["generation"])
+    late = plan.advance(document, "next", now="late", run_id="r1", generation=1, step="stop")
+    with pytest.raises(locks.LockLost):
+        journals.write(clusters, base["lock"], late)
+    assert stored(kubes, namespace) == dict.fromkeys(kubes, document)
 
 
 def test_different_sequences_and_a_lost_config_map(
@@ -188,17 +221,20 @@ def test_different_sequences_and_a_lost_config_map(
     assert stored(kubes, namespace) == dict.fromkeys(kubes, third)
     kubes["east"].request_json("DELETE", f"/api/v1/namespaces/{namespace}/configmaps/ledger-rollout")
     fourth = call({**base, "lock": lock, "journal": third, "op": "next", "step": "vm"})
-    assert fourth["requests"] == 4 + 3, "where it is gone it is read, the lock renewed, and made again"
+    assert fourth["requests"] == 2 + 3, "where it is gone it is read, the lock renewed, and made again"
     assert stored(kubes, namespace) == dict.fromkeys(kubes, fourth["journal"])
 
 
-def test_a_kube_cluster_that_does_not_answer_fails_the_call_before_anything_is_written(
-    base: Json, kubes: dict[str, KubeApi], namespace: str
-) -> None:
+def test_a_kube_cluster_that_does_not_answer_fails_the_call(base: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
     first = call({**base, "op": "start"})["journal"]
-    result = call({**base, "kube_clusters": [*base["kube_clusters"], GONE], "journal": first, "op": "next", "step": "stop"})
+    too_many = {**base, "kube_clusters": [*base["kube_clusters"], GONE], "journal": first}
+    result = call({**too_many, "op": "save", "saved": {"a": "b"}})
     assert "kube cluster north" in result["msg"]
-    assert stored(kubes, namespace) == dict.fromkeys(kubes, first)
+    assert stored(kubes, namespace) == dict.fromkeys(kubes, first), "the lock could not be renewed everywhere"
+    result = call({**too_many, "op": "next", "step": "stop"})
+    assert "kube cluster north" in result["msg"]
+    # A step that is announced and not begun, as after a kill.
+    assert {document and document["sequence"] for document in stored(kubes, namespace).values()} == {2}
 
 
 def test_a_write_that_fails_in_one_kube_cluster_is_repeated(

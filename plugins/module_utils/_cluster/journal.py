@@ -3,10 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the journal of a rollout into every kube cluster: one ConfigMap each, by the holder of the lock alone.
 
-A run that loses the lock between its renewal and its write must not overwrite what the new holder wrote. So the
-ConfigMap carries the generation of its last writer, and a write that does not find its own generation there is refused by the
-API server. The first write of a generation finds an older one, and replaces the very object that it read before it
-renewed the lock.
+A run that has lost the lock must not write any more, and may not know yet that it has. So the ConfigMap carries a generation: whoever takes the lock
+puts its own there (lock.py), and the API server refuses a write that does not find the writer's. The first write of a generation replaces the very
+object that it read before it renewed the lock.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from .._plan import journal as plan
 from .._plan import names
 from . import kinds
 from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster
-from .lock import LockLost, each_or_raise, json_patch, labels, renew, renew_one
+from .lock import GENERATION_PATH, LockLost, each_or_raise, json_patch, labels, renew, renew_one
 
-_GENERATION_PATH = "/metadata/annotations/" + plan.GENERATION_ANNOTATION.replace("/", "~1")
 _ATTEMPTS = 3
 
 
@@ -40,7 +38,7 @@ def begin_generation(clusters: dict[str, KubeCluster], lock: Json) -> tuple[dict
 
 
 def write(clusters: dict[str, KubeCluster], lock: Json, document: Json, found: dict[str, Json | None] | None = None) -> None:
-    """Write the journal into all kube clusters at the same time; the lock was renewed right before.
+    """Write the journal into all kube clusters at the same time.
 
     `found` is begin_generation's, with the first write of a generation. All kube clusters are tried; then LockLost or KubeError is
     raised for all that failed. A call that failed is repeated with the same document.
@@ -53,7 +51,7 @@ def _write_one(cluster: KubeCluster, lock: Json, text: str, found: dict[str, Jso
     name, namespace, generation = names.rollout(lock["name"]), lock["namespace"], str(lock["generation"])
     if found is None:
         operations = [
-            {"op": "test", "path": _GENERATION_PATH, "value": generation},
+            {"op": "test", "path": GENERATION_PATH, "value": generation},
             {"op": "add", "path": "/data/journal", "value": text},
         ]
         if json_patch(cluster, kinds.CONFIG_MAP, name, namespace, operations):

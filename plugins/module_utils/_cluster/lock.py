@@ -16,13 +16,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from .._plan import journal, names
 from .._plan import lock as plan
-from .._plan import names
 from .._plan.lock import Holder, Left, Seen
 from . import kinds, membership, processes
 from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster
@@ -33,6 +33,8 @@ RENEWED_ANNOTATION = f"{names.PREFIX}/renewed"
 _RENEWED_PATH = "/metadata/annotations/" + RENEWED_ANNOTATION.replace("/", "~1")
 LEASE_SECONDS = 60  # only for people and tools that read Leases; nobody takes the lock because of it
 _ATTEMPTS = 10  # another run takes and gives back between our read and our write: rare, and never so often in a row
+# Of a journal's ConfigMap.
+GENERATION_PATH = "/metadata/annotations/" + journal.GENERATION_ANNOTATION.replace("/", "~1")
 # What the API server answers to a JSON patch whose `test` fails or whose path is not there (RFC 6902), and where the object is gone.
 _TEST_FAILED = (400, 404, 422)
 
@@ -404,6 +406,42 @@ def _take(cluster: KubeCluster, lease: Json | None, lock: Json, me: Holder, now:
         raise
 
 
+def _fence(cluster: KubeCluster, lock: Json, known: int) -> None:
+    """Give the journal the lock's generation, so that the API server refuses what a former holder writes from now on (_cluster/journal.py).
+
+    `known` is the generation that the journal had before the lock was taken. Where there was none, there is nothing to do: whoever creates one renews its
+    lock right before. Raises LockLost where a later holder was here already.
+    """
+    name, namespace, generation = names.rollout(lock["name"]), lock["namespace"], str(lock["generation"])
+    operations = [
+        {"op": "test", "path": GENERATION_PATH, "value": str(known)},
+        {"op": "replace", "path": GENERATION_PATH, "value": generation},
+    ]
+    if not known or json_patch(cluster, kinds.CONFIG_MAP, name, namespace, operations):
+        return
+    for _attempt in range(_ATTEMPTS):
+        found = cluster.get(kinds.CONFIG_MAP, name, namespace)
+        if found is None:
+            return
+        if journal.generation_of(found) > lock["generation"]:
+            renew_one(cluster, lock)
+        patch = {
+            "metadata": {
+                "resourceVersion": found["metadata"]["resourceVersion"],
+                "annotations": {journal.GENERATION_ANNOTATION: generation},
+            }
+        }
+        try:
+            cluster.merge_patch(kinds.CONFIG_MAP, name, patch, namespace)
+        except KubeError as error:
+            # A former holder that was writing just then, or somebody who deletes it.
+            if error.status not in (404, 409):
+                raise
+            continue
+        return
+    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "somebody else keeps changing it; find out who, then run again", 409)
+
+
 def _free_one(cluster: KubeCluster, lock: Json) -> bool:
     """Free the Lease where it is held as `lock` says; False where it is not. Who had it last and the generation stay."""
     operations = [*_still_ours(lock), {"op": "replace", "path": "/spec/holderIdentity", "value": ""}]
@@ -480,7 +518,7 @@ def acquire(
         )
         if dry_run:
             return planned
-        if _take_all(clusters, leases, lock, replace(me, since=now), now):
+        if _take_all(clusters, leases, lock, replace(me, since=now), now, compared or {}):
             planned.holders = holders_of(
                 dict.fromkeys(seen, Seen(replace(me, since=now), lock["generation"], now)), dict.fromkeys(seen, plan.OWN), now
             )
@@ -511,14 +549,17 @@ def _version(lease: Json | None) -> tuple[str, str]:
     return str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
 
 
-def _take_all(clusters: dict[str, KubeCluster], leases: dict[str, Json | None], lock: Json, me: Holder, now: str) -> bool:
-    """Take all Leases in sorted order; False where somebody else was faster, and then nothing is held."""
+def _take_all(
+    clusters: dict[str, KubeCluster], leases: dict[str, Json | None], lock: Json, me: Holder, now: str, known: Mapping[str, int]
+) -> bool:
+    """Take all Leases in sorted order; False where somebody else was faster, and then nothing is held. `known` are the journals' generations."""
     written: dict[str, KubeCluster] = {}
     try:
         for cluster in sorted(clusters):
             # Before the request: one without an answer may have been carried out all the same.
             written[cluster] = clusters[cluster]
             _take(clusters[cluster], leases[cluster], lock, me, now)
+        each_or_raise(clusters, lambda cluster: _fence(cluster, lock, known.get(cluster.name, 0)))
     except _Raced:
         del written[cluster]
         left = _give_back(written, lock)
