@@ -128,6 +128,20 @@ def test_what_became_of_a_write_without_an_answer_is_found_out(balancer: Balance
     assert [entry.method for entry in balancer.seen] == ["PATCH", "PATCH", *(["GET"] if done else [])]
 
 
+def test_a_conflict_of_a_dry_run_says_nothing_about_the_object(balancer: Balancer, east: KubeCluster, namespace: str) -> None:
+    """As where a quota is counted for two pods at the same moment."""
+    balancer.choose = first(CONFLICT)
+    assert east.create(config_map(namespace, a="1"), dry_run=True)["data"] == {"a": "1"}
+    assert there(balancer, namespace) is None
+    assert [entry.fault for entry in balancer.seen] == [CONFLICT, ""]
+    KubeCluster(balancer.kube.entry).create(config_map(namespace, a="theirs"))
+    balancer.choose = lambda *_request: ""
+    balancer.seen.clear()
+    with pytest.raises(KubeError, match="already exists"):
+        east.create(config_map(namespace, a="1"), dry_run=True)
+    assert [entry.fault for entry in balancer.seen] == [""]
+
+
 @pytest.mark.parametrize("fault", [RESET_BEFORE, RESET_AFTER])
 def test_somebody_elses_object_is_not_taken_for_ones_own(balancer: Balancer, east: KubeCluster, namespace: str, fault: str) -> None:
     KubeCluster(balancer.kube.entry).create(config_map(namespace, a="theirs"))

@@ -228,9 +228,10 @@ class KubeCluster(Session):
             try:
                 return self.request("POST", kind.path(namespace), what, query=query, body=definition, safe=True, final=(409,))
             except KubeError as error:
-                if error.status != 409 or dry_run:
+                # A quota that somebody else counts at the same moment is a conflict too, and says nothing about the object.
+                if error.status != 409 or (dry_run and error.reason == "AlreadyExists"):
                     raise
-                live = self.get(kind, name, namespace)
+                live = None if dry_run else self.get(kind, name, namespace)
                 if live is not None and error.tries > 1 and (unique or _has(live, definition)):
                     return live
                 if live is not None or time.monotonic() > deadline:

@@ -31,8 +31,8 @@ _PROTOCOL = "v4.channel.k8s.io"
 _STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
 _DATA_CHANNEL, _FORWARD_ERROR_CHANNEL = 0, 1
 OUTPUT_LIMIT_BYTES = 8 << 20
-# A question whose connection broke or fell silent is asked again, so often, and each time with half of the time that is left, or so many seconds.
-_TRIES = 4
+# A question whose connection broke or fell silent is asked again, so often. A try has half of the time that is left, or so many seconds where that is less.
+_TRIES = 6
 _SHORTEST_TRY_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
 # `reason` of a KubeError about a connection that was open and did not bring what was asked for.
@@ -255,14 +255,14 @@ def _asked(ask: Callable[[float], T], deadline: float, safe: bool) -> T:
     """What `ask(deadline of this try)` returns. Where it is `safe` to ask twice, a connection that broke or fell silent is not the end of it."""
     for attempt in range(1, _TRIES + 1):
         now = time.monotonic()
-        last = not safe or attempt == _TRIES or deadline - now < 2 * _SHORTEST_TRY_SECONDS
+        last = not safe or attempt == _TRIES
         try:
-            return ask(deadline if last else now + max(_SHORTEST_TRY_SECONDS, (deadline - now) / 2))
+            return ask(deadline if last else min(deadline, now + max(_SHORTEST_TRY_SECONDS, (deadline - now) / 2)))
         except KubeError as error:
             # What the session has sent again until it gave up, and what the pod's side said, is not asked again here.
-            if last or not _of_the_way(error) or error.tries > 1:
+            if last or not _of_the_way(error) or error.tries > 1 or time.monotonic() + _PAUSE_SECONDS >= deadline:
                 raise
-        time.sleep(min(_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+        time.sleep(_PAUSE_SECONDS)
     raise AssertionError("the last try returns or raises")
 
 

@@ -25,6 +25,8 @@ with contextlib.suppress(ImportError):
 
 Json = dict[str, Any]
 
+# Of credentials that are refused, for one request.
+_RENEWALS = 5
 # Of the deadline of a call, so that a connection that fell silent leaves time for another one.
 _SHARE_OF_A_TRY = 0.5
 
@@ -117,7 +119,7 @@ class Session:
         until: float | None,
         writes: bool,
     ) -> Any:
-        started, tries, renewed = time.monotonic(), 0, False
+        started, tries, renewals = time.monotonic(), 0, 0
         while True:
             tries += 1
             pause: float | None
@@ -131,9 +133,10 @@ class Session:
             except Exception as error:  # urllib3's, ssl's, socket's and websocket's exceptions; all end the same way here
                 failed, cause = self.explain(what, error, tries), error
                 pause = None if failed.status in final else self._pause(failure(error), safe, tries, started, limit)
-                # Credentials expire while somebody waits. Whoever was refused has changed nothing.
-                if failed.status == 401 and not renewed and self._renewed():
-                    renewed, pause = True, 0.0
+                # Credentials expire while somebody waits. Whoever was refused has changed nothing. New ones may be refused too, where another request
+                # has got them long before this one used them.
+                if failed.status == 401 and renewals < _RENEWALS and self._renewed():
+                    renewals, pause = renewals + 1, 0.0
             if pause is None or (until is not None and time.monotonic() + pause > until):
                 raise failed from cause
             time.sleep(pause)

@@ -230,17 +230,21 @@ def test_a_connection_that_breaks(serve: Any) -> None:
     assert len(server.requests) == 1, "it may have changed something, so it is not run again"
 
 
-def test_a_question_whose_connection_breaks_is_asked_again(serve: Any) -> None:
-    def cut_once(text: str, connection: FakeConnection) -> None:
+@pytest.mark.parametrize("seconds", [5, LONG])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_question_whose_connection_breaks_is_asked_again(serve: Any, seconds: float, times: int) -> None:
+    """Also one of few seconds: what breaks takes none of them."""
+
+    def cut(text: str, connection: FakeConnection) -> None:
         connection.accept()
-        if len(server.requests) > 1:
+        if len(server.requests) > times:
             connection.send(3, json.dumps({"status": "Success"}).encode())
             connection.end()
 
-    server, cluster = serve(cut_once)
-    found = members.run_command(cluster, "n", "p", "c", ["true"], time.monotonic() + LONG, safe=True)
+    server, cluster = serve(cut)
+    found = members.run_command(cluster, "n", "p", "c", ["true"], time.monotonic() + seconds, safe=True)
     assert found["rc"] == 0
-    assert len(server.requests) == 2
+    assert len(server.requests) == times + 1
 
 
 def test_too_much_output(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
