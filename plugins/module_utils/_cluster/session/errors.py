@@ -127,8 +127,9 @@ def failure(error: Exception) -> retry.Failure:
 def _innermost(error: BaseException) -> BaseException:
     """The exception at the bottom: urllib3 keeps the one of ssl or socket in `reason` or as first argument, others chain."""
     for inner in (getattr(error, "reason", None), *error.args[:1], error.__cause__, error.__context__):
-        # Where a request is sent while another one's error is handled, that one is no cause of this.
-        if isinstance(inner, BaseException) and not isinstance(inner, KubeError):
+        # Where a request is sent while another one's error is handled, that one is no cause of this. Nor is it one that TLS had nothing to read yet,
+        # after which websocket-client waits and reads again.
+        if isinstance(inner, BaseException) and not isinstance(inner, (KubeError, ssl.SSLWantReadError, ssl.SSLWantWriteError)):
             return _innermost(inner)
     return error
 
