@@ -31,7 +31,6 @@ def raised(error: Exception, during: Exception) -> Exception:
         (ConnectionResetError(104, "Connection reset by peer"), retry.BROKEN),
         (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), retry.BROKEN),
         (TimeoutError("timed out"), retry.SILENT),
-        (TimeoutError("timed out"), retry.SILENT),
     ],
 )
 def test_what_breaks_while_tls_waits_for_more(error: Exception, how: str, waiting: Exception) -> None:
