@@ -29,6 +29,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.clie
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost, json_patch
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
 from support import made_up
+from support.commit import parameters
 from support.faults import (
     CONFLICT,
     CUT,
@@ -319,8 +320,7 @@ def test_playbooks_come_to_their_end_through_balancers_that_misbehave(
             print(f"{balancer.kube.name}: {met} faults among {len(balancer.seen)} requests")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("fault", EVERY)
+@pytest.mark.parametrize("fault", parameters([(fault,) for fault in EVERY], 1))
 def test_a_deployment_is_made_and_removed_whatever_its_requests_meet(
     kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path, fault: str
 ) -> None:

@@ -31,6 +31,7 @@ HOLDER_ANNOTATION = f"{names.PREFIX}/holder"
 # When the holder renewed it last by the clock of its own host, which is never compared with another one's: boot id, and seconds since that boot.
 RENEWED_ANNOTATION = f"{names.PREFIX}/renewed"
 _RENEWED_PATH = "/metadata/annotations/" + RENEWED_ANNOTATION.replace("/", "~1")
+_CONFLICTS = 3
 LEASE_SECONDS = 60  # only for people and tools that read Leases; nobody takes the lock because of it
 _ATTEMPTS = 10  # another run takes and gives back between our read and our write: rare, and never so often in a row
 # Of a journal's ConfigMap.
@@ -393,17 +394,24 @@ def _take(cluster: KubeCluster, lease: Json | None, lock: Json, me: Holder, now:
         "leaseTransitions": lock["generation"],
     }
     definition: Json = {"apiVersion": kinds.LEASE.api_version, "kind": kinds.LEASE.name, "metadata": metadata, "spec": spec}
-    try:
-        if lease is None:
-            cluster.create(definition)
-        else:
-            metadata["resourceVersion"] = old["resourceVersion"]
-            cluster.replace(definition)
-    except KubeError as error:
-        # 404 at a replacement: the Lease was deleted meanwhile. At a creation it is the namespace that is not there.
-        if error.status == 409 or (error.status == 404 and lease is not None):
+    for _attempt in range(_CONFLICTS):
+        try:
+            if lease is None:
+                cluster.create(definition)
+            else:
+                metadata["resourceVersion"] = old["resourceVersion"]
+                cluster.replace(definition)
+        except KubeError as error:
+            # 404 at a replacement: the Lease was deleted meanwhile. At a creation it is the namespace that is not there.
+            if error.status != 409 and not (error.status == 404 and lease is not None):
+                raise
+            live = cluster.get(kinds.LEASE, names.rollout(lock["name"]), lock["namespace"])
+            # A conflict of the API server with itself, where it still is as it was read.
+            if _version(live) == _version(lease):
+                continue
             raise _Raced from error
-        raise
+        return
+    raise _Raced
 
 
 def _fence(cluster: KubeCluster, lock: Json, known: int) -> None:
