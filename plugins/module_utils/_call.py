@@ -93,16 +93,10 @@ def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: boo
             # `passing`: the same may well succeed later.
             result = {"failed": True, "msg": str(error), **({"passing": True} if error.passing else {})}
     result["requests"] = call.requests
-    secrets = _list_no_log_values(arguments, params) | call.secrets | passwords(params)
+    secrets = _list_no_log_values(arguments, params) | call.secrets | withheld.passwords(params.get("kube_clusters"))
     # remove_values would make text of what is not in secret: flags, numbers and nulls stay as they are.
     plain = {key: value for key, value in result.items() if value is None or isinstance(value, (bool, int))}
     return {**remove_values(result, secrets), **plain} if secrets else result
-
-
-def passwords(params: Mapping[str, Any]) -> set[str]:
-    """What is secret in options that are not `no_log`, checked or not."""
-    entries = params.get("kube_clusters")
-    return withheld.passwords([entry for entry in entries if isinstance(entry, dict)]) if isinstance(entries, list) else set()
 
 
 def stray(params: Mapping[str, Any], option: str) -> str:
@@ -118,7 +112,7 @@ def stray(params: Mapping[str, Any], option: str) -> str:
 def main(arguments: Json, run: Run, **options: Any) -> None:
     """A module's main(): the call in a process of its own. `options` are AnsibleModule's."""
     module = basic.AnsibleModule(argument_spec=arguments, supports_check_mode=True, **options)
-    module.no_log_values |= passwords(module.params)
+    module.no_log_values |= withheld.passwords(module.params.get("kube_clusters"))
     result = perform(arguments, run, module.params, module.check_mode, module._diff)
     if result.pop("failed", False):
         module.fail_json(**result)

@@ -81,7 +81,7 @@ class InProcess(ActionBase):
         given = _as_json(arguments)
         # The one of modules: it also gives the warnings and deprecations that a module's own would.
         validation = ModuleArgumentSpecValidator(self.arguments).validate(given)
-        secrets = validation._no_log_values | _call.passwords(given)
+        secrets = validation._no_log_values | withheld.passwords(given.get("kube_clusters"))
         if validation.error_messages:
             msg = "; ".join(self._problem(error) for error in validation.errors.errors)
             return {"failed": True, "msg": remove_values(msg, secrets), "requests": 0}

@@ -31,9 +31,9 @@ HOLDER_ANNOTATION = f"{names.PREFIX}/holder"
 # When the holder renewed it last by the clock of its own host, which is never compared with another one's: boot id, and seconds since that boot.
 RENEWED_ANNOTATION = f"{names.PREFIX}/renewed"
 _RENEWED_PATH = "/metadata/annotations/" + RENEWED_ANNOTATION.replace("/", "~1")
-_CONFLICTS = 3
 LEASE_SECONDS = 60  # only for people and tools that read Leases; nobody takes the lock because of it
 _ATTEMPTS = 10  # another run takes and gives back between our read and our write: rare, and never so often in a row
+_CONFLICTS = 3  # of the API server with itself, over a Lease that nobody has changed
 # Of a journal's ConfigMap.
 GENERATION_PATH = "/metadata/annotations/" + journal.GENERATION_ANNOTATION.replace("/", "~1")
 # What the API server answers to a JSON patch whose `test` fails or whose path is not there (RFC 6902), and where the object is gone.
@@ -405,9 +405,8 @@ def _take(cluster: KubeCluster, lease: Json | None, lock: Json, me: Holder, now:
             # 404 at a replacement: the Lease was deleted meanwhile. At a creation it is the namespace that is not there.
             if error.status != 409 and not (error.status == 404 and lease is not None):
                 raise
-            live = cluster.get(kinds.LEASE, names.rollout(lock["name"]), lock["namespace"])
-            # A conflict of the API server with itself, where it still is as it was read.
-            if _version(live) == _version(lease):
+            # A creation has looked for itself whether there is one (client.py).
+            if lease is not None and _version(cluster.get(kinds.LEASE, metadata["name"], metadata["namespace"])) == _version(lease):
                 continue
             raise _Raced from error
         return

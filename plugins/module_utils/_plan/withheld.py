@@ -30,8 +30,7 @@ def withheld(kube_clusters: Sequence[Mapping[str, Any]]) -> list[Json]:
 
 def variables(kube_clusters: Any) -> set[str]:
     """The variables that have what these entries lack."""
-    entries = kube_clusters if isinstance(kube_clusters, list) else []
-    return {str(entry[MARK]) for entry in entries if isinstance(entry, Mapping) and MARK in entry}
+    return {str(entry[MARK]) for entry in _entries(kube_clusters) if MARK in entry}
 
 
 def restored(kube_clusters: Sequence[Any], known: Mapping[str, Any]) -> list[Any]:
@@ -42,17 +41,19 @@ def restored(kube_clusters: Sequence[Any], known: Mapping[str, Any]) -> list[Any
     return [_whole(entry, known) if isinstance(entry, Mapping) and MARK in entry else entry for entry in kube_clusters]
 
 
-def passwords(kube_clusters: Sequence[Mapping[str, Any]]) -> set[str]:
+def passwords(kube_clusters: Any) -> set[str]:
     """Passwords within the URLs of proxies, which are not secret otherwise."""
-    found = (_password(entry.get("proxy")) for entry in kube_clusters)
-    return {password for password in found if password}
+    return {_password(entry.get("proxy")) for entry in _entries(kube_clusters)} - {""}
+
+
+def _entries(kube_clusters: Any) -> list[Mapping[str, Any]]:
+    """Those that are some, of what may not have been checked yet."""
+    return [entry for entry in kube_clusters if isinstance(entry, Mapping)] if isinstance(kube_clusters, list) else []
 
 
 def _whole(entry: Mapping[str, Any], known: Mapping[str, Any]) -> Json:
     variable, name = str(entry[MARK]), entry.get("name")
-    given = known.get(variable)
-    theirs = given if isinstance(given, list) else []
-    whole = next((one for one in theirs if isinstance(one, Mapping) and one.get("name") == name), None)
+    whole = next((one for one in _entries(known.get(variable)) if one.get("name") == name), None)
     if whole is None:
         raise ValueError(
             f"kube cluster {name}: its credentials are in {variable}, which has no entry of that name here. Set {variable} in the inventory, with "
