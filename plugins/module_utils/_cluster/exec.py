@@ -105,6 +105,11 @@ class Http:
         return replace(self, path=plan.render(self.path, variables), tls=files)
 
     @property
+    def way(self) -> tuple[int, Files | None]:
+        """Whom it is for: requests with the same one can share a connection."""
+        return self.port, self.tls
+
+    @property
     def line(self) -> str:
         """Method and path, as in messages."""
         return f"{'GET' if self.body is None else 'POST'} {self.path}"
@@ -179,35 +184,62 @@ def ask_members(
 
     What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere. `read_only`: all of them change
     nothing, so what was lost on the way is asked again. `kept` has requests use the connections of the call before; they must change nothing then.
+    With it, `at_once` has the requests to one port of a member share a connection, one after the other until one of them has no answer.
     """
     deadline = time.monotonic() + timeout
     names = list(dict.fromkeys([*commands, *http]))
-    parts = [[name] for name in names] if at_once else [names]
 
-    def ask(part: tuple[Member, list[str]]) -> dict[str, Json]:
-        member, wanted = part
-        cluster = clusters[member.kube_cluster]
+    def ask(part: _Part) -> dict[str, Json]:
+        cluster = clusters[part.member.kube_cluster]
         answers: dict[str, Json] = {}
-        for name in wanted:
-            request = http[name].rendered(member) if name in http else None
-            if request and (name not in commands or (request.tls and request.tls.present())):
-                answers[name] = _request(cluster, member, request, deadline, read_only or request.body is None, kept)
+        for name in part.names:
+            request = part.requests.get(name)
+            if request:
+                answers[name] = _request(cluster, part.member, request, deadline, read_only or request.body is None, kept)
+                if part.shared and not answers[name]["status"]:
+                    # The others would wait as long, and say the same.
+                    return {**dict.fromkeys(part.names, answers[name]), **answers}
                 continue
-            answers[name] = _command(cluster, member, rendered(member, commands[name]), deadline, read_only)
+            answers[name] = _command(cluster, part.member, rendered(part.member, commands[name]), deadline, read_only)
             if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
                 break
         return answers
 
     def ask_all(cluster: KubeCluster) -> list[tuple[str, dict[str, Json]]]:
-        asked = [(member, part) for member in members if member.kube_cluster == cluster.name for part in parts]
-        return [(member.member, answers) for (member, _part), answers in zip(asked, in_parallel(ask, asked), strict=True)]
+        mine = [member for member in members if member.kube_cluster == cluster.name]
+        parts = [part for member in mine for part in _parts(member, names, commands, http, at_once, kept is not None)]
+        return [(part.member.member, answers) for part, answers in zip(parts, in_parallel(ask, parts), strict=True)]
 
     found: dict[str, dict[str, Json]] = {member.member: {} for member in members}
     involved = {name: cluster for name, cluster in clusters.items() if any(member.kube_cluster == name for member in members)}
     for answered in each_cluster(involved, ask_all).values():
         for name, answers in answered:
             found[name].update(answers)
-    return found
+    return {member: {name: answers[name] for name in names if name in answers} for member, answers in found.items()}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Questions to one member that are asked in their order; `shared`: over one connection."""
+
+    member: Member
+    names: list[str]
+    requests: dict[str, Http]
+    shared: bool = False
+
+
+def _parts(
+    member: Member, names: Sequence[str], commands: Mapping[str, Sequence[str]], http: Mapping[str, Http], at_once: bool, kept: bool
+) -> list[_Part]:
+    """What is asked of one member; each part beside the others."""
+    rendered_requests = {name: request.rendered(member) for name, request in http.items()}
+    requests = {name: one for name, one in rendered_requests.items() if name not in commands or (one.tls and one.tls.present())}
+    if not at_once:
+        return [_Part(member, list(names), requests)]
+    ways: dict[object, list[str]] = {}
+    for name in names:
+        ways.setdefault(requests[name].way if kept and name in requests else name, []).append(name)
+    return [_Part(member, some, requests, shared=len(some) > 1) for some in ways.values()]
 
 
 def rendered(member: Member, argv: Sequence[str]) -> list[str]:
@@ -364,9 +396,13 @@ class _Forward:
         return b""
 
 
+# Kube cluster, namespace and pod, and Http.way.
+Way = tuple[str, str, str, tuple[int, Files | None]]
+
+
 @dataclass
 class _Line:
-    """An open connection to a member for one request, again and again."""
+    """An open connection to a member, for one request after another."""
 
     opened: _Socket
     stream: Stream
@@ -379,7 +415,7 @@ class Kept:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, str, str, Http], _Line] = {}
+        self._lines: dict[Way, _Line] = {}
 
     def __enter__(self) -> Kept:
         return self
@@ -388,11 +424,11 @@ class Kept:
         while self._lines:
             self._lines.popitem()[1].opened.shut()
 
-    def take(self, key: tuple[str, str, str, Http]) -> _Line | None:
+    def take(self, key: Way) -> _Line | None:
         """Nobody else has it meanwhile."""
         return self._lines.pop(key, None)
 
-    def keep(self, key: tuple[str, str, str, Http], line: _Line) -> None:
+    def keep(self, key: Way, line: _Line) -> None:
         """Keep it where there are not too many of its kube cluster yet."""
         if sum(1 for cluster, *_rest in list(self._lines) if cluster == key[0]) < MAX_CONNECTIONS:
             self._lines[key] = line
@@ -422,7 +458,7 @@ def _request_once(
     cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float, kept: Kept | None
 ) -> tuple[int, bytes]:
     what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
-    key = (cluster.name, namespace, pod, request)
+    key = (cluster.name, namespace, pod, request.way)
     line = kept.take(key) if kept else None
     if kept and line:
         line.opened.deadline = deadline
@@ -445,9 +481,7 @@ def _request_once(
     return _answer(cluster, what, request, _Line(opened, stream), kept, key)
 
 
-def _answer(
-    cluster: KubeCluster, what: str, request: Http, line: _Line, kept: Kept | None, key: tuple[str, str, str, Http]
-) -> tuple[int, bytes]:
+def _answer(cluster: KubeCluster, what: str, request: Http, line: _Line, kept: Kept | None, key: Way) -> tuple[int, bytes]:
     """The answer over an open connection, which is kept where both sides want that, and shut otherwise. Raises KubeError."""
     stays = False
     try:

@@ -27,6 +27,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import exec as members
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError, connect
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Files
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -372,15 +373,47 @@ class TestKeptConnections:
             assert time.monotonic() - began < LONG, "it did not wait for the server"
         ended.set()
 
-    def test_questions_of_one_member_have_a_connection_each(self, serve: Any) -> None:
-        _server, cluster = serve(again_and_again(*(SIZED % number for number in range(3))))
+    def test_questions_to_one_port_of_a_member_share_a_connection(self, serve: Any) -> None:
+        _server, cluster = serve(again_and_again(*(SIZED % number for number in range(6))))
         questions = {"a": Http(2381, "/a"), "b": Http(2381, "/b")}
         asked = [Member("m0", "east", "n", "p0"), Member("m1", "east", "n", "p1")]
         with members.Kept() as kept:
             for number in range(3):
                 found = members.ask_members({"east": cluster}, asked, {}, questions, LONG, at_once=True, kept=kept)
-                assert {answer["body"] for answers in found.values() for answer in answers.values()} == {f"{number} "}
-        assert cluster.requests == 4
+                for answers in found.values():
+                    assert [answer["body"] for answer in answers.values()] == [f"{2 * number} ", f"{2 * number + 1} "]
+        assert cluster.requests == 2
+
+    def test_questions_to_other_ports_have_connections_of_their_own(self, serve: Any) -> None:
+        _server, cluster = serve(again_and_again(SIZED % 1))
+        questions = {"a": Http(2381, "/a"), "b": Http(2382, "/b"), "c": Http(2381, "/c", tls=Files("ca", "certificate", "key"))}
+        parts = members._parts(Member("m0", "east", "n", "p0"), [*questions, "d"], {"d": ["x"]}, questions, True, True)
+        assert [part.names for part in parts] == [["a"], ["b"], ["c"], ["d"]]
+        with members.Kept() as kept:
+            plain = {name: questions[name] for name in "ab"}
+            members.ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, plain, LONG, at_once=True, kept=kept)
+        assert cluster.requests == 2
+
+    def test_who_has_no_answer_is_asked_nothing_more_over_that_connection(self, serve: Any) -> None:
+        ended = threading.Event()
+
+        def half(_text: str, connection: FakeConnection) -> None:
+            connection.accept()
+            connection.send(0, struct.pack("<H", 2381))
+            connection.send(1, struct.pack("<H", 2381))
+            connection.received()
+            connection.send(0, SIZED % 1)
+            ended.wait(LONG)
+
+        _server, cluster = serve(half)
+        questions = {name: Http(2381, f"/{name}", timeout=0.5) for name in "abcd"}
+        with members.Kept() as kept:
+            began = time.monotonic()
+            found = members.ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, questions, LONG, at_once=True, kept=kept)
+        ended.set()
+        assert [answer["status"] for answer in found["m0"].values()] == [200, 0, 0, 0]
+        assert "no end before the timeout" in found["m0"]["d"]["error"]
+        assert time.monotonic() - began < LONG
 
 
 def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> None:
