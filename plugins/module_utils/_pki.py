@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import nats_client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import (
@@ -62,6 +62,8 @@ else:
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, PublicKeyTypes
+
+T = TypeVar("T")
 
 MINIMUM_CRYPTOGRAPHY = 41
 VAULT_HEADER = b"$ANSIBLE_VAULT;"
@@ -152,7 +154,8 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    path: Path
+    # Text: there are thousands, and pathlib takes its time with each.
+    path: str
     data: bytes = field(repr=False)
     mode: int
 
@@ -167,10 +170,11 @@ def missing_library() -> str:
 # ---- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: str | Path) -> bytes | None:
     """The file's content, None where there is no such file. Raises PkiError where it cannot be read."""
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -247,26 +251,26 @@ def _signed_by(certificate: x509.Certificate, ca: x509.Certificate | None) -> bo
     return True
 
 
-def read_leaf(certificate_path: Path, key_path: Path, ca: x509.Certificate | None) -> ExistingLeaf:
+def read_leaf(certificate_path: str, key_path: str, ca: x509.Certificate | None) -> ExistingLeaf:
     """What is on disk for one leaf. Raises PkiError only for files that may not be read."""
     certificate_data, key_data = _read(certificate_path), _read(key_path)
     if certificate_data is None and key_data is None:
         return ExistingLeaf(problem="missing")
     if certificate_data is None or key_data is None:
-        return ExistingLeaf(problem=f"missing {(certificate_path if certificate_data is None else key_path).name}")
+        return ExistingLeaf(problem=f"missing {os.path.basename(certificate_path if certificate_data is None else key_path)}")
     try:
         certificate = x509.load_pem_x509_certificate(certificate_data)
         public_key = certificate.public_key()
         sans, usages = _sans(certificate), _usages(certificate)
         not_before, not_after = _times(certificate)
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
-        return ExistingLeaf(problem=f"unreadable: {certificate_path.name} is not a PEM certificate")
+        return ExistingLeaf(problem=f"unreadable: {os.path.basename(certificate_path)} is not a PEM certificate")
     try:
         # The check of an RSA key's primes takes longer than making an EC key; only the public half is compared here.
         key = serialization.load_pem_private_key(key_data, password=None, unsafe_skip_rsa_key_validation=True)
         matches = _public_bytes(key.public_key()) == _public_bytes(public_key)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        return ExistingLeaf(problem=f"unreadable: {key_path.name} is not an unencrypted PEM private key")
+        return ExistingLeaf(problem=f"unreadable: {os.path.basename(key_path)} is not an unencrypted PEM private key")
     return ExistingLeaf(
         key_matches=matches,
         common_name=_attribute(certificate.subject, NameOID.COMMON_NAME),
@@ -434,13 +438,13 @@ def _wrong_mode(path: Path, wanted: int) -> tuple[Path, int, int] | None:
     return (path, mode, wanted) if mode & ~wanted else None
 
 
-def _check_writable(folders: set[Path]) -> None:
+def _check_writable(folders: set[str]) -> None:
     """Raise PkiError where a file could not be created in one of the folders (or the folder itself could not)."""
-    tried: set[Path] = set()
+    tried: set[str] = set()
     for folder in sorted(folders):
         nearest = folder
-        while not os.path.lexists(nearest) and nearest != nearest.parent:
-            nearest = nearest.parent
+        while not os.path.lexists(nearest) and nearest != os.path.dirname(nearest):
+            nearest = os.path.dirname(nearest)
         if nearest in tried:  # a thousand new folders are all made in one
             continue
         tried.add(nearest)
@@ -457,17 +461,22 @@ def _check_writable(folders: set[Path]) -> None:
             ) from error
 
 
+def _stem(pki_dir: str, leaf: WantedLeaf) -> str:
+    """The path of a leaf's files, without their endings."""
+    return os.path.join(pki_dir, leaf.name, leaf.file)
+
+
 def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf]) -> _Plan:
     """Read everything, decide everything, write nothing. Raises PkiError or CertificateError for whatever cannot be done."""
     names = dict.fromkeys(["ca", *(leaf.ca_name for leaf in wanted)])
+    pki_dir = str(request.pki_dir)
     cas = {name: _look_at_ca(request, name, vault, now) for name in names}
     existing, reasons, validity, modes, warnings = [], [], [], [], []
     ends: dict[str, tuple[datetime, datetime]] = {}
     for leaf in wanted:
         ca = cas[leaf.ca_name]
-        folder = request.pki_dir / leaf.name
-        key_path = folder / f"{leaf.file}.key"
-        found = read_leaf(folder / f"{leaf.file}.crt", key_path, ca.certificate)
+        stem = _stem(pki_dir, leaf)
+        found = read_leaf(f"{stem}.crt", f"{stem}.key", ca.certificate)
         reason = reissue_reason(found, leaf, now)
         if reason and leaf.ca_name not in ends:
             ends[leaf.ca_name] = leaf_validity(ca.facts, now, request.lifetime.valid_days)
@@ -479,7 +488,7 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         existing.append(found)
         reasons.append(reason)
         validity.append(ends[leaf.ca_name] if reason else (found.not_before, found.not_after))
-        wrong = None if reason else _wrong_mode(key_path, KEY_MODE)
+        wrong = None if reason else _wrong_mode(Path(f"{stem}.key"), KEY_MODE)
         if wrong:
             modes.append(wrong)
     for ca in cas.values():
@@ -493,8 +502,8 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     modes += [wrong for name in nkeys if (wrong := _wrong_mode(nkey_path(request.pki_dir, name), KEY_MODE))]
     plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings, nkeys)
     if plan.changed:
-        folders = {request.pki_dir / leaf.name for leaf, reason in zip(wanted, reasons, strict=True) if reason}
-        _check_writable({request.pki_dir, *folders})
+        folders = {os.path.join(pki_dir, leaf.name) for leaf, reason in zip(wanted, reasons, strict=True) if reason}
+        _check_writable({pki_dir, *folders})
     return plan
 
 
@@ -612,23 +621,25 @@ def leaf_issuer(
 # ---- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _temporary(path: Path) -> str:
+def _temporary(path: str) -> str:
     # A fixed name: what a killed run left behind is overwritten by the next one. The lock keeps writers apart.
-    # As text: it is asked for several times for each of thousands of files, and pathlib takes its time.
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.new")
 
 
 def _write_temporary(file: _File) -> None:
     handle = os.open(_temporary(file.path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, KEY_MODE)
-    with open(handle, "wb") as stream:
-        os.fchmod(stream.fileno(), file.mode)
-        stream.write(file.data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        os.fchmod(handle, file.mode)
+        data = file.data
+        while data:
+            data = data[os.write(handle, data) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -636,26 +647,36 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _side_by_side(function: Callable[[T], None], items: Sequence[T]) -> None:
+    """Calls `function` for all items, with so many at a time as there are WRITERS. Raises what the first one to fail raises."""
+
+    def some(first: int) -> None:
+        for item in items[first::WRITERS]:
+            function(item)
+
+    with ThreadPoolExecutor(max_workers=WRITERS) as pool:
+        list(pool.map(some, range(min(WRITERS, len(items)))))
+
+
 def _write_files(files: Sequence[_File]) -> None:
     """Write all files beside their places, and only when all are on disk move them there. Raises PkiError."""
     moved = 0
     try:
-        for folder in dict.fromkeys(file.path.parent for file in files):
-            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        with ThreadPoolExecutor(max_workers=WRITERS) as pool:
-            list(pool.map(_write_temporary, files))
+        folders = dict.fromkeys(os.path.dirname(file.path) for file in files)
+        for folder in folders:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, FOLDER_MODE)
+        _side_by_side(_write_temporary, files)
         for file in files:
             os.replace(_temporary(file.path), file.path)
             moved += 1
-        with ThreadPoolExecutor(max_workers=WRITERS) as pool:
-            folders = {file.path.parent for file in files}
-            list(pool.map(_sync_folder, folders | {folder.parent for folder in folders}))
+        _side_by_side(_sync_folder, list({**folders, **dict.fromkeys(os.path.dirname(folder) for folder in folders)}))
     except OSError as error:
         for file in files[moved:]:
             with contextlib.suppress(OSError):
                 os.unlink(_temporary(file.path))
         raise PkiError(
-            f"pki folder: {error.filename or files[0].path.parent} cannot be written: {error.strerror} "
+            f"pki folder: {error.filename or os.path.dirname(files[0].path)} cannot be written: {error.strerror} "
             f"({moved} of {len(files)} files are in place; run again when this is repaired)"
         ) from error
 
@@ -712,28 +733,29 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
             ca.facts = ca_facts(ca.certificate, str(ca.certificate_path))
         if ca.created or ca.encrypt_key:
             stored = vault.encrypt(ca.key_pem, str(ca.key_path)) if request.ca_vault else ca.key_pem
-            ca_files.append(_File(ca.key_path, stored, KEY_MODE))
+            ca_files.append(_File(str(ca.key_path), stored, KEY_MODE))
         if ca.created and ca.certificate is not None:
-            ca_files.append(_File(ca.certificate_path, ca.certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
+            ca_files.append(_File(str(ca.certificate_path), ca.certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
     # The CA is on disk before anything that only it can vouch for.
     _write_files(ca_files)
 
     issuers = {ca.name: leaf_issuer(ca.certificate, ca.key) for ca in plan.cas.values() if ca.certificate and ca.key}
     issued: list[x509.Certificate | None] = []
     files: list[_File] = []
+    pki_dir = str(request.pki_dir)
     for leaf, reason, (not_before, not_after) in zip(plan.wanted, plan.reasons, plan.validity, strict=True):
         if not reason:
             issued.append(None)
             continue
         certificate, key_pem = issuers[leaf.ca_name](leaf, not_before, not_after)
-        folder = request.pki_dir / leaf.name
-        files.append(_File(folder / f"{leaf.file}.key", key_pem, KEY_MODE))
-        files.append(_File(folder / f"{leaf.file}.crt", certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
+        stem = _stem(pki_dir, leaf)
+        files.append(_File(f"{stem}.key", key_pem, KEY_MODE))
+        files.append(_File(f"{stem}.crt", certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
         issued.append(certificate)
     for name in [name for name, public in plan.nkeys.items() if not public]:
         user = ed25519.Ed25519PrivateKey.generate()
         seed = user.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
-        files.append(_File(nkey_path(request.pki_dir, name), f"{nats_client.seed_nkey(seed)}\n".encode(), KEY_MODE))
+        files.append(_File(str(nkey_path(request.pki_dir, name)), f"{nats_client.seed_nkey(seed)}\n".encode(), KEY_MODE))
         plan.made_nkeys[name] = _nkey(user)
     _write_files(files)
     for path, _mode, wanted in plan.modes:
@@ -800,12 +822,13 @@ def _ca_result(request: Request, ca: _Ca) -> dict[str, Any]:
 
 def _result(request: Request, plan: _Plan, issued: Sequence[x509.Certificate | None]) -> dict[str, Any]:
     certificates = []
+    pki_dir = str(request.pki_dir)
     for leaf, found, reason, (begin, end), new in zip(plan.wanted, plan.existing, plan.reasons, plan.validity, issued, strict=True):
         # In check mode a certificate that would be issued has no serial and no fingerprint yet.
         serial, fingerprint = ("", "") if reason else (found.serial, found.fingerprint)
         if new is not None:
             serial, fingerprint = _serial(new), _fingerprint(new)
-        stem = request.pki_dir / leaf.name / leaf.file
+        stem = _stem(pki_dir, leaf)
         certificates.append(
             {
                 "name": leaf.name,

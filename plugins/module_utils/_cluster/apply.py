@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from .._plan import manifests as plan
 from .._plan.collisions import stranger
 from .._plan.manifests import Manifest, Step
-from .client import FIELD_MANAGER, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import FIELD_MANAGER, METADATA_OF_ONE, KubeCluster, KubeError, each_cluster, in_parallel
 from .kinds import BUILT_IN, EVENT, NAMESPACE, POD, Kind
 from .watch import wait_gone, wait_until
 
@@ -252,20 +252,25 @@ class _ClusterRun:
         step = plan.decide(manifest, live, FIELD_MANAGER)
         action = step.action
         if action not in (plan.KEPT, plan.UNCHANGED) and not (self.dry_run and manifest.namespace in fresh):
-            action = self._send(step)
+            # Whoever waits looks at its status, and a dry run at what would have changed.
+            whole = self.dry_run or (deadline is not None and plan.has_readiness(manifest.kind))
+            action = self._send(step, whole)
         self.results[manifest.key] = (action, step.before, step.after)
 
-    def _send(self, step: Step) -> str:
+    def _send(self, step: Step, whole: bool) -> str:
+        """Write it, and say what that did. `whole`: the answer is needed with all its fields."""
         manifest = step.manifest
         try:
             if manifest.create_only:
                 self._remember(self.cluster.create(manifest.definition, dry_run=self.dry_run))
                 return plan.CREATED
-            after = self.cluster.apply(manifest.to_apply(), dry_run=self.dry_run)
+            after = self.cluster.apply(manifest.to_apply(), dry_run=self.dry_run, accept=None if whole else METADATA_OF_ONE)
         except KubeError as error:
             if manifest.create_only and error.status == 409:
                 return plan.KEPT
             raise self._explained(error, manifest) from error
+        if not whole:
+            after.update(apiVersion=manifest.api_version, kind=manifest.kind)
         self._remember(after)
         if step.action != plan.VERIFY or step.live is None:
             return step.action

@@ -32,6 +32,12 @@ R = TypeVar("R")
 FIELD_MANAGER = "hostnet.multicluster"
 # Lists objects without spec and status, a fraction of the bytes for nodes (served since Kubernetes 1.15).
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# The same of one object, for the answer to a write of which only the new version counts.
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+# Otherwise the API server reads each patch twice, to warn of fields that are twice in it, which what json.dumps writes cannot be. Fields that it does
+# not know fail a server-side apply in any case (https://kubernetes.io/docs/reference/using-api/api-concepts/#validation-for-unrecognized-or-duplicate-fields).
+_READ_ONCE = ("fieldValidation", "Ignore")
 
 # A watch is begun anew after that long: a connection that died without a word costs no more than this.
 WATCH_SECONDS = 60
@@ -239,10 +245,18 @@ class KubeCluster(Session):
             time.sleep(_CONTRADICTION_PAUSE_SECONDS)
             self.before_again()
 
-    def apply(self, definition: Json, dry_run: bool = False, force: bool = True) -> Json:
-        """Server-side apply with this collection's field manager. `force` takes fields over from other managers."""
+    def apply(self, definition: Json, dry_run: bool = False, force: bool = True, accept: str | None = None) -> Json:
+        """Server-side apply with this collection's field manager. `force` takes fields over from other managers.
+
+        `accept` may ask for another form of the answer, such as METADATA_OF_ONE.
+        """
         kind, name, namespace = self.locate(definition)
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false"), ("dryRun", "All" if dry_run else None)]
+        query = [
+            ("fieldManager", FIELD_MANAGER),
+            ("force", "true" if force else "false"),
+            ("dryRun", "All" if dry_run else None),
+            _READ_ONCE,
+        ]
         return self.request(
             "PATCH",
             kind.path(namespace, name),
@@ -250,6 +264,7 @@ class KubeCluster(Session):
             query=query,
             body=definition,
             content_type="application/apply-patch+yaml",
+            accept=accept,
             safe=True,
             # Without force a conflict is another manager's.
             final=() if force else (409,),
@@ -281,7 +296,7 @@ class KubeCluster(Session):
                 "PATCH",
                 kind.path(namespace, name),
                 what,
-                query=[("fieldManager", FIELD_MANAGER), ("dryRun", "All" if dry_run else None)],
+                query=[("fieldManager", FIELD_MANAGER), ("dryRun", "All" if dry_run else None), _READ_ONCE],
                 body=patch,
                 content_type="application/merge-patch+json",
                 safe=bool(metadata.get("resourceVersion") or metadata.get("uid")),

@@ -12,12 +12,9 @@ from .._plan import held
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
 from .._plan.nodes import Node, node_facts
 from . import kinds
-from .client import METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
+from .client import METADATA_OF_ONE, METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
 
 R = TypeVar("R")
-
-# The answer to a PATCH without spec and status: a Node is large, with the images on its disk, and nobody reads the answer.
-_METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 # Kubelets and controllers write to Nodes too, so a write that goes by what was read is tried again.
 _ATTEMPTS = 4
@@ -224,7 +221,8 @@ def write_labels(
             for attempt in range(_ATTEMPTS):
                 try:
                     body = _body(node, change)
-                    cluster.merge_patch(kinds.NODE, change["name"], body, accept=_METADATA_OF_ONE, object_hook=_slim)
+                    # A Node is large, with the images on its disk, and nobody reads the answer.
+                    cluster.merge_patch(kinds.NODE, change["name"], body, accept=METADATA_OF_ONE, object_hook=_slim)
                 except KubeError as error:
                     if error.status == 404 and not change["after"] and not change.get("annotations_after"):
                         return None

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 Json = dict[str, Any]
+Identity = tuple[str, ...]
 
 # Hash of the manifest as applied last: it alone can tell that a field was taken out of the manifest.
 APPLIED_ANNOTATION = "hostnet.multicluster/applied"
@@ -49,6 +49,10 @@ _KEY_DEFAULTS = {"protocol": "TCP"}
 _SETS = frozenset({"finalizers", "tolerations"})
 # Plain maps: empty and absent are the same thing there. Elsewhere {} says something, as in `emptyDir: {}`.
 _PLAIN_MAPS = frozenset({"labels", "annotations", "data", "binaryData", "stringData", "nodeSelector", "matchLabels"})
+_SCALARS = frozenset({str, int, bool, float})
+# What the API server alone writes.
+_BOOKKEEPING = frozenset({"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"})
+_BOOKKEEPING_ANNOTATIONS = frozenset({APPLIED_ANNOTATION, "kubectl.kubernetes.io/last-applied-configuration"})
 _QUANTITY_MAPS = frozenset({"limits", "requests", "capacity", "hard"})
 _QUANTITY_FIELDS = frozenset({"sizeLimit"})
 _SUFFIXES = {
@@ -81,9 +85,9 @@ _MISSING = _Missing()
 def clean(value: Any) -> Any:
     """A deep copy without the map entries that are null: templates write null for "not given"."""
     if isinstance(value, Mapping):
-        return {str(key): clean(item) for key, item in value.items() if item is not None}
+        return {str(key): item if type(item) in _SCALARS else clean(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [clean(item) for item in value]
+        return [item if type(item) in _SCALARS else clean(item) for item in value]
     return value
 
 
@@ -122,6 +126,9 @@ def _map_difference(desired: Mapping[str, Any], live: Mapping[str, Any], path: t
     after: Json = {}
     for key, value in desired.items():
         actual = live.get(key)
+        # Most fields are these: no call for them. True is no 1, so the types have to be the same.
+        if type(value) is type(actual) and type(value) in _SCALARS and value == actual:
+            continue
         if actual is None:
             if not _means_nothing(key, value):
                 after[key] = value
@@ -136,14 +143,15 @@ def _map_difference(desired: Mapping[str, Any], live: Mapping[str, Any], path: t
 
 
 def _list_difference(desired: list[Any], live: list[Any], path: tuple[str, ...]) -> tuple[Any, Any] | None:
+    if desired == live and all(type(item) is str for item in desired):
+        return None
     field = path[-1] if path else ""
-    keys = _keys(field, desired, live)
+    keys, wanted, known = _keyed(field, desired, live)
     if keys:
-        known = {_identity(item, keys): item for item in live}
         before: list[Any] = []
         after: list[Any] = []
-        for item in desired:
-            actual = known.get(_identity(item, keys), _MISSING)
+        for identity, item in wanted.items():
+            actual = known.get(identity, _MISSING)
             if actual is _MISSING:
                 after.append(item)
                 continue
@@ -162,20 +170,26 @@ def _list_difference(desired: list[Any], live: list[Any], path: tuple[str, ...])
     return live, desired
 
 
-def _keys(field: str, desired: list[Any], live: list[Any]) -> tuple[str, ...]:
+def _keyed(field: str, desired: list[Any], live: list[Any]) -> tuple[tuple[str, ...], dict[Identity, Any], dict[Identity, Any]]:
+    """(key fields, desired and live items by what these say), with () as key fields where the list is none of keyed items."""
     for keys in _MERGE_KEYS.get(field, ()):
-        if all(_identity(item, keys) is not None for item in (*desired, *live)) and all(
-            len({_identity(item, keys) for item in items}) == len(items) for items in (desired, live)
-        ):
-            return keys
-    return ()
+        wanted, known = _by_identity(desired, keys), _by_identity(live, keys)
+        if wanted is not None and known is not None:
+            return keys, wanted, known
+    return (), {}, {}
 
 
-def _identity(item: Any, keys: tuple[str, ...]) -> tuple[str, ...] | None:
-    if not isinstance(item, Mapping):
-        return None
-    values = [item.get(key, _KEY_DEFAULTS.get(key)) for key in keys]
-    return None if any(value is None for value in values) else tuple(str(value) for value in values)
+def _by_identity(items: list[Any], keys: tuple[str, ...]) -> dict[Identity, Any] | None:
+    """The items by their keys; None where one lacks a key, or two have the same."""
+    found: dict[Identity, Any] = {}
+    for item in items:
+        if not isinstance(item, Mapping):
+            return None
+        values = [_KEY_DEFAULTS.get(key) if item.get(key) is None else item[key] for key in keys]
+        if None in values:
+            return None
+        found[tuple(map(str, values))] = item
+    return found if len(found) == len(items) else None
 
 
 def _means_nothing(key: str, value: Any) -> bool:
@@ -265,8 +279,8 @@ def merge(first: Any, second: Any) -> Any:
 
 
 def redact(value: Mapping[str, Any]) -> Json:
-    """A copy of a manifest or live object in which a Secret's data is shown as `(sha256:abcd1234)` only."""
-    shown = copy.deepcopy(dict(value))
+    """A manifest or live object in which a Secret's data is shown as `(sha256:abcd1234)` only. What is not data is not copied."""
+    shown = dict(value)
     if shown.get("kind") == "Secret":
         for field, encoded in (("data", True), ("stringData", False)):
             if isinstance(shown.get(field), Mapping):
@@ -285,16 +299,18 @@ def _fingerprint(value: Any, encoded: bool) -> str:
 
 
 def visible(value: Mapping[str, Any]) -> Json:
-    """A copy for people: without status, managedFields and what the API server alone writes; secrets as hashes."""
+    """An object for people: without status, managedFields and what the API server alone writes; secrets as hashes."""
     shown = redact(value)
     shown.pop("status", None)
-    metadata = shown.get("metadata")
-    if isinstance(metadata, dict):
-        for field in ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"):
-            metadata.pop(field, None)
-        if isinstance(metadata.get("annotations"), dict):
-            metadata["annotations"].pop(APPLIED_ANNOTATION, None)
-            metadata["annotations"].pop("kubectl.kubernetes.io/last-applied-configuration", None)
+    if isinstance(shown.get("metadata"), Mapping):
+        metadata = _without(shown["metadata"], _BOOKKEEPING)
+        if isinstance(metadata.get("annotations"), Mapping):
+            metadata["annotations"] = _without(metadata["annotations"], _BOOKKEEPING_ANNOTATIONS)
             if not metadata["annotations"]:
                 del metadata["annotations"]
+        shown["metadata"] = metadata
     return shown
+
+
+def _without(fields: Mapping[str, Any], names: frozenset[str]) -> Json:
+    return {key: item for key, item in fields.items() if key not in names}

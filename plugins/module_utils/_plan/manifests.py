@@ -21,6 +21,7 @@ CREATED, CHANGED, UNCHANGED, DELETED, KEPT = "created", "changed", "unchanged", 
 VERIFY = "verify"
 
 _WORKLOADS = frozenset({"Pod", "StatefulSet", "DaemonSet", "Deployment", "ReplicaSet", "Job", "CronJob"})
+_WITH_READINESS = frozenset({"StatefulSet", "DaemonSet", "Deployment", "Pod", "Namespace"})
 
 
 class ManifestError(ValueError):
@@ -235,6 +236,11 @@ def same_content(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
         plain["metadata"] = {key: item for key, item in value.get("metadata", {}).items() if key not in hidden}
         pair.append(plain)
     return pair[0] == pair[1]
+
+
+def has_readiness(kind: str) -> bool:
+    """False for kinds that are ready as soon as they exist."""
+    return kind in _WITH_READINESS
 
 
 def not_ready(live: Json | None) -> str:

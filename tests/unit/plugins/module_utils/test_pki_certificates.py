@@ -750,7 +750,7 @@ def test_no_key_in_any_repr(pki: Path) -> None:
     ensure(request_for(pki))
     ca = _pki._look_at_ca(request_for(pki), "ca", OpenVault(), NOW)
     assert ca.key_pem
-    file = _pki._File(pki / "x", ca.key_pem, 0o600)
+    file = _pki._File(str(pki / "x"), ca.key_pem, 0o600)
     assert "BEGIN" not in repr(ca) + repr(file)
 
 
