@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from support.collection import CHECKOUT, collections_path
+from support.collection import CHECKOUT, cache_root, collections_path
 from support.kube_api import binary
 from support.run import NAMESPACE, TaskResult, ansible_environment
 
@@ -28,6 +28,10 @@ Json = dict[str, Any]
 
 _MODULES = "ansible_collections.hostnet.multicluster.plugins.modules"
 _ROLES = Path(__file__).resolve().parent / "roles"
+
+
+# As where the collection is installed: Python compiles a file once, and not with every start because nothing may be written beside it.
+_COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cache_root() / "benchmark-pycache")}
 
 
 class Failed(Exception):
@@ -42,7 +46,7 @@ def command(
     `data` is the standard input of each. `world`: where its API servers count the requests; None where there are none.
     """
     python_path = os.pathsep.join([str(collections_path()), str(CHECKOUT / "tests")])
-    full = {**os.environ, "PYTHONPATH": python_path, **(environment or {})}
+    full = {**os.environ, "PYTHONPATH": python_path, **(environment or {}), **_COMPILED_ONCE}
     before = world.served() if world else 0
     seconds, cpu, megabytes, printed = 0.0, 0.0, 0.0, ""
     processes: int | None = 0

@@ -84,7 +84,7 @@ _MISSING = _Missing()
 
 def clean(value: Any) -> Any:
     """A deep copy without the map entries that are null: templates write null for "not given"."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(key): item if type(item) in _SCALARS else clean(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [item if type(item) in _SCALARS else clean(item) for item in value]
@@ -114,7 +114,7 @@ def difference(desired: Any, live: Any) -> tuple[Any, Any] | None:
 
 
 def _difference(desired: Any, live: Any, path: tuple[str, ...]) -> tuple[Any, Any] | None:
-    if isinstance(desired, Mapping) and isinstance(live, Mapping):
+    if isinstance(desired, dict) and isinstance(live, dict):
         return _map_difference(desired, live, path)
     if isinstance(desired, list) and isinstance(live, list):
         return _list_difference(desired, live, path)
@@ -136,7 +136,7 @@ def _map_difference(desired: Mapping[str, Any], live: Mapping[str, Any], path: t
         inner = _difference(value, actual, (*path, key))
         if inner is not None:
             # A map that only gained fields had nothing to show before.
-            if not (isinstance(value, Mapping) and inner[0] == {}):
+            if not (isinstance(value, dict) and inner[0] == {}):
                 before[key] = inner[0]
             after[key] = inner[1]
     return (before, after) if after else None
@@ -183,7 +183,7 @@ def _by_identity(items: list[Any], keys: tuple[str, ...]) -> dict[Identity, Any]
     """The items by their keys; None where one lacks a key, or two have the same."""
     found: dict[Identity, Any] = {}
     for item in items:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             return None
         values = [_KEY_DEFAULTS.get(key) if item.get(key) is None else item[key] for key in keys]
         if None in values:
@@ -234,13 +234,13 @@ def _dropped(owned: Mapping[str, Any], desired: Any, live: Any) -> Any:
     inner = {key: value for key, value in owned.items() if key != "."}
     if not inner:
         return live if isinstance(desired, _Missing) else _MISSING
-    if isinstance(live, Mapping):
+    if isinstance(live, dict):
         fields: Json = {}
         for key, value in inner.items():
             name = key[2:]
             if not key.startswith("f:") or name not in live or name == APPLIED_ANNOTATION:
                 continue
-            wanted = desired.get(name, _MISSING) if isinstance(desired, Mapping) else _MISSING
+            wanted = desired.get(name, _MISSING) if isinstance(desired, dict) else _MISSING
             found = _dropped(value, wanted, live[name])
             if not isinstance(found, _Missing):
                 fields[name] = found
@@ -256,21 +256,21 @@ def _dropped(owned: Mapping[str, Any], desired: Any, live: Any) -> Any:
                 actual = _pick(live, identity)
                 found = _dropped(value, _pick(desired, identity), actual) if not isinstance(actual, _Missing) else _MISSING
                 if not isinstance(found, _Missing):
-                    items.append({**identity, **found} if isinstance(found, Mapping) else found)
+                    items.append({**identity, **found} if isinstance(found, dict) else found)
         return items or _MISSING
     return _MISSING
 
 
 def _pick(items: Any, identity: Mapping[str, Any]) -> Any:
     for item in items if isinstance(items, list) else ():
-        if isinstance(item, Mapping) and all(item.get(key, _KEY_DEFAULTS.get(key)) == value for key, value in identity.items()):
+        if isinstance(item, dict) and all(item.get(key, _KEY_DEFAULTS.get(key)) == value for key, value in identity.items()):
             return item
     return _MISSING
 
 
 def merge(first: Any, second: Any) -> Any:
     """Both partial objects as one; lists are joined, and at a conflict `first` wins."""
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
+    if isinstance(first, dict) and isinstance(second, dict):
         joined = {key: merge(first[key], second[key]) if key in second else first[key] for key in first}
         return {**joined, **{key: value for key, value in second.items() if key not in first}}
     if isinstance(first, list) and isinstance(second, list):
@@ -283,7 +283,7 @@ def redact(value: Mapping[str, Any]) -> Json:
     shown = dict(value)
     if shown.get("kind") == "Secret":
         for field, encoded in (("data", True), ("stringData", False)):
-            if isinstance(shown.get(field), Mapping):
+            if isinstance(shown.get(field), dict):
                 shown[field] = {key: _fingerprint(item, encoded) for key, item in shown[field].items()}
     return shown
 
@@ -302,9 +302,9 @@ def visible(value: Mapping[str, Any]) -> Json:
     """An object for people: without status, managedFields and what the API server alone writes; secrets as hashes."""
     shown = redact(value)
     shown.pop("status", None)
-    if isinstance(shown.get("metadata"), Mapping):
+    if isinstance(shown.get("metadata"), dict):
         metadata = _without(shown["metadata"], _BOOKKEEPING)
-        if isinstance(metadata.get("annotations"), Mapping):
+        if isinstance(metadata.get("annotations"), dict):
             metadata["annotations"] = _without(metadata["annotations"], _BOOKKEEPING_ANNOTATIONS)
             if not metadata["annotations"]:
                 del metadata["annotations"]
