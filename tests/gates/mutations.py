@@ -625,6 +625,22 @@ GUARDS = (
     ),
     Guard(
         4,
+        "a run that goes on asks the gate again before the stop",
+        f"{PLAN}/rollout.py",
+        'if not asked < following <= down or "leave" in begun:',
+        "if True:",
+        _some(_ROLLOUT, "test_a_run_that_goes_on_asks_the_gate_before_the_stop"),
+    ),
+    Guard(
+        4,
+        "a stop that was cut short is not done because the gate is asked again",
+        f"{PLAN}/journal.py",
+        "again = order[order.index(following) :] if following in order else [following]",
+        "again = [following]",
+        _some(f"{UNIT}/test_plan_journal.py", "test_a_step_that_was_cut_short_is_not_done"),
+    ),
+    Guard(
+        4,
         "a member is well before the next one",
         f"{PLAN}/rollout.py",
         'return [*_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]',

@@ -77,7 +77,8 @@ def advance(
     * `start`: `detail` may hold work, what, controller, settings, order and saved. A journal in flight is resumed: what it has is
       kept unless given. Any other one (`{}` too) is replaced by a new one.
     * `next`: a step of the member in flight (of none where there is none) begins. The step that is under way, if any, is done with `detail`;
-      where it is the very step that begins, its run died in it, and it is closed as failed. One write, where two would tell the same.
+      where it is the very step that begins, or one that comes after it, its run died in it, and it is closed as failed. One write, where two would
+      tell the same.
     * `member`: merges into the member in flight; with no member given the one in flight is done, and so is its last step, with `detail`.
     * `save`: only what `saved` says.
     * `finish`: `state` is done or aborted.
@@ -164,10 +165,12 @@ def _begin(journal: Json, now: str, step: str) -> None:
 
 
 def _close(journal: Json, now: str, following: str, detail: Json) -> None:
-    """Ends the step that is under way as done. The very step that begins now was cut short, and is no step that is done."""
+    """Ends the step that is under way as done. One that is begun again, now or after what begins now, was cut short, and is no step that is done."""
+    order = list((journal.get("member") or {}).get("steps") or [])
     for entry in reversed(journal["steps"]):
         if entry["state"] == BEGUN and entry["member"] == _name(journal):
-            cut = entry["step"] == following
+            again = order[order.index(following) :] if following in order else [following]
+            cut = entry["step"] in again
             told = {"interrupted": True} if cut else deepcopy(detail)
             entry.update(state=FAILED if cut else DONE, ended_at=now, detail={**entry["detail"], **told})
             return

@@ -55,6 +55,10 @@ POINT_OF_NO_RETURN = (
     "leave",
 )
 
+# Steps that ask whether the member may be taken down, in their order, and those that do it.
+GATES = ("gate_neighbours", "gate", "gate_repair")
+TAKES_DOWN = ("stop", "restart")
+
 # Steps that only bring a member up that was admitted before. A run that cannot ask every kube cluster does these and no others: none of them stops or
 # forgets anybody, takes anybody in, or changes a join list (docs/design.md, section 7).
 BRING_UP = ("uncordon", "start", "start_neighbours", "join", "settle")
@@ -930,15 +934,24 @@ def _pool(labels: Mapping[str, str]) -> str:
 
 
 def remaining_steps(journal: Mapping[str, Any]) -> list[str]:
-    """The steps of the member in hand that are not known to be done.
+    """The steps of the member in hand that are not known to be done, with the gate before whatever takes the member down.
 
-    All of them after the last one that is done. Steps are safe to do twice, so the one that was begun is done again.
+    All of them after the last one that is done. Steps are safe to do twice, so the one that was begun is done again. What a gate said to the run
+    that was cut short is worth nothing to this one, which may be a later day's: it is asked again, and so is everything after it that
+    leaves the member up, for it may lead by now. Where it may be down already, the gate alone: it tells whether to go on or to start it again.
     """
     record = journal.get("member") or {}
     names = list(record.get("steps", []))
-    finished = finished_steps(journal)
-    last = max((names.index(name) for name in finished if name in names), default=-1)
-    return names[last + 1 :]
+    finished, begun = finished_steps(journal), set(begun_steps(journal))
+    following = max((names.index(name) for name in finished if name in names), default=-1) + 1
+    asked = min((names.index(name) for name in GATES if name in names), default=len(names))
+    down = min((names.index(name) for name in TAKES_DOWN if name in names), default=-1)
+    # Whoever leaves for good is no member any more once that was begun, and closes a gate himself.
+    if not asked < following <= down or "leave" in begun:
+        return names[following:]
+    if names[down] in begun:
+        return [*(name for name in GATES if name in names), *names[down:]]
+    return names[asked:]
 
 
 def _entries(journal: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.journal import JournalError, advance, in_flight, newest
 
 Json = dict[str, Any]
@@ -96,6 +97,21 @@ def test_resumption_keeps_what_there_is_and_closes_the_step_that_the_run_died_in
     again = go(resumed, "next", run_id="r2", generation=2, step="vm", now=LATER)
     assert [(entry["n"], entry["state"], entry["ended_at"]) for entry in again["steps"]] == [(1, "failed", LATER), (2, "begun", None)]
     assert again["steps"][0]["detail"] == {"interrupted": True}
+
+
+def test_a_step_that_was_cut_short_is_not_done_because_the_gate_before_it_is_asked_again() -> None:
+    steps = ["gate", "lead", "drain", "stop", "vm"]
+    journal = go(started(), "member", member={"member": "east-0", "steps": steps})
+    for step in steps[:4]:
+        journal = go(journal, "next", step=step)
+    journal = go(journal, "start", run_id="r2", generation=2)
+    again = go(journal, "next", step="gate", run_id="r2", generation=2)
+    assert [entry["state"] for entry in again["steps"]] == ["done", "done", "done", "failed", "begun"]
+    # Killed again, in the gate: nobody takes the stop for done.
+    assert rollout.remaining_steps(again) == ["gate", "stop", "vm"]
+    after = go(again, "next", step="stop", run_id="r2", generation=2)
+    assert [entry["state"] for entry in after["steps"]] == ["done", "done", "done", "failed", "done", "begun"]
+    assert rollout.remaining_steps(go(after, "next", step="vm", run_id="r2", generation=2)) == ["vm"]
 
 
 def test_a_start_after_an_end_is_a_new_rollout() -> None:

@@ -287,7 +287,7 @@ class TestResuming:
     def test_the_steps_after_the_last_one_that_is_done(self) -> None:
         steps = ["gate", "stop", "vm", "identify"]
         assert rollout.remaining_steps(steps_journal([], steps=steps)) == steps
-        assert rollout.remaining_steps(steps_journal(["gate"], ["stop"], steps=steps)) == ["stop", "vm", "identify"]
+        assert rollout.remaining_steps(steps_journal(["gate", "stop"], ["vm"], steps=steps)) == ["vm", "identify"]
         assert rollout.remaining_steps(steps_journal(["gate", "vm"], steps=steps)) == ["identify"]
         assert rollout.remaining_steps(steps_journal(steps, steps=steps)) == []
         # Those of another member say nothing, nor does a step that has no part in this.
@@ -296,6 +296,54 @@ class TestResuming:
         assert rollout.remaining_steps(other) == steps
         assert rollout.remaining_steps(steps_journal(["undo"], steps=steps)) == steps
         assert rollout.remaining_steps({"member": None, "steps": []}) == []
+
+    @pytest.mark.parametrize(
+        ("done", "begun", "left"),
+        [
+            # Killed between the gate and the stop: all of it again, the member may lead by now.
+            (["cordon", "evict", "gate"], [], "gate lead drain stop vm"),
+            (["cordon", "evict", "gate", "lead"], ["drain"], "gate lead drain stop vm"),
+            (["cordon", "evict", "gate", "lead", "drain"], [], "gate lead drain stop vm"),
+            # It may be down: the gate alone.
+            (["cordon", "evict", "gate", "lead", "drain"], ["stop"], "gate stop vm"),
+            # It is down: nothing but forward.
+            (["cordon", "evict", "gate", "lead", "drain", "stop"], [], "vm"),
+            (["cordon", "evict", "gate", "lead", "drain", "stop"], ["vm"], "vm"),
+            # The gate is still to come.
+            (["cordon"], ["evict"], "evict gate lead drain stop vm"),
+        ],
+    )
+    def test_a_run_that_goes_on_asks_the_gate_before_the_stop(self, done: list[str], begun: list[str], left: str) -> None:
+        steps = ["cordon", "evict", "gate", "lead", "drain", "stop", "vm"]
+        assert rollout.remaining_steps(steps_journal(done, begun, steps=steps)) == left.split()
+
+    def test_neighbours_are_asked_again_too(self) -> None:
+        steps = ["gate_neighbours", "gate", "lead", "drain", "stop", "stop_neighbours", "vm"]
+        assert rollout.remaining_steps(steps_journal(steps[:4], steps=steps)) == steps
+        assert rollout.remaining_steps(steps_journal(steps[:4], steps[4:5], steps=steps)) == ["gate_neighbours", "gate", *steps[4:]]
+        assert rollout.remaining_steps(steps_journal(steps[:5], steps=steps)) == steps[5:]
+
+    def test_a_pod_that_was_restarted_is_not_drained_again(self) -> None:
+        steps = rollout.steps("version", "ok", False, "never")
+        assert rollout.remaining_steps(steps_journal(steps[:3], ["restart"], steps=steps)) == ["gate", "restart", "settle", "soak"]
+
+    def test_whoever_has_begun_to_leave_is_not_asked_about(self) -> None:
+        steps = rollout.steps("scale_down", "ok", False, "after_join")
+        assert steps[:5] == ["gate", "lead", "drain", "leave", "stop"]
+        assert rollout.remaining_steps(steps_journal(steps[:3], steps=steps)) == steps
+        assert rollout.remaining_steps(steps_journal(steps[:3], ["leave"], steps=steps)) == steps[3:]
+
+    @given(
+        st.integers(0, 20), st.booleans(), st.sampled_from(rollout.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS)
+    )
+    def test_nobody_is_taken_down_without_a_gate_of_the_same_run(
+        self, number: int, begun: bool, work: str, kind: str, surge: bool, forget: str
+    ) -> None:
+        steps = rollout.steps(work, kind, surge, forget)
+        journal = steps_journal(steps[:number], steps[number : number + 1] if begun else [], steps=steps)
+        left = rollout.remaining_steps(journal)
+        for down in set(left) & set(rollout.TAKES_DOWN):
+            assert set(left[: left.index(down)]) & set(rollout.GATES) or "leave" in rollout.begun_steps(journal)
 
     def test_cordoned_nodes_are_those_of_the_kube_clusters_that_are_asked(self) -> None:
         nodes = [
@@ -313,7 +361,11 @@ class TestResuming:
     def test_done_and_remaining_are_all(self, number: int, work: str, kind: str, surge: bool, forget: str) -> None:
         steps = rollout.steps(work, kind, surge, forget)
         found = steps_journal(steps[:number], steps[number : number + 1], steps=steps)
-        assert steps[:number] + rollout.remaining_steps(found) == steps
+        left = rollout.remaining_steps(found)
+        # A gate that was asked before is asked again, and what follows it.
+        assert left[-len(steps[number:]) or len(left) :] == steps[number:]
+        assert [name for name in [*steps[:number], *left] if name in steps] == [*steps[:number], *left]
+        assert set(steps[:number]) | set(left) == set(steps)
 
     @pytest.mark.parametrize(
         ("done", "new"), [([], False), (["certify"], False), (["admit"], True), (["admit", "start"], True), (["readdress"], True)]
