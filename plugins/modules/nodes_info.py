@@ -161,6 +161,25 @@ nodes:
       type: list
       elements: dict
       returned: success
+    signs:
+      description:
+        - Signs that the VM is about to go, the surest first. A cordon that a rollout of this collection has made is none.
+        - Those that clouds, autoscalers and upgraders leave on a Node are known; docs/upgrade.md has them. What only a cloud's own API tells is not.
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        sign:
+          description: Key of the taint, label, annotation or condition, or the field, that says so.
+          type: str
+        level:
+          description: C(off) where the VM is off, C(going) where it was chosen and goes next, C(marked) where others may go first.
+          type: str
+        text:
+          description: What it means.
+          type: str
+      sample:
+        - {sign: ToBeDeletedByClusterAutoscaler, level: going, text: the cluster autoscaler takes it away within minutes}
     boot_id:
       description: Id of the running boot; another one after a reboot.
       type: str

@@ -633,6 +633,14 @@ GUARDS = (
     ),
     Guard(
         4,
+        "nobody is stopped while the VM of another member was chosen to go",
+        f"{PLAN}/signs.py",
+        "if name != member and node is not None and urgency(node) >= least",
+        "if False",
+        _some(f"{UNIT}/test_plan_signs.py", "test_nobody_is_stopped"),
+    ),
+    Guard(
+        4,
         "a stop that was cut short is not done because the gate is asked again",
         f"{PLAN}/journal.py",
         "again = order[order.index(following) :] if following in order else [following]",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, disk, join, journal
+from . import dead, disk, join, journal, signs
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -180,6 +180,7 @@ def deployment_status(
                 "restarts": pod["restarts"] if pod else 0,
                 "certificate": {"serial": first.get("serial", ""), "not_after": first.get("not_after", "")},
                 "join_list": lists.get(kube_cluster, []),
+                "signs": [dict(sign) for sign in (node or {}).get("signs") or []],
             }
         )
     absent = {name: str(observed[name]["error"]) for name in sorted(observed) if observed[name].get("absent")}
@@ -316,6 +317,11 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
     lines += ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for name, entries in sorted(status["join_lists"].items()):
         lines.append(f"join list in {name}: {', '.join(entries) or '-'}")
+    lines += [
+        f"the VM of {entry['member']} {'is off' if soon == signs.OFF else 'is about to go' if soon == signs.GOING else 'may go'}: {signs.told(entry)}"
+        for entry in status["members"]
+        if (soon := signs.level(entry.get("signs") or []))
+    ]
     rollout = status.get("rollout")
     if rollout:
         at = f", at member {rollout['member']}" if rollout["member"] else ""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from . import held
+from . import signs as signs_of
 
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
@@ -35,7 +36,7 @@ class Node(TypedDict):
     `address` is the one chosen by the address type, in its canonical spelling, or "" where the node has none.
     `selected` is false for a node that is listed although it does not match the selector.
     `annotations` are only those that keep the cluster autoscaler away (held.py).
-    `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
+    `signs` say that the VM is about to go (signs.py). `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
     """
 
     kube_cluster: str
@@ -52,6 +53,7 @@ class Node(TypedDict):
     labels: dict[str, str]
     annotations: dict[str, str]
     taints: list[dict[str, Any]]
+    signs: list[signs_of.Sign]
     boot_id: str
     machine_id: str
     system_uuid: str
@@ -138,6 +140,7 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "labels": labels,
         "annotations": held.own(metadata.get("annotations")),
         "taints": [dict(taint) for taint in spec.get("taints") or []],
+        "signs": signs_of.signs(node_object),
         "boot_id": info.get("bootID", ""),
         "machine_id": info.get("machineID", ""),
         "system_uuid": info.get("systemUUID", ""),

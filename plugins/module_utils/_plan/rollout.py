@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import adopt, dead, documents, gate, join, settings, trust
+from . import adopt, dead, documents, gate, join, settings, signs, trust
 from . import bindings as copies
 from .classify import WELL
 from .deployment import other_addresses, selector_errors
@@ -169,7 +169,7 @@ def candidates(
 ) -> list[Json]:
     """Nodes that the member may get: of its kube cluster, matching the selector, carrying nobody else, and no VM that was `known` before.
 
-    The node of its own name comes first (a re-imaged VM, or a pool that gives old names to new VMs), then by name.
+    The node of its own name comes first (a re-imaged VM, or a pool that gives old names to new VMs), then those without a sign of their end.
     """
     taken = {(entry["kube_cluster"], entry["node"]) for entry in bindings if entry["member"] != binding["member"]}
     found = [
@@ -181,7 +181,13 @@ def candidates(
         and is_new(node, known or {})
     ]
     return sorted(
-        found, key=lambda node: (node["name"] != binding["node"], node["zone"] != binding["zone"], join.natural_key(str(node["name"])))
+        found,
+        key=lambda node: (
+            node["name"] != binding["node"],
+            node["zone"] != binding["zone"],
+            signs.urgency(node),
+            join.natural_key(str(node["name"])),
+        ),
     )
 
 
@@ -219,13 +225,14 @@ def identify(
         and node["address"]
         and not (node.get("unschedulable") and node["uid"] != binding["node_uid"])
         and not dead.out_of_service(node)
+        and not signs.goes(node)
     ]
     if ready:
         return {"node": ready[0], "waiting": "", "error": ""}
     if right:
         return {
             "node": None,
-            "waiting": f"{where}: node {right[0]['name']} is not Ready, is cordoned or out of service, or has no address",
+            "waiting": f"{where}: node {right[0]['name']} is not Ready, is cordoned, about to go or out of service, or has no address",
             "error": "",
         }
     if wrong and not patient:
@@ -783,7 +790,9 @@ def _to_mend(
 
 
 def _usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
-    return bool(node["ready"] and node["zone"] == binding["zone"] and not node.get("unschedulable") and not dead.out_of_service(node))
+    if node.get("unschedulable") or dead.out_of_service(node) or signs.goes(node):
+        return False
+    return bool(node["ready"] and node["zone"] == binding["zone"])
 
 
 def _to_roll(
@@ -802,15 +811,36 @@ def _to_roll(
         rest = [name for name in rest if entries[name]["image"] != hostnet["image"]]
     if request["work"] == "scale_down":
         rest = [name for name in rest if name in request["members"]]
-    # A node pool's upgrade goes by an order of its own: the node that it has cordoned is the one whose VM it is about to replace.
-    cordoned = {(node["kube_cluster"], node["name"]) for node in nodes if node.get("unschedulable")}
-    draining = {name for name in rest if (bindings[name]["kube_cluster"], bindings[name]["node"]) in cordoned}
+    # A node pool's upgrade goes by an order of its own, and takes the VM that it has chosen whether we are ready or not.
+    homes = {(node["kube_cluster"], node["name"]): node for node in nodes}
+    home = {name: homes.get((bindings[name]["kube_cluster"], bindings[name]["node"])) for name in rest}
     # Whoever leads comes last, so leadership moves once and not with every member.
-    rest.sort(key=lambda name: (name not in draining, bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
+    rest.sort(key=lambda name: (-signs.urgency(home[name]), bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
     for name in rest:
-        why = "first: its node is cordoned already" if name in draining else "last: it leads" if entries[name]["leader"] else "follows"
+        told = signs.told(home[name])
+        why = f"first: {told}" if told else "last: it leads" if entries[name]["leader"] else "follows"
         chosen.append({"member": name, "why": why})
     return chosen
+
+
+def following(
+    plan: Mapping[str, Any], journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]
+) -> Json:
+    """Whose turn it is: of the plan's members that had none (`ended`), the one in hand, else the one whose VM goes soonest as things are now.
+
+    Of those that go equally soon the plan's order decides, and in a repair always: the most broken comes first there. One is left at least.
+    """
+    left = [entry for entry in plan["members"] if entry["member"] not in plan.get("ended", [])]
+    in_hand = str((journal.get("member") or {}).get("member", ""))
+    homes = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
+    soon = {str(entry["member"]): signs.urgency(homes.get((str(entry["kube_cluster"]), str(entry["node"])))) for entry in bindings}
+
+    def turn(entry: Mapping[str, Any]) -> tuple[bool, int]:
+        return entry["member"] != in_hand, 0 if entry["work"] == "repair" else -soon.get(str(entry["member"]), 0)
+
+    # The first of several.
+    first: Mapping[str, Any] = min(left, key=turn)
+    return dict(first)
 
 
 def _narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], in_hand: str) -> list[Json]:

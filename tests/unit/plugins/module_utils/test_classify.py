@@ -306,6 +306,7 @@ def test_status_of_a_system_that_is_well(placement: str) -> None:
         "restarts": 0,
         "certificate": {"serial": "1f", "not_after": "2027-11-22T12:00:00Z"},
         "join_list": [node["address"] for node in NODES],
+        "signs": [],
     } | ({} if placement == "daemonset" else {"pod": "ledger-east-1-0"})
 
 

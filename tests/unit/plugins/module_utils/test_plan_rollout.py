@@ -169,6 +169,17 @@ class TestOrder:
         assert any(line.startswith("1. east-1 on node") for line in plan["lines"])
         assert not plan["resume"]
 
+    def test_the_vm_that_goes_soonest_comes_first_even_where_its_member_leads(self, world: World) -> None:
+        homes = {
+            member: next(node for node in world.nodes if node["name"] == world.binding(member)["node"]) for member in ("east-0", "west-1")
+        }
+        homes["west-1"]["signs"] = [{"sign": "spec.unschedulable", "level": "marked", "text": "somebody has cordoned it"}]
+        plan = world.plan("replace")
+        assert names_of(plan) == ["west-1", "east-1", "east-2", "west-0", "east-0"]
+        assert plan["members"][0]["why"] == "first: somebody has cordoned it (spec.unschedulable)"
+        homes["east-0"]["signs"] = [{"sign": "karpenter.sh/disrupted", "level": "going", "text": "Karpenter replaces it"}]
+        assert names_of(world.plan("replace"))[:2] == ["east-0", "west-1"]
+
     def test_the_one_in_flight_comes_first_even_when_it_leads_and_those_that_are_done_do_not_come_again(self, world: World) -> None:
         world.fly("east-0", done=["east-1", "west-1"])
         plan = world.plan()
@@ -747,6 +758,17 @@ class TestIdentifying:
         assert self.find(world, record)["node"] == node
         node["address"] = ""
         assert "or has no address" in self.find(world, record)["waiting"]
+
+    def test_one_that_is_about_to_go_itself_is_none_and_one_that_is_marked_is_the_last_choice(self, replaced: tuple[World, Json]) -> None:
+        world, record = replaced
+        going = world.fresh("east-1", "aaa", "10.0.0.50", signs=[{"sign": "s", "level": "going", "text": "t"}])
+        assert "node aaa is not Ready, is cordoned, about to go" in self.find(world, record)["waiting"]
+        marked = world.fresh("east-1", "bbb", "10.0.0.51", signs=[{"sign": "s", "level": "marked", "text": "t"}])
+        assert self.find(world, record)["node"] == marked
+        plain = world.fresh("east-1", "ccc", "10.0.0.52")
+        assert self.find(world, record)["node"] == plain
+        assert not rollout._usable(going, world.binding("east-1"))
+        assert rollout._usable(plain, world.binding("east-1"))
 
     def test_of_the_same_name_is_preferred(self, replaced: tuple[World, Json]) -> None:
         world, record = replaced
