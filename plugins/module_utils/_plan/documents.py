@@ -86,6 +86,7 @@ _IN_HAND_MORE: dict[str, type] = {
     "old_id": str,
     "boot_id": str,
     "pool": str,
+    "generation": str,
     "seen": list,
     "providers": list,
     "machines": list,

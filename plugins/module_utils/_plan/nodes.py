@@ -20,6 +20,13 @@ STATUS_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 # The old names are still set by some clouds and kept on nodes that were made long ago.
 _REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
+# Of which image, template or set of settings a node was made: clouds make new nodes with another one, and mark the old ones with nothing.
+_GENERATION_LABELS = (
+    "eks.amazonaws.com/nodegroup-image",
+    "eks.amazonaws.com/sourceLaunchTemplateVersion",
+    "kubernetes.azure.com/node-image-version",
+)
+_GENERATION_ANNOTATIONS = ("karpenter.sh/nodepool-hash",)
 _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 
 
@@ -36,7 +43,8 @@ class Node(TypedDict):
     `address` is the one chosen by the address type, in its canonical spelling, or "" where the node has none.
     `selected` is false for a node that is listed although it does not match the selector.
     `annotations` are only those that keep the cluster autoscaler away (held.py).
-    `signs` say that the VM is about to go (signs.py). `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
+    `signs` say that the VM is about to go (signs.py), `generation` of what it was made.
+    `created` is the object's creation time (RFC 3339). Texts are "" where the node does not say.
     """
 
     kube_cluster: str
@@ -54,6 +62,7 @@ class Node(TypedDict):
     annotations: dict[str, str]
     taints: list[dict[str, Any]]
     signs: list[signs_of.Sign]
+    generation: str
     boot_id: str
     machine_id: str
     system_uuid: str
@@ -141,6 +150,7 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "annotations": held.own(metadata.get("annotations")),
         "taints": [dict(taint) for taint in spec.get("taints") or []],
         "signs": signs_of.signs(node_object),
+        "generation": _generation(info, labels, metadata.get("annotations") or {}),
         "boot_id": info.get("bootID", ""),
         "machine_id": info.get("machineID", ""),
         "system_uuid": info.get("systemUUID", ""),
@@ -148,6 +158,12 @@ def node_facts(node_object: Mapping[str, Any], kube_cluster: str, address_type: 
         "created": metadata.get("creationTimestamp") or "",
         "selected": selected,
     }
+
+
+def _generation(info: Mapping[str, Any], labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+    """Kubelet's version, and what clouds say of the image and the settings. The same text is the same generation of nodes in a pool."""
+    told = [info.get("kubeletVersion", ""), *map(labels.get, _GENERATION_LABELS), *map(annotations.get, _GENERATION_ANNOTATIONS)]
+    return ", ".join(str(part) for part in told if part)
 
 
 def _describe(node: Node) -> str:

@@ -195,16 +195,19 @@ def identify(
     binding: Mapping[str, Any],
     nodes: Sequence[Mapping[str, Any]],
     bindings: Sequence[Mapping[str, Any]],
-    known: Mapping[str, Sequence[str]],
+    known: Mapping[str, Any],
     patient: bool,
 ) -> Json:
     """The node that a member goes on with after its VM was replaced: {node: the node or null, waiting: why not yet, error: why never}.
 
-    `known` are the VMs that existed before (is_new). `patient`: somebody else replaces the
-    VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong.
+    `known` are the VMs that existed before (is_new), with `pool` and `generation` of the old one. `patient`: somebody else replaces the
+    VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong. A pool's upgrade brings the new
+    node before the old one goes, and perhaps before this rollout looked: then it is told by its generation.
     """
     where = f"kube cluster {binding['kube_cluster']}"
     found = candidates(binding, nodes, bindings, known)
+    if patient:
+        found += [node for node in candidates(binding, nodes, bindings) if node not in found and _came_early(node, binding, known)]
     right = [node for node in found if node["zone"] == binding["zone"]]
     wrong = [node for node in found if node["zone"] != binding["zone"]]
     owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
@@ -243,6 +246,14 @@ def identify(
             f"is in zone {binding['zone'] or '(none)'}. Remove that VM, bring one into the right zone, and run again",
         }
     return {"node": None, "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}", "error": ""}
+
+
+def _came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether a node that was there before is of the pool's new generation, and so a successor as good as one that comes later."""
+    generation, pool = str(node.get("generation") or ""), str(known.get("pool") or "")
+    if not generation or not known.get("generation") or generation == known["generation"] or node["uid"] == binding["node_uid"]:
+        return False
+    return not pool or _pool(node["labels"]) == pool
 
 
 def identify_for(
@@ -948,6 +959,7 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "new": None,
         "boot_id": node["boot_id"] if node else "",
         "pool": _pool(node["labels"]) if node else "",
+        "generation": str(node.get("generation") or "") if node else "",
         # A repair takes what is there; a replacement must be a VM that was not.
         "seen": [] if entry["work"] == "repair" else sorted(digest(str(node["uid"])) for node in mine),
         "providers": [] if entry["work"] == "repair" else sorted(map(digest, {str(node["provider_id"]) for node in mine} - {""})),

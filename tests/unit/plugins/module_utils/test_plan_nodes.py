@@ -93,6 +93,7 @@ def test_facts_of_a_whole_node() -> None:
         "annotations": {},
         "taints": [{"key": "k", "effect": "NoSchedule"}],
         "signs": [{"sign": "spec.unschedulable", "level": "marked", "text": "somebody has cordoned it"}],
+        "generation": "v1.36.3",
         "boot_id": "b",
         "machine_id": "m",
         "system_uuid": "s",
@@ -100,6 +101,13 @@ def test_facts_of_a_whole_node() -> None:
         "created": "2026-11-22T10:00:00Z",
         "selected": True,
     }
+
+
+def test_a_generation_is_what_kubelet_and_cloud_say() -> None:
+    labels = {"kubernetes.azure.com/node-image-version": "AKSUbuntu-1", "eks.amazonaws.com/nodegroup-image": "ami-1"}
+    metadata = {"name": "n", "labels": labels, "annotations": {"karpenter.sh/nodepool-hash": "77"}}
+    node = node_facts({"metadata": metadata, "status": {"nodeInfo": {"kubeletVersion": "v1.36.3"}}}, "east", "InternalIP")
+    assert node["generation"] == "v1.36.3, ami-1, AKSUbuntu-1, 77"
 
 
 def test_facts_of_a_node_that_has_said_nothing_yet() -> None:

@@ -770,6 +770,29 @@ class TestIdentifying:
         assert not rollout._usable(going, world.binding("east-1"))
         assert rollout._usable(plain, world.binding("east-1"))
 
+    def test_a_node_of_the_new_generation_counts_though_it_was_there_before(self, world: World) -> None:
+        """A pool's upgrade had brought it before the rollout looked."""
+        pool = {"cloud.google.com/gke-nodepool": "db"}
+        world.node("east-1")["generation"] = "v1.35"
+        early = world.fresh("east-1", "surge", "10.0.0.60", generation="v1.36", labels=pool)
+        world.fresh("east-1", "aaa", "10.0.0.61", generation="v1.35", labels=pool)
+        world.fresh("east-1", "bbb", "10.0.0.62", generation="v1.36", labels={"cloud.google.com/gke-nodepool": "other"})
+        record = world.record("east-1", "replace")
+        assert record["generation"] == "v1.35"
+        # The hook's VM is another one that is yet to come.
+        assert self.find(world, record)["node"] is None
+        assert self.find(world, record, patient=True)["node"] == early
+        # Before it, one that is new; and its own VM, upgraded in place, is none.
+        world.node("east-1")["generation"] = "v1.36"
+        later = world.fresh("east-1", "zzz", "10.0.0.63", generation="v1.36", labels=pool)
+        assert self.find(world, record, patient=True)["node"] == later
+        world.nodes = [node for node in world.nodes if node["name"] not in ("surge", "zzz")]
+        assert self.find(world, record, patient=True)["node"] is None
+        # A journal of an older version says nothing of generations.
+        del record["generation"]
+        world.nodes.append(early)
+        assert self.find(world, record, patient=True)["node"] is None
+
     def test_of_the_same_name_is_preferred(self, replaced: tuple[World, Json]) -> None:
         world, record = replaced
         world.fresh("east-1", "aaa", "10.0.0.51")
