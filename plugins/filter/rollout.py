@@ -81,7 +81,7 @@ class FilterModule:
             "rollout_following": rollout.following,
             "rollout_leaving": signs.leaving,
             "rollout_record": rollout.record,
-            "rollout_remaining_steps": rollout.remaining_steps,
+            "rollout_remaining_steps": rollout.next_steps,
             "rollout_begun_steps": rollout.begun_steps,
             "rollout_bring_up": rollout.bring_up_steps,
             "rollout_outage": rollout.outage_text,

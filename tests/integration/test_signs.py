@@ -59,9 +59,10 @@ def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> Non
         chosen()
         status = world.play("status.yml")
         assert f"the VM of west-0 is about to go: the cluster autoscaler takes it away within minutes ({AUTOSCALER})" in status.output
-        refused = message(upgrade(hostnet_members=["east-0", "west-0"]))
+        refused = message(upgrade(hostnet_members=["east-0", "west-0"], hostnet_step_timeout_seconds=5))
         assert "the VM of member west-0 is about to go: node west-1 of kube cluster west: the cluster autoscaler" in refused
-        assert "so east-0 is not stopped. End this rollout with -e hostnet_abort=true, and run it again" in refused
+        assert "Two members would be down, so east-0 was not stopped. Run again when that is over" in refused
+        assert "-e hostnet_abort=true, and name those that are left in hostnet_members: east-0,west-0" in refused
         assert replicas() == 1
         assert not east.request_json("GET", "/api/v1/nodes/east-1")["spec"].get("unschedulable")
         assert vms.rebooted == []

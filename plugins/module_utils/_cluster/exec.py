@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -184,21 +185,27 @@ def ask_members(
 
     What is in both `commands` and `http` is a request where its TLS files are here, and the command elsewhere. `read_only`: all of them change
     nothing, so what was lost on the way is asked again. `kept` has requests use the connections of the call before; they must change nothing then.
-    With it, `at_once` has the requests to one port of a member share a connection, one after the other until one of them has no answer.
+    With it, `at_once` has the requests to one port of a member share a connection, one after the other; where one has no answer, the rest of them
+    have connections of their own, and where the member cannot be reached, none is sent.
     """
     deadline = time.monotonic() + timeout
     names = list(dict.fromkeys([*commands, *http]))
 
+    def http_answer(part: _Part, name: str) -> tuple[Json, bool]:
+        request = part.requests[name]
+        return _request(clusters[part.member.kube_cluster], part.member, request, deadline, read_only or request.body is None, kept)
+
     def ask(part: _Part) -> dict[str, Json]:
         cluster = clusters[part.member.kube_cluster]
         answers: dict[str, Json] = {}
-        for name in part.names:
-            request = part.requests.get(name)
-            if request:
-                answers[name] = _request(cluster, part.member, request, deadline, read_only or request.body is None, kept)
+        for index, name in enumerate(part.names):
+            if name in part.requests:
+                answers[name], reached = http_answer(part, name)
                 if part.shared and not answers[name]["status"]:
-                    # The others would wait as long, and say the same.
-                    return {**dict.fromkeys(part.names, answers[name]), **answers}
+                    rest = part.names[index + 1 :]
+                    # Of a member that was not reached the others would say the same. Of one that was, each speaks for itself, and none waits for another.
+                    more = in_parallel(lambda other: http_answer(part, other)[0], rest) if reached else [answers[name]] * len(rest)
+                    return {**answers, **dict(zip(rest, more, strict=True))}
                 continue
             answers[name] = _command(cluster, part.member, rendered(part.member, commands[name]), deadline, read_only)
             if stop_at_failure and (answers[name]["error"] or answers[name]["rc"]):
@@ -258,18 +265,20 @@ def _command(cluster: KubeCluster, member: Member, argv: list[str], deadline: fl
         return {**answer, **_unknown(error)}
 
 
-def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float, safe: bool, kept: Kept | None) -> Json:
+def _request(cluster: KubeCluster, member: Member, request: Http, deadline: float, safe: bool, kept: Kept | None) -> tuple[Json, bool]:
+    """(answer, whether the member was reached, so that the request was sent to it)."""
     answer: Json = {"status": 0, "body": "", "error": ""}
     if not member.pod:
-        return {**answer, "error": "the member has no pod"}
+        return {**answer, "error": "the member has no pod"}, False
+    reached = threading.Event()
     if request.timeout:
         deadline = min(deadline, time.monotonic() + request.timeout)
     host = str(member.all_variables().get("address", "localhost"))
     try:
-        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline, kept, safe)
+        status, body = http_request(cluster, member.namespace, member.pod, request, host, deadline, kept, safe, reached.set)
     except KubeError as error:
-        return {**answer, **_unknown(error)}
-    return {**answer, "status": status, "body": body.decode("utf-8", "replace")}
+        return {**answer, **_unknown(error)}, reached.is_set()
+    return {**answer, "status": status, "body": body.decode("utf-8", "replace")}, True
 
 
 def _unknown(error: KubeError) -> Json:
@@ -429,8 +438,8 @@ class Kept:
         return self._lines.pop(key, None)
 
     def keep(self, key: Way, line: _Line) -> None:
-        """Keep it where there are not too many of its kube cluster yet."""
-        if sum(1 for cluster, *_rest in list(self._lines) if cluster == key[0]) < MAX_CONNECTIONS:
+        """Keep it where there is none of its kind, and not too many of its kube cluster yet."""
+        if key not in self._lines and sum(1 for cluster, *_rest in list(self._lines) if cluster == key[0]) < MAX_CONNECTIONS:
             self._lines[key] = line
         else:
             line.opened.shut()
@@ -445,22 +454,33 @@ def http_request(
     deadline: float,
     kept: Kept | None = None,
     safe: bool = False,
+    reached: Callable[[], None] = lambda: None,
 ) -> tuple[int, bytes]:
     """(status, body) of a request to 127.0.0.1:port of the pod: the host's own where the pod is on its network. `safe`: it may be sent twice.
+
+    `reached` is called when there is a connection to send it over.
 
     With TLS, the server's certificate must be for `host`. Raises KubeError where there is no such pod, nothing listens, either side refuses
     the other's certificate, or no whole answer came before `deadline` (time.monotonic() seconds).
     """
-    return _asked(lambda until: _request_once(cluster, namespace, pod, request, host, until, kept), deadline, safe)
+    return _asked(lambda until: _request_once(cluster, namespace, pod, request, host, until, kept, reached), deadline, safe)
 
 
 def _request_once(
-    cluster: KubeCluster, namespace: str, pod: str, request: Http, host: str, deadline: float, kept: Kept | None
+    cluster: KubeCluster,
+    namespace: str,
+    pod: str,
+    request: Http,
+    host: str,
+    deadline: float,
+    kept: Kept | None,
+    reached: Callable[[], None],
 ) -> tuple[int, bytes]:
     what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
     key = (cluster.name, namespace, pod, request.way)
     line = kept.take(key) if kept else None
     if kept and line:
+        reached()
         line.opened.deadline = deadline
         # Whatever is the matter with it, a new connection tells.
         with contextlib.suppress(KubeError):
@@ -478,6 +498,7 @@ def _request_once(
     except BaseException:
         opened.shut()
         raise
+    reached()
     return _answer(cluster, what, request, _Line(opened, stream), kept, key)
 
 

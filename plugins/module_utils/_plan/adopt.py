@@ -21,9 +21,6 @@ from .placement import data_folder
 Json = dict[str, Any]
 
 WORK = "adopt"
-# A human's word that a VM is dead, which Kubernetes itself goes by.
-# https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
-OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 def adoption(
@@ -236,12 +233,12 @@ def _alive(drop: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
     errors = []
     for binding in drop:
         node = _node(binding, nodes)
-        if node is None or node["ready"] or any(taint.get("key") == OUT_OF_SERVICE for taint in node.get("taints") or []):
+        if node is None or node["ready"] or any(taint.get("key") == names.OUT_OF_SERVICE for taint in node.get("taints") or []):
             continue
         errors.append(
             f"kube cluster {binding['kube_cluster']}: node {binding['node']} of member {binding['member']}, which the system does not list, is not Ready: its "
             f"process may still run, and with others like it be the system that was there before. Bring the node back; or, where its VM is certainly "
-            f"dead, say so: delete the Node, or taint it {OUT_OF_SERVICE}=nodeshutdown:NoExecute"
+            f"dead, say so: delete the Node, or taint it {names.OUT_OF_SERVICE}=nodeshutdown:NoExecute"
         )
     return errors
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import dead, disk, join, journal, signs
+from .names import OUT_OF_SERVICE
 from .placement import data_folder
 
 Json = dict[str, Any]
@@ -44,7 +45,7 @@ def classify(
     if inspected and inspected.get("reachable") and cluster_id and inspected.get("cluster_id") and inspected["cluster_id"] != cluster_id:
         return "foreign", f"it reports cluster id {inspected['cluster_id']}, the record says {cluster_id}"
     if dead.is_dead(node):
-        return "dead", f"{where} is not Ready, and its taint {dead.OUT_OF_SERVICE} says that its host is shut down"
+        return "dead", f"{where} is not Ready, and its taint {OUT_OF_SERVICE} says that its host is shut down"
     no_folder = bool(pod and not pod["running"] and _NO_FOLDER in str(pod["waiting"]))
     empty = ""
     if no_folder and disk.admitted_vm(binding, node):

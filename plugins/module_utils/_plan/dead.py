@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .names import OUT_OF_SERVICE
 from .nodes import same_address
 
 Json = dict[str, Any]
 
-# https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service
-OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 # Classes of members whose place a repair gives to an empty disk.
 TAKEN = ("reimaged", "replaced", "missing", "dead")
 # The step that asks the survivors; after it the old process was proven dead.

@@ -519,7 +519,7 @@ def _new_bindings(
                 )
             continue
         if dead.out_of_service(node):
-            warnings.append(f"{where} is out of service (taint {dead.OUT_OF_SERVICE}), so it gets no member")
+            warnings.append(f"{where} is out of service (taint {names.OUT_OF_SERVICE}), so it gets no member")
             continue
         if node["control_plane"]:
             warnings.append(f"{where} runs the control plane of its kube cluster and will carry a member too")

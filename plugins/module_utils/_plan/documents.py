@@ -87,6 +87,7 @@ _IN_HAND_MORE: dict[str, type] = {
     "boot_id": str,
     "pool": str,
     "generation": str,
+    "created": str,
     "seen": list,
     "providers": list,
     "machines": list,

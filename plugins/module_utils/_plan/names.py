@@ -15,6 +15,9 @@ TOKEN_ANNOTATION = f"{PREFIX}/token"
 CA_ANNOTATION = f"{PREFIX}/ca-fingerprint"
 CERTIFICATES_ANNOTATION = f"{PREFIX}/certificates"
 
+# https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
 # RFC 1123 label: what Kubernetes asks of namespaces, and what fits into object names, label values and certificates.
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 

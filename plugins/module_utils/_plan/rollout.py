@@ -249,11 +249,17 @@ def identify(
 
 
 def _came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Whether a node that was there before is of the pool's new generation, and so a successor as good as one that comes later."""
-    generation, pool = str(node.get("generation") or ""), str(known.get("pool") or "")
-    if not generation or not known.get("generation") or generation == known["generation"] or node["uid"] == binding["node_uid"]:
+    """Whether a node that was there before is of the pool's new generation, and so a successor as good as one that comes later.
+
+    It is younger than the node that it follows, and another VM: that one may have got a new kubelet in place, and a new Node object.
+    """
+    generation = str(node.get("generation") or "")
+    if not generation or not known.get("generation") or generation == known["generation"]:
         return False
-    return not pool or _pool(node["labels"]) == pool
+    if not str(node.get("created") or "") > str(known.get("created") or "~"):
+        return False
+    same = any(binding.get(key) and node.get(key) == binding[key] for key in ("provider_id", "machine_id"))
+    return not same and node["uid"] != binding["node_uid"] and _pool(node["labels"]) == str(known.get("pool") or "")
 
 
 def identify_for(
@@ -960,6 +966,7 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "boot_id": node["boot_id"] if node else "",
         "pool": _pool(node["labels"]) if node else "",
         "generation": str(node.get("generation") or "") if node else "",
+        "created": str(node.get("created") or "") if node else "",
         # A repair takes what is there; a replacement must be a VM that was not.
         "seen": [] if entry["work"] == "repair" else sorted(digest(str(node["uid"])) for node in mine),
         "providers": [] if entry["work"] == "repair" else sorted(map(digest, {str(node["provider_id"]) for node in mine} - {""})),
@@ -975,12 +982,13 @@ def _pool(labels: Mapping[str, str]) -> str:
     return next((str(labels[label]) for label in _POOL_LABELS if labels.get(label)), "")
 
 
-def remaining_steps(journal: Mapping[str, Any]) -> list[str]:
+def remaining_steps(journal: Mapping[str, Any], up: bool = False) -> list[str]:
     """The steps of the member in hand that are not known to be done, with the gate before whatever takes the member down.
 
     All of them after the last one that is done. Steps are safe to do twice, so the one that was begun is done again. What a gate said to the run
     that was cut short is worth nothing to this one, which may be a later day's: it is asked again, and so is everything after it that
-    leaves the member up, for it may lead by now. Where it may be down already, the gate alone: it tells whether to go on or to start it again.
+    leaves the member up, for it may lead by now. Where the stop or the restart was begun, the gate alone, and only of a member that is `up`: one that
+    is down would close gates by its own absence, and going on is what brings it up.
     """
     record = journal.get("member") or {}
     names = list(record.get("steps", []))
@@ -992,8 +1000,15 @@ def remaining_steps(journal: Mapping[str, Any]) -> list[str]:
     if not asked < following <= down or "leave" in begun:
         return names[following:]
     if names[down] in begun:
-        return [*(name for name in GATES if name in names), *names[down:]]
+        return [*(name for name in GATES if name in names and up), *names[down:]]
     return names[asked:]
+
+
+def next_steps(journal: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """`remaining_steps`, by what is recorded of the member in hand and what it says: up is who answers, and is not recorded as stopped."""
+    name = str((journal.get("member") or {}).get("member", ""))
+    is_stopped = any(entry.get("stopped") for entry in bindings if entry["member"] == name)
+    return remaining_steps(journal, not is_stopped and bool(inspection.get(name, {}).get("reachable")))
 
 
 def _entries(journal: Mapping[str, Any]) -> list[Mapping[str, Any]]:

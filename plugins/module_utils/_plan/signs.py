@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from .drain import CORDONED_BY_ANNOTATION
+from .names import OUT_OF_SERVICE
 
 Level: TypeAlias = Literal["off", "going", "marked"]
 # The VM is off; it was chosen, and goes next; it is one of those that will go, and others may go first.
@@ -38,7 +39,7 @@ class Sign(TypedDict):
 _TAINTS: dict[str, tuple[Level, str]] = {
     # https://kubernetes.io/docs/reference/labels-annotations-taints/
     "node.cloudprovider.kubernetes.io/shutdown": (OFF, "its cloud says that the VM is shut down"),
-    "node.kubernetes.io/out-of-service": (OFF, "somebody has said that the host is shut down"),
+    OUT_OF_SERVICE: (OFF, "somebody has said that the host is shut down"),
     # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md; DeletionCandidateOfClusterAutoscaler comes and goes.
     "ToBeDeletedByClusterAutoscaler": (GOING, "the cluster autoscaler takes it away within minutes"),
     # https://karpenter.sh/docs/concepts/disruption/; the second is of versions before 1.0.
@@ -74,13 +75,17 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
     """
     metadata, spec = node["metadata"], node.get("spec") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    conditions = (node.get("status") or {}).get("conditions") or []
+    cordoned = bool(spec.get("unschedulable")) and not annotations.get(CORDONED_BY_ANNOTATION)
+    ready = any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions)
     found: list[Sign] = []
 
     def add(sign: str, level: Level, text: str) -> None:
         found.append({"sign": sign, "level": level, "text": text})
 
     for taint in spec.get("taints") or []:
-        if taint.get("key") in _TAINTS:
+        # A human's word is none where Kubernetes contradicts it (dead.is_dead).
+        if taint.get("key") in _TAINTS and not (taint["key"] == OUT_OF_SERVICE and ready):
             add(str(taint["key"]), *_TAINTS[str(taint["key"])])
     if metadata.get("deletionTimestamp"):
         add("metadata.deletionTimestamp", GOING, "its Node object is being deleted")
@@ -88,8 +93,8 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
         add(_MAINTENANCE, GOING, "its host's maintenance at Google is under way")
     if annotations.get(_AKS_REASON) == "upgrade":
         # Once it was made anew it takes pods again, and may still be marked.
-        add(_AKS_REASON, GOING if spec.get("unschedulable") else MARKED, "AKS upgrades it: it is drained, then its disk is made anew")
-    for condition in (node.get("status") or {}).get("conditions") or []:
+        add(_AKS_REASON, GOING if cordoned else MARKED, "AKS upgrades it: it is drained, then its disk is made anew")
+    for condition in conditions:
         if condition.get("type") == _AKS_EVENT and condition.get("status") == "True":
             add(
                 _AKS_EVENT,
@@ -111,7 +116,7 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
             add(label, MARKED, f"Google has scheduled maintenance of its host for {labels[label]}")
     if labels.get(_AKS_STATUS) == "Quarantined":
         add(_AKS_STATUS, MARKED, "AKS could not drain it, and upgrades it when this label is gone")
-    if spec.get("unschedulable") and not annotations.get(CORDONED_BY_ANNOTATION):
+    if cordoned:
         old = labels.get(_NO_BALANCERS) == "true"
         add(
             _NO_BALANCERS if old else "spec.unschedulable",

@@ -30,7 +30,21 @@ Json = dict[str, Any]
 # Where a member is: what its binding, its Node and the journal have to agree on.
 _PLACE = ("node", "node_uid", "provider_id", "address")
 # Written before the member's first change, and never again.
-_FIXED = ("class", "work", "surge", "steps", "neighbours", "old_id", "boot_id", "pool", "generation", "seen", "providers", "machines")
+_FIXED = (
+    "class",
+    "work",
+    "surge",
+    "steps",
+    "neighbours",
+    "old_id",
+    "boot_id",
+    "pool",
+    "generation",
+    "created",
+    "seen",
+    "providers",
+    "machines",
+)
 
 
 def journal_refusals(hostnet: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, deployment, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, deployment, names, rollout
 from support import plans
 from support.plans import Json
 
@@ -252,7 +252,7 @@ def test_invariant_9_a_node_that_is_not_ready_may_still_run_its_member() -> None
     disaster = Disaster("west-0")
     node = disaster.lost_node("east-1", ready=False)
     refused(disaster.adopt(), "node east-worker2 of member east-1", "is not Ready", "out-of-service")
-    node["taints"] = [{"key": adopt.OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}]
+    node["taints"] = [{"key": names.OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}]
     assert disaster.adopt()["errors"] == []
     node["taints"], node["uid"] = [], "another VM"
     assert disaster.adopt()["errors"] == []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, dead, deployment, gate, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, dead, deployment, gate, names, rollout
 from support import plans
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ NODES: list[Json] = [{**node, "boot_id": f"boot-{node['name']}", "machine_id": f
 BINDINGS: list[Json] = [{**binding, "machine_id": f"machine-{binding['node']}"} for binding in plans.admitted(HOSTNET, SPEC, NODES)]
 EAST0 = BINDINGS[0]
 PROCESS = dead.process_of(EAST0, "id-east-0", "node east-worker does not exist any more")
-TAINT = {"key": dead.OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}
+TAINT = {"key": names.OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}
 
 
 def seen(live: object = False, **changes: Any) -> dict[str, Json]:

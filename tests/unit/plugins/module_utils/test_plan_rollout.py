@@ -309,34 +309,53 @@ class TestResuming:
         assert rollout.remaining_steps({"member": None, "steps": []}) == []
 
     @pytest.mark.parametrize(
-        ("done", "begun", "left"),
+        ("done", "begun", "up", "left"),
         [
             # Killed between the gate and the stop: all of it again, the member may lead by now.
-            (["cordon", "evict", "gate"], [], "gate lead drain stop vm"),
-            (["cordon", "evict", "gate", "lead"], ["drain"], "gate lead drain stop vm"),
-            (["cordon", "evict", "gate", "lead", "drain"], [], "gate lead drain stop vm"),
-            # It may be down: the gate alone.
-            (["cordon", "evict", "gate", "lead", "drain"], ["stop"], "gate stop vm"),
-            # It is down: nothing but forward.
-            (["cordon", "evict", "gate", "lead", "drain", "stop"], [], "vm"),
-            (["cordon", "evict", "gate", "lead", "drain", "stop"], ["vm"], "vm"),
+            (["cordon", "evict", "gate"], [], True, "gate lead drain stop vm"),
+            (["cordon", "evict", "gate", "lead"], ["drain"], True, "gate lead drain stop vm"),
+            (["cordon", "evict", "gate", "lead", "drain"], [], True, "gate lead drain stop vm"),
+            (["cordon", "evict", "gate", "lead", "drain"], [], False, "gate lead drain stop vm"),
+            # Killed in the stop, before it had an effect: the gate alone.
+            (["cordon", "evict", "gate", "lead", "drain"], ["stop"], True, "gate stop vm"),
+            # It is down, and would close gates by its own absence: nothing but forward.
+            (["cordon", "evict", "gate", "lead", "drain"], ["stop"], False, "stop vm"),
+            (["cordon", "evict", "gate", "lead", "drain", "stop"], [], False, "vm"),
+            (["cordon", "evict", "gate", "lead", "drain", "stop"], ["vm"], True, "vm"),
             # The gate is still to come.
-            (["cordon"], ["evict"], "evict gate lead drain stop vm"),
+            (["cordon"], ["evict"], True, "evict gate lead drain stop vm"),
         ],
     )
-    def test_a_run_that_goes_on_asks_the_gate_before_the_stop(self, done: list[str], begun: list[str], left: str) -> None:
+    def test_a_run_that_goes_on_asks_the_gate_before_the_stop(self, done: list[str], begun: list[str], up: bool, left: str) -> None:
         steps = ["cordon", "evict", "gate", "lead", "drain", "stop", "vm"]
-        assert rollout.remaining_steps(steps_journal(done, begun, steps=steps)) == left.split()
+        assert rollout.remaining_steps(steps_journal(done, begun, steps=steps), up) == left.split()
+
+    @pytest.mark.parametrize(("stopped", "reachable", "gate"), [(False, True, True), (True, True, False), (False, False, False)])
+    def test_up_is_who_answers_and_is_not_recorded_as_stopped(self, world: World, stopped: bool, reachable: bool, gate: bool) -> None:
+        journal = steps_journal(["gate", "lead", "drain"], ["stop"], steps=["gate", "lead", "drain", "stop", "vm"])
+        name = journal["member"]["member"]
+        bindings = rollout.stopped(world.bindings, name, stopped)
+        inspection = {**world.inspection, name: {**world.inspection[name], "reachable": reachable}}
+        assert ("gate" in rollout.next_steps(journal, bindings, inspection)) == gate
+        assert rollout.next_steps(journal, [], {}) == ["stop", "vm"]
 
     def test_neighbours_are_asked_again_too(self) -> None:
         steps = ["gate_neighbours", "gate", "lead", "drain", "stop", "stop_neighbours", "vm"]
         assert rollout.remaining_steps(steps_journal(steps[:4], steps=steps)) == steps
-        assert rollout.remaining_steps(steps_journal(steps[:4], steps[4:5], steps=steps)) == ["gate_neighbours", "gate", *steps[4:]]
+        assert rollout.remaining_steps(steps_journal(steps[:4], steps[4:5], steps=steps), up=True) == [
+            "gate_neighbours",
+            "gate",
+            *steps[4:],
+        ]
         assert rollout.remaining_steps(steps_journal(steps[:5], steps=steps)) == steps[5:]
 
     def test_a_pod_that_was_restarted_is_not_drained_again(self) -> None:
         steps = rollout.steps("version", "ok", False, "never")
-        assert rollout.remaining_steps(steps_journal(steps[:3], ["restart"], steps=steps)) == ["gate", "restart", "settle", "soak"]
+        begun = steps_journal(steps[:3], ["restart"], steps=steps)
+        assert rollout.remaining_steps(begun, up=True) == ["gate", "restart", "settle", "soak"]
+        # One whose image does not work gets the right one, whatever its absence says to a gate.
+        assert rollout.remaining_steps(begun) == ["restart", "settle", "soak"]
+        assert rollout.bring_up_steps(steps_journal(steps[:3], ["restart"], steps=steps), noted=False) == ["settle"]
 
     def test_whoever_has_begun_to_leave_is_not_asked_about(self) -> None:
         steps = rollout.steps("scale_down", "ok", False, "after_join")
@@ -352,7 +371,7 @@ class TestResuming:
     ) -> None:
         steps = rollout.steps(work, kind, surge, forget)
         journal = steps_journal(steps[:number], steps[number : number + 1] if begun else [], steps=steps)
-        left = rollout.remaining_steps(journal)
+        left = rollout.remaining_steps(journal, up=True)
         for down in set(left) & set(rollout.TAKES_DOWN):
             assert set(left[: left.index(down)]) & set(rollout.GATES) or "leave" in rollout.begun_steps(journal)
 
@@ -774,9 +793,14 @@ class TestIdentifying:
         """A pool's upgrade had brought it before the rollout looked."""
         pool = {"cloud.google.com/gke-nodepool": "db"}
         world.node("east-1")["generation"] = "v1.35"
-        early = world.fresh("east-1", "surge", "10.0.0.60", generation="v1.36", labels=pool)
-        world.fresh("east-1", "aaa", "10.0.0.61", generation="v1.35", labels=pool)
-        world.fresh("east-1", "bbb", "10.0.0.62", generation="v1.36", labels={"cloud.google.com/gke-nodepool": "other"})
+        world.node("east-1")["created"] = "2026-03-01T00:00:00Z"
+        young = {"generation": "v1.36", "created": "2026-03-02T00:00:00Z"}
+        early = world.fresh("east-1", "surge", "10.0.0.60", **young, labels=pool)
+        world.fresh("east-1", "aaa", "10.0.0.61", generation="v1.35", created="2026-03-02T00:00:00Z", labels=pool)
+        world.fresh("east-1", "bbb", "10.0.0.62", **young, labels={"cloud.google.com/gke-nodepool": "other"})
+        # An old spare of yet another version, and the member's own VM under a new Node object.
+        world.fresh("east-1", "ccc", "10.0.0.64", generation="v1.34", created="2026-02-01T00:00:00Z", labels=pool)
+        world.fresh("east-1", "ddd", "10.0.0.65", **young, labels=pool, provider_id=world.binding("east-1")["provider_id"])
         record = world.record("east-1", "replace")
         assert record["generation"] == "v1.35"
         # The hook's VM is another one that is yet to come.
@@ -784,7 +808,7 @@ class TestIdentifying:
         assert self.find(world, record, patient=True)["node"] == early
         # Before it, one that is new; and its own VM, upgraded in place, is none.
         world.node("east-1")["generation"] = "v1.36"
-        later = world.fresh("east-1", "zzz", "10.0.0.63", generation="v1.36", labels=pool)
+        later = world.fresh("east-1", "zzz", "10.0.0.63", **young, labels=pool)
         assert self.find(world, record, patient=True)["node"] == later
         world.nodes = [node for node in world.nodes if node["name"] not in ("surge", "zzz")]
         assert self.find(world, record, patient=True)["node"] is None

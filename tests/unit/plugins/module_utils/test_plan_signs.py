@@ -16,6 +16,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.drain i
 from support import plans
 
 Json = dict[str, Any]
+AKS = "kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason"
 MCO = "machineconfiguration.openshift.io"
 
 
@@ -63,20 +64,32 @@ SEEN = [
     ("our own cordon", node(unschedulable=True, annotations={CORDONED_BY_ANNOTATION: "ledger"}), [], ""),
     (
         "AKS upgrade",
-        node(
-            unschedulable=True,
-            annotations={
-                "kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason": "upgrade",
-                CORDONED_BY_ANNOTATION: "x",
-            },
-        ),
-        ["kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason"],
+        node(unschedulable=True, annotations={AKS: "upgrade"}),
+        [AKS, "spec.unschedulable"],
         "going",
     ),
     (
+        "AKS upgrade of one that we have cordoned",
+        node(
+            unschedulable=True,
+            annotations={
+                AKS: "upgrade",
+                CORDONED_BY_ANNOTATION: "x",
+            },
+        ),
+        [AKS],
+        "marked",
+    ),
+    (
+        "said to be off, and Ready",
+        node("node.kubernetes.io/out-of-service", conditions=[{"type": "Ready", "status": "True"}]),
+        [],
+        "",
+    ),
+    (
         "AKS upgrade that is over for this one",
-        node(annotations={"kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason": "upgrade"}),
-        ["kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason"],
+        node(annotations={AKS: "upgrade"}),
+        [AKS],
         "marked",
     ),
     (
