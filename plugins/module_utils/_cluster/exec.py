@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .._plan import exec as plan
 from .client import MAX_CONNECTIONS, POD_PATH, KubeCluster, KubeError, each_cluster, in_parallel
@@ -405,8 +405,8 @@ class _Forward:
         return b""
 
 
-# Kube cluster, namespace and pod, and Http.way.
-Way = tuple[str, str, str, tuple[int, Files | None]]
+# Kube cluster, namespace and pod, and Http.way. A name for types alone; pylint takes the bar between them for an operation.
+Way: TypeAlias = "tuple[str, str, str, tuple[int, Files | None]]"
 
 
 @dataclass

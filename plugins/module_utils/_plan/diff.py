@@ -143,7 +143,7 @@ def _map_difference(desired: Mapping[str, Any], live: Mapping[str, Any], path: t
 
 
 def _list_difference(desired: list[Any], live: list[Any], path: tuple[str, ...]) -> tuple[Any, Any] | None:
-    if desired == live and all(type(item) is str for item in desired):
+    if desired == live and all(isinstance(item, str) for item in desired):
         return None
     field = path[-1] if path else ""
     keys, wanted, known = _keyed(field, desired, live)

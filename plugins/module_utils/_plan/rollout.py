@@ -256,7 +256,7 @@ def _came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapp
     generation = str(node.get("generation") or "")
     if not generation or not known.get("generation") or generation == known["generation"]:
         return False
-    if not str(node.get("created") or "") > str(known.get("created") or "~"):
+    if str(node.get("created") or "") <= str(known.get("created") or "~"):
         return False
     same = any(binding.get(key) and node.get(key) == binding[key] for key in ("provider_id", "machine_id"))
     return not same and node["uid"] != binding["node_uid"] and _pool(node["labels"]) == str(known.get("pool") or "")
