@@ -59,20 +59,6 @@ class Outage(World):
         assert when is None or away.is_set(), run.output
         return run
 
-    def journal_of(self, kube: int) -> Json:
-        """The journal as a kube cluster (0: east) has it."""
-        found: Json = json.loads(
-            self.kubes[kube].request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-rollout")["data"]["journal"]
-        )
-        return found
-
-    def replicas(self, member: str = "east-0") -> int:
-        kube = {kube.name: kube for kube in self.kubes}[member.partition("-")[0]]
-        return int(kube.request_json("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}-{member}")["spec"]["replicas"])
-
-    def cordoned(self, node: str = "east-1", kube: int = 0) -> bool:
-        return bool(self.kubes[kube].request_json("GET", f"/api/v1/nodes/{node}")["spec"].get("unschedulable"))
-
     def recorded_as_stopped(self) -> list[bool]:
         """Whether east-0 is, in the bindings of each kube cluster."""
         found = [kube.request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-members")["data"] for kube in self.kubes]

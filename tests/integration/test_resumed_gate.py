@@ -8,14 +8,13 @@ Real API servers with made-up kubelets and members.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from support import made_up
-from support.kube_api import KubeApi, delete_nodes
-from support.made_up import NAME, NAMESPACE, World, message
+from support.kube_api import KubeApi
+from support.made_up import World, message
 from support.reboots import Reboots
 from support.run import PlayRun
 
@@ -24,11 +23,7 @@ GATE = "the stop of east-0"
 
 @pytest.fixture(scope="module")
 def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    kubes, folder = list(_kube_servers), tmp_path_factory.mktemp("resumed")
-    for kube in kubes:
-        delete_nodes(kube)
-    with made_up.world(kubes, folder) as found:
-        found.deployed()
+    with made_up.deployed_world(list(_kube_servers), tmp_path_factory.mktemp("resumed")) as found:
         yield found
 
 
@@ -47,26 +42,15 @@ def test_the_gate_is_asked_again_before_the_stop(world: World, killed: str) -> N
         }
         return world.play("upgrade.yml", environment=environment, **given)
 
-    def replicas() -> int:
-        return int(
-            world.kubes[0].request_json("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}-east-0")["spec"]["replicas"]
-        )
-
-    def journal() -> dict[str, object]:
-        found: dict[str, object] = json.loads(
-            world.kubes[0].request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-rollout")["data"]["journal"]
-        )
-        return found
-
     try:
         assert upgrade(HOSTNET_FAILPOINT=killed).rc != 0
-        assert replicas() == 1
+        assert world.replicas() == 1
         refused = upgrade(TEST_CLOSED=GATE)
         assert f"{GATE}: closed (test)" in message(refused)
-        assert (replicas(), journal()["state"]) == (1, "in_flight")
+        assert (world.replicas(), world.journal_of(0)["state"]) == (1, "in_flight")
         run = upgrade()
         assert run.rc == 0, run.output
         assert [task.task for task in run.tasks if "Ask whether it may stop" in task.task]
-        assert (replicas(), journal()["state"], journal()["done"]) == (1, "done", ["east-0"])
+        assert (world.replicas(), world.journal_of(0)["state"], world.journal_of(0)["done"]) == (1, "done", ["east-0"])
     finally:
         vms.ended.set()

@@ -8,14 +8,13 @@ Real API servers with made-up kubelets and members.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from support import made_up
-from support.kube_api import KubeApi, delete_nodes
-from support.made_up import NAME, NAMESPACE, World, message
+from support.kube_api import KubeApi
+from support.made_up import World, message
 from support.reboots import Reboots
 from support.run import PlayRun
 
@@ -24,18 +23,14 @@ AUTOSCALER = "ToBeDeletedByClusterAutoscaler"
 
 @pytest.fixture
 def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    kubes, folder = list(_kube_servers), tmp_path_factory.mktemp("signs")
-    for kube in kubes:
-        delete_nodes(kube)
-    with made_up.world(kubes, folder) as found:
-        found.deployed()
+    with made_up.deployed_world(list(_kube_servers), tmp_path_factory.mktemp("signs")) as found:
         yield found
 
 
 def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> None:
     vms = Reboots(world.kubes, world.folder)
     vms.start()
-    east, west = world.kubes
+    west = world.kubes[1]
 
     def upgrade(failpoint: str = "", **variables: object) -> PlayRun:
         given = {
@@ -45,9 +40,6 @@ def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> Non
             "hostnet_step_timeout_seconds": 60,
         }
         return world.play("upgrade.yml", environment={"HOSTNET_FAILPOINT": failpoint} if failpoint else None, **{**given, **variables})
-
-    def replicas() -> int:
-        return int(east.request_json("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}-east-0")["spec"]["replicas"])
 
     def chosen(taken_back: bool = False) -> None:
         taints = [] if taken_back else [{"key": AUTOSCALER, "effect": "NoSchedule"}]
@@ -63,8 +55,8 @@ def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> Non
         assert "the VM of member west-0 is about to go: node west-1 of kube cluster west: the cluster autoscaler" in refused
         assert "Two members would be down, so east-0 was not stopped. Run again when that is over" in refused
         assert "-e hostnet_abort=true, and name those that are left in hostnet_members: east-0,west-0" in refused
-        assert replicas() == 1
-        assert not east.request_json("GET", "/api/v1/nodes/east-1")["spec"].get("unschedulable")
+        assert world.replicas() == 1
+        assert not world.cordoned()
         assert vms.rebooted == []
         aborted = upgrade(hostnet_members=["east-0", "west-0"], hostnet_abort=True)
         assert aborted.rc == 0, aborted.output
@@ -76,7 +68,7 @@ def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> Non
         run = upgrade(hostnet_members=["east-0", "west-0"])
         assert run.rc == 0, run.output
         assert vms.rebooted == ["west-1", "east-1"]
-        journal = json.loads(east.request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-rollout")["data"]["journal"])
+        journal = world.journal_of(0)
         assert (journal["state"], journal["done"]) == ("done", ["west-0", "east-0"])
     finally:
         vms.ended.set()

@@ -9,6 +9,7 @@ Requests of node_run and member_exec are therefore only those that verify the lo
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import urllib.error
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from ansible_collections.hostnet.multicluster.plugins.modules import rollout_jou
 
 from .collection import CHECKOUT
 from .in_process import perform
-from .kube_api import KubeApi, create_node
+from .kube_api import KubeApi, create_node, delete_nodes
 from .run import PlayRun, run_playbook
 
 Json = dict[str, Any]
@@ -215,6 +216,20 @@ class World:
         assert leases == [("", leases[0][1])] * len(self.kubes)
         return leases[0][1]
 
+    def journal_of(self, kube: int) -> Json:
+        """The journal as a kube cluster (0: east) has it."""
+        found: Json = json.loads(
+            self.kubes[kube].request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-rollout")["data"]["journal"]
+        )
+        return found
+
+    def replicas(self, member: str = "east-0") -> int:
+        kube = {kube.name: kube for kube in self.kubes}[member.partition("-")[0]]
+        return int(kube.request_json("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}-{member}")["spec"]["replicas"])
+
+    def cordoned(self, node: str = "east-1", kube: int = 0) -> bool:
+        return bool(self.kubes[kube].request_json("GET", f"/api/v1/nodes/{node}")["spec"].get("unschedulable"))
+
     def objects(self) -> list[str]:
         paths = ("/api/v1", "configmaps"), ("/api/v1", "secrets"), ("/apis/apps/v1", "statefulsets")
         found = []
@@ -264,6 +279,16 @@ def world(kubes: list[KubeApi], folder: Path) -> Iterator[World]:
         kubelets.join()
     assert removed.rc == 0, removed.output
     assert kubelets.problem is None
+
+
+@contextlib.contextmanager
+def deployed_world(kubes: list[KubeApi], folder: Path) -> Iterator[World]:
+    """`world` without the nodes of earlier tests, and with the deployment."""
+    for kube in kubes:
+        delete_nodes(kube)
+    with world(kubes, folder) as found:
+        found.deployed()
+        yield found
 
 
 def message(run: PlayRun) -> str:

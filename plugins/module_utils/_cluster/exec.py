@@ -463,43 +463,34 @@ def http_request(
     With TLS, the server's certificate must be for `host`. Raises KubeError where there is no such pod, nothing listens, either side refuses
     the other's certificate, or no whole answer came before `deadline` (time.monotonic() seconds).
     """
-    return _asked(lambda until: _request_once(cluster, namespace, pod, request, host, until, kept, reached), deadline, safe)
-
-
-def _request_once(
-    cluster: KubeCluster,
-    namespace: str,
-    pod: str,
-    request: Http,
-    host: str,
-    deadline: float,
-    kept: Kept | None,
-    reached: Callable[[], None],
-) -> tuple[int, bytes]:
     what = f"port-forward to port {request.port} of pod {namespace}/{pod}"
     key = (cluster.name, namespace, pod, request.way)
-    line = kept.take(key) if kept else None
-    if kept and line:
+
+    def once(until: float) -> tuple[int, bytes]:
+        line = kept.take(key) if kept else None
+        if line:
+            reached()
+            line.opened.deadline = until
+            # Whatever is the matter with it, a new connection tells.
+            with contextlib.suppress(KubeError):
+                return _answer(cluster, what, request, line, kept, key)
+        # Nothing is sent to the pod before it is open.
+        opened = _open(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, until, safe=True)
+        try:
+            with _explained(cluster, what):
+                stream: Stream = _Forward(opened, cluster.name, what)
+                if request.tls:
+                    stream = Tls(stream, request.tls.context(), host)
+        except TlsError as error:
+            opened.shut()
+            raise _no_answer(cluster, what, request, error) from error
+        except BaseException:
+            opened.shut()
+            raise
         reached()
-        line.opened.deadline = deadline
-        # Whatever is the matter with it, a new connection tells.
-        with contextlib.suppress(KubeError):
-            return _answer(cluster, what, request, line, kept, key)
-    # Nothing is sent to the pod before it is open.
-    opened = _open(cluster, namespace, pod, "portforward", [("ports", str(request.port))], what, deadline, safe=True)
-    try:
-        with _explained(cluster, what):
-            stream: Stream = _Forward(opened, cluster.name, what)
-            if request.tls:
-                stream = Tls(stream, request.tls.context(), host)
-    except TlsError as error:
-        opened.shut()
-        raise _no_answer(cluster, what, request, error) from error
-    except BaseException:
-        opened.shut()
-        raise
-    reached()
-    return _answer(cluster, what, request, _Line(opened, stream), kept, key)
+        return _answer(cluster, what, request, _Line(opened, stream), kept, key)
+
+    return _asked(once, deadline, safe)
 
 
 def _answer(cluster: KubeCluster, what: str, request: Http, line: _Line, kept: Kept | None, key: Way) -> tuple[int, bytes]:

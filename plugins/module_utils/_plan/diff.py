@@ -51,7 +51,7 @@ _SETS = frozenset({"finalizers", "tolerations"})
 _PLAIN_MAPS = frozenset({"labels", "annotations", "data", "binaryData", "stringData", "nodeSelector", "matchLabels"})
 _SCALARS = frozenset({str, int, bool, float})
 # What the API server alone writes.
-_BOOKKEEPING = frozenset({"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"})
+BOOKKEEPING = frozenset({"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"})
 _BOOKKEEPING_ANNOTATIONS = frozenset({APPLIED_ANNOTATION, "kubectl.kubernetes.io/last-applied-configuration"})
 _QUANTITY_MAPS = frozenset({"limits", "requests", "capacity", "hard"})
 _QUANTITY_FIELDS = frozenset({"sizeLimit"})
@@ -303,14 +303,14 @@ def visible(value: Mapping[str, Any]) -> Json:
     shown = redact(value)
     shown.pop("status", None)
     if isinstance(shown.get("metadata"), dict):
-        metadata = _without(shown["metadata"], _BOOKKEEPING)
+        metadata = without(shown["metadata"], BOOKKEEPING)
         if isinstance(metadata.get("annotations"), dict):
-            metadata["annotations"] = _without(metadata["annotations"], _BOOKKEEPING_ANNOTATIONS)
+            metadata["annotations"] = without(metadata["annotations"], _BOOKKEEPING_ANNOTATIONS)
             if not metadata["annotations"]:
                 del metadata["annotations"]
         shown["metadata"] = metadata
     return shown
 
 
-def _without(fields: Mapping[str, Any], names: frozenset[str]) -> Json:
+def without(fields: Mapping[str, Any], names: frozenset[str]) -> Json:
     return {key: item for key, item in fields.items() if key not in names}

@@ -167,9 +167,9 @@ def _begin(journal: Json, now: str, step: str) -> None:
 def _close(journal: Json, now: str, following: str, detail: Json) -> None:
     """Ends the step that is under way as done. One that is begun again, now or after what begins now, was cut short, and is no step that is done."""
     order = list((journal.get("member") or {}).get("steps") or [])
+    again = order[order.index(following) :] if following in order else [following]
     for entry in reversed(journal["steps"]):
         if entry["state"] == BEGUN and entry["member"] == _name(journal):
-            again = order[order.index(following) :] if following in order else [following]
             cut = entry["step"] in again
             told = {"interrupted": True} if cut else deepcopy(detail)
             entry.update(state=FAILED if cut else DONE, ended_at=now, detail={**entry["detail"], **told})

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .diff import APPLIED_ANNOTATION, applied_hash, clean, difference, dropped, merge, redact, visible
+from .diff import APPLIED_ANNOTATION, BOOKKEEPING, applied_hash, clean, difference, dropped, merge, redact, visible, without
 from .sizes import DATA_BYTES, data_bytes
 
 Json = dict[str, Any]
@@ -232,8 +232,7 @@ def same_content(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     pair = []
     for value in (first, second):
         plain = {key: item for key, item in value.items() if key != "status"}
-        hidden = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink")
-        plain["metadata"] = {key: item for key, item in value.get("metadata", {}).items() if key not in hidden}
+        plain["metadata"] = without(value.get("metadata", {}), BOOKKEEPING)
         pair.append(plain)
     return pair[0] == pair[1]
 

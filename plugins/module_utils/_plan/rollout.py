@@ -829,8 +829,7 @@ def _to_roll(
     if request["work"] == "scale_down":
         rest = [name for name in rest if name in request["members"]]
     # A node pool's upgrade goes by an order of its own, and takes the VM that it has chosen whether we are ready or not.
-    homes = {(node["kube_cluster"], node["name"]): node for node in nodes}
-    home = {name: homes.get((bindings[name]["kube_cluster"], bindings[name]["node"])) for name in rest}
+    home = signs.homes((bindings[name] for name in rest), nodes)
     # Whoever leads comes last, so leadership moves once and not with every member.
     rest.sort(key=lambda name: (-signs.urgency(home[name]), bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
     for name in rest:
@@ -849,11 +848,10 @@ def following(
     """
     left = [entry for entry in plan["members"] if entry["member"] not in plan.get("ended", [])]
     in_hand = str((journal.get("member") or {}).get("member", ""))
-    homes = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
-    soon = {str(entry["member"]): signs.urgency(homes.get((str(entry["kube_cluster"]), str(entry["node"])))) for entry in bindings}
+    home = signs.homes(bindings, nodes)
 
     def turn(entry: Mapping[str, Any]) -> tuple[bool, int]:
-        return entry["member"] != in_hand, 0 if entry["work"] == "repair" else -soon.get(str(entry["member"]), 0)
+        return entry["member"] != in_hand, 0 if entry["work"] == "repair" else -signs.urgency(home.get(str(entry["member"])))
 
     # The first of several.
     first: Mapping[str, Any] = min(left, key=turn)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
-from .drain import CORDONED_BY_ANNOTATION
+from .drain import cordon_of
 from .names import OUT_OF_SERVICE
 
 Level: TypeAlias = Literal["off", "going", "marked"]
@@ -20,11 +20,7 @@ Level: TypeAlias = Literal["off", "going", "marked"]
 OFF: Final = "off"
 GOING: Final = "going"
 MARKED: Final = "marked"
-_ORDER: tuple[Level, ...] = (OFF, GOING, MARKED)
-
-
-# The least urgency of a VM that was chosen.
-_CHOSEN = len(_ORDER) - _ORDER.index(GOING)
+_URGENCY: dict[str, int] = {MARKED: 1, GOING: 2, OFF: 3}
 
 
 class Sign(TypedDict):
@@ -76,7 +72,8 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
     metadata, spec = node["metadata"], node.get("spec") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = (node.get("status") or {}).get("conditions") or []
-    cordoned = bool(spec.get("unschedulable")) and not annotations.get(CORDONED_BY_ANNOTATION)
+    cordon = cordon_of(node)
+    cordoned = cordon.unschedulable and not cordon.owner
     ready = any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions)
     found: list[Sign] = []
 
@@ -123,23 +120,22 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
             MARKED,
             "it is cordoned and out of the load balancers, as EKS does with nodes that it replaces" if old else "somebody has cordoned it",
         )
-    return sorted(found, key=lambda sign: (_ORDER.index(sign["level"]), sign["sign"]))
+    return sorted(found, key=lambda sign: (-_URGENCY[sign["level"]], sign["sign"]))
 
 
 def level(found: Sequence[Mapping[str, Any]]) -> str:
     """The surest level of these signs, "" where there are none."""
-    return next((name for name in _ORDER if any(sign["level"] == name for sign in found)), "")
+    return max((str(sign["level"]) for sign in found), key=_URGENCY.__getitem__, default="")
 
 
 def urgency(node: Mapping[str, Any] | None) -> int:
     """How soon the VM of this node (of nodes_info) goes: 0 for one without a sign, more for one that goes sooner."""
-    found = level((node or {}).get("signs") or [])
-    return len(_ORDER) - _ORDER.index(found) if found in _ORDER else 0
+    return _URGENCY.get(level((node or {}).get("signs") or []), 0)
 
 
 def goes(node: Mapping[str, Any]) -> bool:
     """Whether the VM of this node was chosen to go, or is off: no place for a member."""
-    return urgency(node) >= _CHOSEN
+    return urgency(node) >= _URGENCY[GOING]
 
 
 def told(node: Mapping[str, Any] | None) -> str:
@@ -147,16 +143,21 @@ def told(node: Mapping[str, Any] | None) -> str:
     return "; ".join(f"{sign['text']} ({sign['sign']})" for sign in (node or {}).get("signs") or [])
 
 
+def homes(bindings: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any] | None]:
+    """The node of each member that is bound, as it is now; None where there is none of the name."""
+    by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
+    return {str(entry["member"]): by_name.get((str(entry["kube_cluster"]), str(entry["node"]))) for entry in bindings}
+
+
 def leaving(bindings: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]], member: str) -> list[str]:
     """Why `member` may not be stopped now, a line for each other member whose VM was chosen to go, or is off, while its own was not.
 
     Both would be down. Where its own VM goes as soon, nobody gains by waiting. `bindings` are of those who count on each other.
     """
-    by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
-    homes = {str(entry["member"]): by_name.get((str(entry["kube_cluster"]), str(entry["node"]))) for entry in bindings}
-    least = max(urgency(homes.get(member)) + 1, _CHOSEN)
+    at = homes(bindings, nodes)
+    least = max(urgency(at.get(member)) + 1, _URGENCY[GOING])
     return [
         f"the VM of member {name} is about to go: node {node['name']} of kube cluster {node['kube_cluster']}: {told(node)}"
-        for name, node in homes.items()
+        for name, node in at.items()
         if name != member and node is not None and urgency(node) >= least
     ]
