@@ -22,7 +22,7 @@ def _inspect(call: _call.Call, show: Callable[[str], None]) -> Json:
     questions = member_inspect.asked(call.params)
     wrong = member_exec.problem({**call.params, **{key: questions[key] for key in ("commands", "http", "timeout")}})
     if wrong:
-        raise _call.Failure(wrong, inspection={}, samples=0, blocked=[])
+        raise _call.Failure(wrong, inspection={}, samples=0, blocked=[], lost=[])
     return member_inspect.inspect(call, _filter(questions["filter"]), show)
 
 
@@ -30,13 +30,14 @@ def _filter(name: str) -> Callable[..., Any]:
     try:
         found = filter_loader.get(name)
     except Exception as error:  # a plugin that cannot be imported raises whatever it likes
-        raise _call.Failure(f"inspect.filter: {name} cannot be loaded: {error}", inspection={}, samples=0, blocked=[]) from error
+        raise _call.Failure(f"inspect.filter: {name} cannot be loaded: {error}", inspection={}, samples=0, blocked=[], lost=[]) from error
     if found is None:
         raise _call.Failure(
             f"inspect.filter: there is no filter {name}; name it with its collection, or put it into the system role's filter_plugins",
             inspection={},
             samples=0,
             blocked=[],
+            lost=[],
         )
     function: Callable[..., Any] = found.j2_function
     return function

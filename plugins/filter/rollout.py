@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, deployment, gate, journal, rollout, signs
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, deployment, follow, gate, journal, rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
 
@@ -78,8 +78,8 @@ class FilterModule:
             "rollout_bindings": bindings,
             "rollout_refusal": dead.refusal,
             "rollout_processes": dead.in_hand,
-            "rollout_following": rollout.following,
-            "rollout_leaving": signs.leaving,
+            "rollout_replanned": rollout.replanned,
+            "rollout_leaving": follow.leaving,
             "rollout_record": rollout.record,
             "rollout_remaining_steps": rollout.next_steps,
             "rollout_begun_steps": rollout.begun_steps,

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 VARIABLE = "HOSTNET_FAILPOINT"
-WRITES = ("start", "note", "bind", "save", "end", "finish")
+WRITES = ("start", "note", "bind", "drop", "save", "end", "finish")
 WHENS = ("before", "after")
 _FORM = re.compile(rf"journal:({'|'.join(WRITES)}):(before|after)|(?!journal:)[^:]+:(before|after)-begin")
 

@@ -129,6 +129,19 @@ options:
     type: list
     elements: str
     default: []
+  bindings:
+    description:
+      - Bindings of the members O(expected). Where one of them does not answer, its Node is read, and one whose VM is gone is not waited for. Empty means
+        that everybody is waited for.
+    type: list
+    elements: dict
+    default: []
+  without_lost:
+    description:
+      - Ask the gates about the others alone where a VM is gone, as long as those are a majority of O(expected). Otherwise such a loss ends the wait at once,
+        as a failure.
+    type: bool
+    default: false
   processes:
     description:
       - Processes that may be dead, for the gates C(alive) and C(dead) of P(hostnet.multicluster.rollout_gates#filter), which ask the others about them.
@@ -229,6 +242,11 @@ blocked:
   returned: always
   type: list
   elements: str
+lost:
+  description: Members of O(bindings) whose VM was found to be gone.
+  returned: always
+  type: list
+  elements: str
 requests:
   description: API requests sent, over all kube clusters.
   returned: always
@@ -246,6 +264,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.insp
     Shape,
     Wait,
     ask,
+    vanished,
     wait_for_gates,
     with_liveness,
 )
@@ -270,6 +289,8 @@ ARGUMENTS: dict[str, Any] = {
     "gates": {"type": "list", "elements": "dict", "default": []},
     "member": {"type": "str", "default": ""},
     "expected": {"type": "list", "elements": "str", "default": []},
+    "bindings": {"type": "list", "elements": "dict", "default": []},
+    "without_lost": {"type": "bool", "default": False},
     "processes": {
         "type": "list",
         "elements": "dict",
@@ -316,10 +337,10 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
 
     if not gates:
         try:
-            found: Json = {"inspection": sample(), "samples": 1, "blocked": []}
+            found: Json = {"inspection": sample(), "samples": 1, "blocked": [], "lost": []}
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             text = f"filter {questions['filter']} cannot read the members' answers: {type(error).__name__}: {error}"
-            raise _call.Failure(text, inspection={}, samples=1, blocked=[]) from error
+            raise _call.Failure(text, inspection={}, samples=1, blocked=[], lost=[]) from error
         return {"changed": False, **found}
     about = f" for {params['member']}" if params["member"] else ""
     what = params["what"] or f"waiting{about}"
@@ -331,7 +352,19 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
         else Wait(params["samples"], interval, params["for_seconds"], params["timeout"], what)
     )
     call.clusters  # noqa: B018 - what is wrong with a kubeconfig is no closed gate, and is said before the first sample
-    found = wait_for_gates(sample, gates, params["member"], params["expected"], wait, show, processes=params["processes"])
+    found = wait_for_gates(
+        sample,
+        gates,
+        params["member"],
+        params["expected"],
+        wait,
+        show,
+        processes=params["processes"],
+        vanished=lambda names: vanished(call.clusters, [entry for entry in params["bindings"] if entry["member"] in names]),
+        without=params["without_lost"],
+    )
+    if found["blocked"] and found["lost"] and not params["without_lost"] and not call.check_mode:
+        raise _call.Failure(f"{wait.what}: {'; '.join(found['blocked'])}", **found)
     if found["blocked"] and not call.check_mode:
         raise _call.Failure(f"{wait.what}: not within {wait.timeout:g} s: {'; '.join(found['blocked'])}", **found)
     return {"changed": False, **found}

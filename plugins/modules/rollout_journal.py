@@ -64,9 +64,10 @@ options:
         step, with O(detail).
       - V(save) writes O(saved) alone.
       - V(read) writes nothing and returns the newest journal of all kube clusters, or an empty one. It needs no lock.
+      - V(drop) puts the member in flight back among those that had no turn. Its steps were undone before.
       - V(finish) ends the rollout.
     type: str
-    choices: [start, next, member, save, finish, read]
+    choices: [start, next, member, drop, save, finish, read]
     required: true
   step:
     description: Name of the step that begins, with O(op=next).

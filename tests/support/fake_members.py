@@ -73,7 +73,7 @@ class ActionModule(ActionBase):
         for _sample in range(5):
             blocked = gate.evaluate(args.get("gates", []), gate.document(found, args.get("member", ""), (), args.get("processes", ())))
             if not blocked:
-                return {**super().run(tmp, task_vars), "inspection": found, "blocked": [], "changed": False}
+                return {**super().run(tmp, task_vars), "inspection": found, "blocked": [], "lost": [], "changed": False}
             found = shape(answers(args["members"], asked), args["members"], args["spec"])
         return {"failed": True, "msg": f"{args.get('what')}: {blocked}", "inspection": found, "blocked": blocked}
 """

@@ -74,7 +74,7 @@ def member_inspect_run(call):
         silent = name in os.environ.get("TEST_SILENT", "").split(",") or Path(os.environ.get("TEST_SILENT_WHILE", "/nowhere")).exists()
         if silent:
             answers[name] = {{key: {{"rc": None, "stdout": "", "stderr": "", "error": "it does not answer (test)"}} for key in said}}
-    return {{"changed": False, "blocked": [], "inspection": etcd.inspection(answers, members)}}
+    return {{"changed": False, "blocked": [], "lost": [], "inspection": etcd.inspection(answers, members)}}
 
 def member_exec_run(call):
     call.clusters
@@ -108,7 +108,10 @@ def made_up_collection(root: Path, made_up: Sequence[str] = ("node_run", "member
 
 
 class Kubelets(threading.Thread):
-    """A ready pod for each StatefulSet of the namespaces, and none for those that are gone or have no replica."""
+    """A ready pod for each replica of StatefulSets and Deployments of the namespaces, and none for those that are gone or have no replica.
+
+    As with a scheduler no pod of a Deployment comes to a node that is cordoned or not there.
+    """
 
     def __init__(self, kubes: list[KubeApi], namespaces: tuple[str, ...] = (NAMESPACE,)) -> None:
         super().__init__(daemon=True)
@@ -129,15 +132,26 @@ class Kubelets(threading.Thread):
             raise
 
     def look(self, kube: KubeApi, namespace: str) -> None:
-        sets = kube.request_json("GET", f"/apis/apps/v1/namespaces/{namespace}/statefulsets")["items"]
+        apps = f"/apis/apps/v1/namespaces/{namespace}"
+        sets = kube.request_json("GET", f"{apps}/statefulsets")["items"]
+        guards = kube.request_json("GET", f"{apps}/deployments")["items"]
         pods = {pod["metadata"]["name"] for pod in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]}
         wanted = {f"{item['metadata']['name']}-0": item["spec"]["template"] for item in sets if item["spec"]["replicas"]}
+        more = {
+            f"{item['metadata']['name']}-{number}": item["spec"]["template"]
+            for item in guards
+            for number in range(item["spec"]["replicas"])
+        }
+        if set(more) - pods:
+            nodes = kube.request_json("GET", "/api/v1/nodes")["items"]
+            free = {node["metadata"]["name"] for node in nodes if not node["spec"].get("unschedulable")}
+            more = {name: template for name, template in more.items() if name in pods or _pinned_to(template) in free}
+        wanted |= more
         for name in pods - set(wanted):
             kube.request_json("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0")
         for name in set(wanted) - pods:
             template = wanted[name]
-            terms = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-            spec = {**template["spec"], "nodeName": terms[0]["matchFields"][0]["values"][0]}
+            spec = {**template["spec"], "nodeName": _pinned_to(template)}
             metadata = {"name": name, "labels": template["metadata"]["labels"]}
             kube.request_json("POST", f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": spec})
             container = {
@@ -151,6 +165,12 @@ class Kubelets(threading.Thread):
             status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [container]}
             path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
             kube.request_json("PATCH", path, {"status": status}, "application/merge-patch+json")
+
+
+def _pinned_to(template: Json) -> str:
+    """The node that a pod template is for."""
+    terms = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    return str(terms[0]["matchFields"][0]["values"][0])
 
 
 class World:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from . import access, binaries, clusters, docker, host, images, nodes, settings
+from . import access, binaries, clusters, docker, host, images, nodes, pool_options, pool_repair, pool_run, settings
 from .console import LabError, say
 from .kube import address, node_objects, ready, wait_ready
 from .node_image import ensure_node_image
 from .process import parallel, stop_all
-from .state import Cluster, Node, State, exclusive
+from .state import Cluster, Node, State, claim, exclusive
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -147,7 +148,7 @@ def add_node(arguments: list[str]) -> None:
         node = nodes.plan_worker(state, cluster, options.get("--zone", ""), purpose=purpose)
     elif node.joined:
         say(f"{node.name} was added for {purpose} already")
-    cluster.wanted = len(cluster.workers)
+    cluster.wanted = cluster.size
     state.save()
     _finish(state, cluster, node)
     print(node.name)
@@ -158,7 +159,7 @@ def remove_node(arguments: list[str]) -> None:
         say(f"{arguments[0]} was removed already")
         return
     state, cluster, node = _worker(arguments[0])
-    cluster.wanted = len(cluster.workers) - 1
+    cluster.wanted = cluster.size - (not node.surge)
     nodes.forget_worker(state, cluster, node)
     say(f"{node.name}: gone, with its disk")
 
@@ -241,6 +242,22 @@ def resume_api(arguments: list[str]) -> None:
     say(f"{cluster.name}: its API is reachable again")
 
 
+def pool_upgrade(arguments: list[str]) -> None:
+    options = pool_options.upgrade(arguments)
+    _usable(options.name)
+    with claim(options.name):
+        left = pool_run.Upgrade(options).run()
+    say(f"{options.name}: upgraded as {options.cloud}")
+    print("\n".join(left))
+
+
+def repair_node(arguments: list[str]) -> None:
+    options = pool_options.repair(arguments)
+    _, cluster, node = _worker(options.name)
+    with claim(node.name):
+        pool_repair.Repair(options, cluster.name).run()
+
+
 def load_image(arguments: list[str]) -> None:
     state = _state()
     _usable(next(iter(state.clusters)))
@@ -281,7 +298,13 @@ def show_images(_: list[str]) -> None:
 def usage(_: list[str]) -> None:
     print("usage: lab VERB [ARGUMENTS]\n")
     for name, verb in VERBS.items():
-        print(f"  {name + ' ' + verb.arguments:<46}{verb.help}")
+        head = f"{name} {verb.arguments}"
+        # Long ones get lines of their own.
+        lines = textwrap.wrap(head, 130, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
+        if len(head) > 45:
+            print("\n".join(lines), f"{' ' * 48}{verb.help}", sep="\n")
+        else:
+            print(f"  {head:<46}{verb.help}")
     print(
         f"\nNodes are named as `lab status` shows them. Default shape: {settings.DEFAULT_SHAPE} (workers per kube cluster)."
         f"\nCache and state: {settings.CACHE} (HOSTNET_CACHE). More: molecule/lab/README.md."
@@ -303,6 +326,11 @@ VERBS = {
     "swap-nodes": Verb(swap_nodes, "NODE NODE", "two workers exchange their addresses, same disks", 2, 2),
     "pause-api": Verb(pause_api, "CLUSTER", "makes one API server unreachable", 1, 1),
     "resume-api": Verb(resume_api, "CLUSTER", "and reachable again", 1, 1),
+    # These hold the lab's lock only while they work on a VM.
+    "pool-upgrade": Verb(
+        pool_upgrade, pool_options.UPGRADE, "what this cloud does to the nodes of a pool when it upgrades it", 3, 20, changes=False
+    ),
+    "pool-repair": Verb(repair_node, pool_options.REPAIR, "what this cloud does to a node that falls silent", 3, 5, changes=False),
     "load-image": Verb(load_image, "IMAGE", "a local Docker image into every node, also later ones", 1, 1),
     "kubeconfig": Verb(kubeconfig, "[collection]", "path of the administrator's (or the collection's) kubeconfig", most=1, changes=False),
     "binaries": Verb(

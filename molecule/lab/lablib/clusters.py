@@ -11,14 +11,14 @@ import threading
 import time
 from pathlib import Path
 
-from . import access, docker, host, nodes
+from . import access, docker, host, nodes, pool_nodes
 from .binaries import ensure
 from .console import LabError, say
 from .kube import answers, kubectl, node_objects, wait_ready
 from .node_image import ensure_node_image
 from .process import logged, output, parallel, poll
 from .settings import BIN, DEFAULT_SHAPE, LAB, LOGS, NETWORK, NODE_IMAGE
-from .state import Cluster, Node, State, write
+from .state import Cluster, Node, State, claims, write
 
 _API_DEADLINE = 90.0  # seconds until a control plane that was switched on answers
 _KIND_DEADLINE = 300.0
@@ -39,6 +39,9 @@ def parse_shape(text: str) -> dict[str, int]:
 
 def up(state: State, shape: dict[str, int] | None) -> None:
     """Without a shape: what the lab has (add-node and remove-node have changed it too), or the default in a new lab."""
+    working = claims()
+    if working:
+        raise LabError(f"a cloud is at work on {', '.join(working)} (pool-upgrade, pool-repair); let it end, or end it, first")
     wanted = shape or {name: cluster.wanted for name, cluster in state.clusters.items()} or parse_shape(DEFAULT_SHAPE)
     host.prepare()
     ensure_node_image()
@@ -114,10 +117,13 @@ def _bring_up(state: State, cluster: Cluster) -> tuple[list[Node], float]:
     docker.remove(name for name in found if name not in known)
     for name in set(node_objects(cluster)) - known:
         say(f"{cluster.name}: removing the Node object {name}, which has no VM")
-        kubectl(cluster, "delete", "node", name, "--ignore-not-found")
-    for node in sorted(cluster.workers.values(), key=lambda node: nodes.ordinal(node.name))[cluster.wanted :]:
+        nodes.destroy(cluster, name)
+    pool_nodes.mend(state, cluster)
+    for node in sorted(cluster.workers.values(), key=lambda node: (node.surge, nodes.ordinal(node.name)))[cluster.wanted :]:
         say(f"{node.name}: one worker too many, removing it")
         nodes.forget_worker(state, cluster, node)
+    for node in cluster.workers.values():
+        node.surge = False
     while len(cluster.workers) < cluster.wanted:
         nodes.plan_worker(state, cluster)
 
@@ -195,6 +201,7 @@ def _create(state: State, cluster: Cluster) -> set[str]:
     docker.remove(docker.containers([cluster.kind_name]))
     with state.lock:
         cluster.created, cluster.control, cluster.workers, cluster.next_worker, cluster.paused = False, None, {}, 1, False
+        cluster.cloud, cluster.generation, cluster.labels = "", 0, {}
         state.forget_names(cluster)
         state.save()
     say(f"{cluster.name}: kind create cluster, and {cluster.wanted} worker{'s' if cluster.wanted != 1 else ''}")

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Sequence
 
-from . import images
+from . import images, pool
 from .console import LabError, say
 from .docker import CLUSTER_LABEL, ROLE_LABEL, Container, containers, docker, move, remove, taken_addresses
 from .kube import kubectl, wait_ready
 from .node_image import worker_image
 from .process import output, parallel, poll, succeeds
-from .settings import HERE, NETWORK
+from .settings import HERE, NETWORK, VERSIONS
 from .state import Cluster, Node, State
 
 _BOOT_DEADLINE = 60.0  # seconds until containerd answers in a new container
@@ -33,8 +33,11 @@ _RUN_FLAGS = (
 
 def _join_configuration(cluster: Cluster, node: Node, token: str) -> str:
     """JSON is YAML too. No node-ip: the kubelet takes the host's address anew at every start, as a moved VM needs it."""
-    labels = f"topology.kubernetes.io/region={cluster.name},topology.kubernetes.io/zone={node.zone}"
-    arguments = {"provider-id": node.provider_id, "node-labels": labels}
+    marks = pool.marks(cluster.cloud, node.generation, VERSIONS["KUBERNETES"])
+    labels = {"topology.kubernetes.io/region": cluster.name, "topology.kubernetes.io/zone": node.zone, **cluster.labels, **marks.labels}
+    arguments = {"provider-id": node.provider_id, "node-labels": ",".join(f"{name}={value}" for name, value in labels.items())}
+    if marks.kubelet_version:
+        arguments["version"] = marks.kubelet_version  # the kubelet's flag sets what it reports, where it gets one
     return json.dumps(
         {
             "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -62,18 +65,19 @@ def join_token(cluster: Cluster) -> str:
     return output([*kubeadm, "token", "create", "--ttl", "1h"], what=f"{cluster.name}: kubeadm token create").strip().splitlines()[-1]
 
 
-def create_worker(state: State, cluster: Cluster, node: Node) -> None:
+def create_worker(state: State, cluster: Cluster, node: Node, same_vm: bool = False) -> None:
     """A new VM that is a node of the kube cluster when this returns."""
-    start_vm(state, cluster, node)
+    start_vm(state, cluster, node, same_vm)
     join(state, cluster, node, join_token(cluster))
 
 
-def start_vm(state: State, cluster: Cluster, node: Node) -> None:
+def start_vm(state: State, cluster: Cluster, node: Node, same_vm: bool = False) -> None:
     """A new container, and so an empty disk, under the node's name and address, with all images in it. The first VM of a name has
-    kind's plain provider id, every later one an id that was never seen, as in a cloud. Needs no API server.
+    kind's plain provider id, every later one an id that was never seen, as in a cloud; `same_vm`: the cloud keeps it, because it
+    only makes the disk anew. What it is made of is the newest that its pool has. Needs no API server.
     """
     remove([node.name])
-    node.joined, node.images = False, {}
+    node.joined, node.images, node.generation, node.operation = False, {}, cluster.generation, ""
     state.save()
     identity = docker(
         "run", "--detach", *_RUN_FLAGS, "--hostname", node.name, "--name", node.name,
@@ -81,7 +85,8 @@ def start_vm(state: State, cluster: Cluster, node: Node) -> None:
         "--network", NETWORK, "--ip", node.address, worker_image(),
     ).strip()  # fmt: skip
     plain = f"kind://docker/{cluster.kind_name}/{node.name}"
-    node.provider_id = f"{plain}/{identity[:12]}" if node.provider_id else plain
+    if not (same_vm and node.provider_id):
+        node.provider_id = f"{plain}/{identity[:12]}" if node.provider_id else plain
     wait_boot(node.name)
     prepare_inside(node.name)
     load(state, node)
@@ -90,11 +95,15 @@ def start_vm(state: State, cluster: Cluster, node: Node) -> None:
 def join(state: State, cluster: Cluster, node: Node, token: str) -> None:
     """Makes a VM that start_vm() has made a node; a Node object of the name's former VM goes, as a cloud would delete it."""
     begun = time.monotonic()
-    kubectl(cluster, "delete", "node", node.name, "--ignore-not-found", "--wait=true")
+    _delete_node(cluster, node.name)
     configuration = _join_configuration(cluster, node, token).encode()
     docker("exec", "--interactive", node.name, "sh", "-c", "cat > /kind/kubeadm-join.json", data=configuration)
     command = ["docker", "exec", node.name, "kubeadm", "join", "--config", "/kind/kubeadm-join.json", "--skip-phases=preflight"]
     output(command, what=f"{node.name}: kubeadm join", timeout=180)
+    annotations = pool.marks(cluster.cloud, node.generation, VERSIONS["KUBERNETES"]).annotations
+    if annotations:  # a kubelet cannot bring any
+        words = [f"{name}={value}" for name, value in annotations.items()]
+        kubectl(cluster, "annotate", "node", node.name, "--overwrite", *words)
     node.joined = True
     state.save()
     say(f"{node.name}: joined in {time.monotonic() - begun:.0f} s ({node.address}, {node.zone})")
@@ -146,12 +155,16 @@ def all_images(state: State) -> dict[str, str]:
     return {**_system_images, **state.images}
 
 
-def plan_worker(state: State, cluster: Cluster, zone: str = "", replaces: Node | None = None, purpose: str = "") -> Node:
+def plan_worker(
+    state: State, cluster: Cluster, zone: str = "", replaces: Node | None = None, purpose: str = "", surge: bool = False
+) -> Node:
     """Writes down a worker with a name and an address that were never used; its container comes later. What it is there for
-    (`replaces` a node, which goes; a `purpose`, see `add-node --for`) is written in the same step: a kill leaves all of it or nothing.
+    (`replaces` a node, which goes; a `purpose`, see `add-node --for`; `surge`, see pool.py) is written in the same step: a kill leaves
+    all of it or nothing.
     """
     with state.lock:
         node = Node(cluster.fresh_name(), cluster.name, zone or cluster.free_zone(), state.fresh_address(taken_addresses()))
+        node.surge = surge or (replaces is not None and replaces.surge)
         cluster.workers[node.name] = node
         if replaces:
             state.successors[replaces.name] = node.name
@@ -165,6 +178,13 @@ def plan_worker(state: State, cluster: Cluster, zone: str = "", replaces: Node |
 def destroy(cluster: Cluster, name: str) -> None:
     """The VM with its disk, and its Node object. What is gone already is fine."""
     remove([name])
+    _delete_node(cluster, name)
+
+
+def _delete_node(cluster: Cluster, name: str) -> None:
+    """A finalizer holds a Node object until its VM is gone (Karpenter's does), and it is."""
+    if kubectl(cluster, "get", "node", name, "--ignore-not-found", "--output", "jsonpath={.metadata.finalizers}").strip():
+        kubectl(cluster, "patch", "node", name, "--type=merge", "--patch", json.dumps({"metadata": {"finalizers": None}}))
     kubectl(cluster, "delete", "node", name, "--ignore-not-found", "--wait=true")
 
 

@@ -175,6 +175,12 @@ def parallel(work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     return {name: future.result() for future, name in futures.items()}
 
 
+def rest(seconds: float) -> None:
+    """Time that has to pass, whatever happens meanwhile; an interrupt ends it."""
+    if _stopping.wait(max(0.0, seconds)):
+        raise LabError("interrupted")
+
+
 def poll(check: Callable[[], T | None], *, deadline: float, every: float = 0.3, missing: Callable[[], str], quiet: bool = False) -> T:
     """Calls `check` until it returns something, for at most `deadline` seconds; then fails with what `missing` says."""
     end = time.monotonic() + deadline

@@ -22,6 +22,8 @@ from .console import LabError, say
 from .process import poll
 from .settings import CACHE, LAB, PREFIX
 
+_CLAIM = f"{LAB.name}.pool."  # what a cloud is working on
+
 
 @dataclass
 class Node:
@@ -32,6 +34,10 @@ class Node:
     provider_id: str = ""
     joined: bool = False  # its Node object was registered by the present disk
     images: dict[str, str] = field(default_factory=dict)  # reference -> image id that is loaded in it
+    # What a cloud does to it (pool.py):
+    generation: int = 0  # of its pool, when its present disk was made
+    surge: bool = False  # it came for the upgrade of its pool, and does not count
+    operation: str = ""  # upgrade or repair; `up` undoes what one that was cut short has left
 
     @property
     def is_worker(self) -> bool:
@@ -47,6 +53,15 @@ class Cluster:
     paused: bool = False
     control: Node | None = None
     workers: dict[str, Node] = field(default_factory=dict)
+    # What new VMs are made of (pool.py):
+    cloud: str = ""  # the last one that has upgraded it; empty: none
+    generation: int = 0
+    labels: dict[str, str] = field(default_factory=dict)  # further ones of its pool
+
+    @property
+    def size(self) -> int:
+        """Its workers without those that are there for an upgrade only."""
+        return sum(not node.surge for node in self.workers.values())
 
     @property
     def kind_name(self) -> str:
@@ -189,3 +204,28 @@ def exclusive(name: str) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         yield
+
+
+@contextmanager
+def claim(what: str) -> Iterator[None]:
+    """One operation of a cloud on a pool or a VM at a time, for as long as it takes; other lab commands go on meanwhile."""
+    path = CACHE / f"{_CLAIM}{what}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"{what}: an operation is in progress; a cloud takes no second one") from None
+        yield
+
+
+def claims() -> list[str]:
+    """What clouds are working on now."""
+    found = []
+    for path in sorted(CACHE.glob(f"{_CLAIM}*.lock")):
+        try:
+            with claim(path.name[len(_CLAIM) : -len(".lock")]):
+                pass
+        except LabError:
+            found.append(path.name[len(_CLAIM) : -len(".lock")])
+    return found

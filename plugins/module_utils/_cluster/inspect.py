@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._plan import gate
-from .client import KubeCluster
+from .._plan.follow import lost
+from .._plan.nodes import node_facts
+from . import kinds
+from .client import KubeCluster, KubeError
 from .exec import Http, Kept, Member, ask_members
 
 Json = dict[str, Any]
@@ -53,6 +56,25 @@ def with_liveness(questions: Mapping[str, Any]) -> Json:
     return {**questions, **{kind: {**(questions.get(kind) or {}), **(more.get(kind) or {})} for kind in ("commands", "http")}}
 
 
+def vanished(clusters: Mapping[str, KubeCluster], bindings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the members of these bindings those whose VM is gone: there is no Node of its name any more, or that is of another VM.
+
+    Where an API server cannot be asked nothing is known, and nobody counts as lost.
+    """
+    found = []
+    for entry in bindings:
+        cluster = clusters.get(str(entry["kube_cluster"]))
+        if cluster is None:
+            continue
+        try:
+            node = cluster.get(kinds.NODE, str(entry["node"]))
+        except KubeError:
+            continue
+        if lost(entry, node_facts(node, cluster.name, "InternalIP", True) if node else None):
+            found.append(str(entry["member"]))
+    return found
+
+
 def wait_for_gates(
     inspect: Callable[[], Json],
     gates: Sequence[gate.Gate],
@@ -63,11 +85,16 @@ def wait_for_gates(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
     processes: Sequence[Mapping[str, Any]] = (),
+    vanished: Callable[[Sequence[str]], list[str]] = lambda _names: [],
+    without: bool = False,
 ) -> Json:
-    """Inspect until the gates were open for long enough: {inspection, samples (taken in all), blocked (texts, empty where they are open)}.
+    """Inspect until the gates were open for long enough: {inspection, samples (taken in all), blocked (texts, empty where they are open), lost}.
 
-    An inspection that fails is a closed gate: nobody knows then. `show` gets a line whenever what blocks has changed.
+    An inspection that fails is a closed gate: nobody knows then. `show` gets a line whenever what blocks has changed. `vanished` says of members that do
+    not answer whose VM is gone: they are `lost`, and nobody waits for them. With `without` the gates are asked about the others alone, as long as those
+    are a majority; otherwise the wait ends at once.
     """
+    gone: list[str] = []
     started = clock()
     steady = gate.Steady()
     taken = 0
@@ -77,7 +104,12 @@ def wait_for_gates(
         asked = clock()
         try:
             inspection = inspect()
-            blocked = gate.evaluate(gates, gate.document(inspection, member, expected, processes))
+            silent = [name for name in expected if name != member and name not in gone and not inspection.get(name, {}).get("reachable")]
+            gone += vanished(silent) if silent else []
+            left = [name for name in expected if name not in gone]
+            counted = without and len(left) >= gate.quorum(len(expected))
+            there = {name: said for name, said in inspection.items() if name not in gone} if counted else inspection
+            blocked = gate.evaluate(gates, gate.document(there, member, left if counted else expected, processes))
         except Exception as error:  # an answer that a filter cannot read must not open a gate
             inspection, blocked = {}, [f"the members' answers cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"]
         taken += 1
@@ -85,11 +117,13 @@ def wait_for_gates(
         # Counted from when it was asked: what was true at the end of a slow answer may not be what it says.
         steady = steady.after(not blocked, asked)
         if steady.enough(wait.samples, wait.for_seconds, asked):
-            return {"inspection": inspection, "samples": taken, "blocked": []}
+            return {"inspection": inspection, "samples": taken, "blocked": [], "lost": gone}
+        if gone and not without and blocked:
+            return {"inspection": inspection, "samples": taken, "blocked": [f"the VM is gone of {', '.join(gone)}", *blocked], "lost": gone}
         rest = max(0.0, asked + wait.interval - now)
         if now + rest - started > wait.timeout:
             missing = blocked or [f"open in {steady.count} samples in a row, {max(wait.samples, 1)} over {wait.for_seconds:g} s are needed"]
-            return {"inspection": inspection, "samples": taken, "blocked": missing}
+            return {"inspection": inspection, "samples": taken, "blocked": missing, "lost": gone}
         if blocked != shown and (blocked or shown):
             show(f"{wait.what}: {'; '.join(blocked) or 'nothing speaks against it now'} ({now - started:.0f} of {wait.timeout:g} s)")
         shown = blocked

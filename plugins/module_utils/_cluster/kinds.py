@@ -35,6 +35,7 @@ class Kind:
 
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 DAEMON_SET = Kind("apps/v1", "DaemonSet", "daemonsets")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 EVENT = Kind("v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
@@ -53,6 +54,7 @@ BUILT_IN: dict[tuple[str, str], Kind] = {
     for kind in (
         CONFIG_MAP,
         DAEMON_SET,
+        DEPLOYMENT,
         EVENT,
         LEASE,
         NAMESPACE,
@@ -65,7 +67,6 @@ BUILT_IN: dict[tuple[str, str], Kind] = {
         SERVICE,
         SERVICE_ACCOUNT,
         STATEFUL_SET,
-        Kind("apps/v1", "Deployment", "deployments"),
         Kind("batch/v1", "Job", "jobs"),
         Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
         Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .._plan import names
 from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster
+from .kinds import Kind
 from .lock import json_patch
 
 _REFUSED = (401, 403)
@@ -95,8 +96,12 @@ def hold(clusters: dict[str, KubeCluster], held: Held, stop: bool, dry_run: bool
         )
     said = [f"record in kube cluster {cluster}" for cluster, (_binding, changed) in sorted(recorded.items()) if changed]
     home = clusters[held.kube_cluster]
-    work = _label(home, held, binding, stop, dry_run) if held.placement == "daemonset" else _scale(home, held, stop, dry_run)
-    return said + ([work] if work else [])
+    if held.placement == "daemonset":
+        work = _label(home, held, binding, stop, dry_run)
+    else:
+        work = _scale(home, held, kinds.STATEFUL_SET, names.workload(held.name, held.member), 0 if stop else 1, dry_run)
+    guard = _scale(home, held, kinds.DEPLOYMENT, names.guard(held.name, held.member), 0 if stop else names.GUARDS, dry_run)
+    return said + [line for line in (work, guard) if line]
 
 
 def _record(cluster: KubeCluster, held: Held, stop: bool, dry_run: bool) -> tuple[Json | None, bool]:
@@ -125,16 +130,14 @@ def _record(cluster: KubeCluster, held: Held, stop: bool, dry_run: bool) -> tupl
     return after, True
 
 
-def _scale(cluster: KubeCluster, held: Held, stop: bool, dry_run: bool) -> str:
-    workload, namespace = names.workload(held.name, held.member), held.namespace
-    found = cluster.get(kinds.STATEFUL_SET, workload, namespace)
-    wanted = 0 if stop else 1
+def _scale(cluster: KubeCluster, held: Held, kind: Kind, workload: str, wanted: int, dry_run: bool) -> str:
+    found = cluster.get(kind, workload, held.namespace)
     if found is None or found["spec"].get("replicas", 1) == wanted:
         return ""
     if not dry_run:
         body = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": {"replicas": wanted}}
-        cluster.merge_patch(kinds.STATEFUL_SET, workload, body, namespace)
-    return f"replicas of StatefulSet {namespace}/{workload} in kube cluster {cluster.name}: {wanted}"
+        cluster.merge_patch(kind, workload, body, held.namespace)
+    return f"replicas of {kind.name} {held.namespace}/{workload} in kube cluster {cluster.name}: {wanted}"
 
 
 def _label(cluster: KubeCluster, held: Held, binding: Json, stop: bool, dry_run: bool) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from .names import DEPLOYMENT_LABEL, PREFIX
+from .names import DEPLOYMENT_LABEL, GUARD_LABEL, PREFIX
 from .selector import Requirement, from_object, matches, parse_selector
 
 Json = Mapping[str, Any]
@@ -23,7 +23,7 @@ CORDONED, DRAINED, UNCORDONED = STATES = ("cordoned", "drained", "uncordoned")
 # What is done with a pod.
 EVICT, WAIT, SKIP, REFUSE = "evict", "wait", "skip", "refuse"
 # Why, in the order in which the reasons are looked at; "" for an eviction.
-EXCLUDED, MIRROR, FINISHED, DAEMON_SET, TERMINATING = "excluded", "mirror", "finished", "daemonset", "terminating"
+EXCLUDED, MIRROR, FINISHED, GUARD, DAEMON_SET, TERMINATING = "excluded", "mirror", "finished", "guard", "daemonset", "terminating"
 MEMBER, UNMANAGED, EMPTY_DIR = "member", "unmanaged", "empty_dir"
 
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -154,6 +154,9 @@ def judge(pod: Json, allowed: Rules) -> Verdict:
         return Verdict(SKIP, MIRROR)
     if status.get("phase") in _FINISHED_PHASES:
         return Verdict(SKIP, FINISHED)
+    if GUARD_LABEL in (metadata.get("labels") or {}):
+        # It guards a member, which has steps of its own.
+        return Verdict(SKIP, GUARD)
     if DEPLOYMENT_LABEL in (metadata.get("labels") or {}):
         # No budget and no DaemonSet's controller knows whether another deployment can do without it.
         return Verdict(REFUSE, MEMBER)

@@ -27,7 +27,7 @@ READABLE = (1, 2)
 GENERATION_ANNOTATION = f"{names.PREFIX}/generation"
 IN_FLIGHT, DONE, ABORTED = "in_flight", "done", "aborted"
 BEGUN, FAILED = "begun", "failed"
-OPS = ("start", "next", "member", "save", "finish")
+OPS = ("start", "next", "member", "drop", "save", "finish")
 
 # A ConfigMap holds 1 MiB (https://kubernetes.io/docs/concepts/configuration/configmap/). Steps of members that are done are of
 # interest to people alone, so the oldest of them go first; their numbers go on, which shows that some are gone.
@@ -80,6 +80,7 @@ def advance(
       where it is the very step that begins, or one that comes after it, its run died in it, and it is closed as failed. One write, where two would
       tell the same.
     * `member`: merges into the member in flight; with no member given the one in flight is done, and so is its last step, with `detail`.
+    * `drop`: the member in flight, whose steps were undone, is in flight no more, and not done either: its turn comes again.
     * `save`: only what `saved` says.
     * `finish`: `state` is done or aborted.
 
@@ -103,6 +104,8 @@ def advance(
         if member is None:
             _close(after, now, "", dict(detail or {}))
         _member(after, member)
+    elif op == "drop":
+        _drop(after, now)
     elif op == "finish":
         _finish(after, now, state or DONE)
     after["schema"], after["run_id"], after["generation"] = SCHEMA, run_id, generation
@@ -191,9 +194,23 @@ def _member(journal: Json, member: Mapping[str, Any] | None) -> None:
     if name and given and name != given:
         raise JournalError(f"member {name} is in flight; finish it before {given}")
     merged: Json = {"member": given or name, "class": "", "steps": [], "old": None, "new": None}
+    # What it did in an earlier turn was undone, or was of another VM.
+    earlier = [int(entry["n"]) for entry in journal["steps"] if entry["member"] == given]
+    if not name and earlier:
+        merged["since"] = max(earlier)
     merged.update(journal["member"] or {})
     merged.update(deepcopy(dict(member)))
     journal["member"] = merged
+
+
+def _drop(journal: Json, now: str) -> None:
+    name = _name(journal)
+    if not name:
+        raise JournalError("no member is in flight that could be dropped")
+    for entry in journal["steps"]:
+        if entry["state"] == BEGUN and entry["member"] == name:
+            entry.update(state=FAILED, ended_at=now, detail={**entry["detail"], "interrupted": True})
+    journal["member"] = None
 
 
 def _finish(journal: Json, now: str, state: str) -> None:
@@ -355,6 +372,6 @@ def describe(op: str, step: str, journal: Mapping[str, Any]) -> str:
         return f"old values to put back: {', '.join(sorted(journal['saved'])) or 'none'}"
     if op == "next":
         return f"{subject + ': ' if subject else ''}{step} begins"
-    if op == "member":
+    if op in ("member", "drop"):
         return f"member in flight: {subject or 'none'} ({len(journal['done'])} done)"
     return f"rollout {journal['state']} (run {journal['run_id']}, generation {journal['generation']})"

@@ -11,6 +11,10 @@ PREFIX = "hostnet.multicluster"
 DEPLOYMENT_LABEL = f"{PREFIX}/deployment"
 MEMBER_LABEL = f"{PREFIX}/member"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+# On guard pods instead of the label of the deployment: they are no members.
+GUARD_LABEL = f"{PREFIX}/guard-of"
+# Guard pods on each node with a member: one that may be evicted, and one that may not.
+GUARDS = 2
 TOKEN_ANNOTATION = f"{PREFIX}/token"
 CA_ANNOTATION = f"{PREFIX}/ca-fingerprint"
 CERTIFICATES_ANNOTATION = f"{PREFIX}/certificates"
@@ -91,6 +95,16 @@ def config(name: str) -> str:
 def workload(name: str, member: str = "") -> str:
     """StatefulSet of a member, or (without member) the DaemonSet; Secrets and budgets use the same names."""
     return f"{name}-{member}" if member else name
+
+
+def guard(name: str, member: str) -> str:
+    """Deployment with the guard pods of a member's node, and their budget."""
+    return f"{workload(name, member)}-guard"
+
+
+def guard_selector(name: str) -> str:
+    """Label selector of the guard pods of a deployment."""
+    return f"{GUARD_LABEL}={name}"
 
 
 def certificates(name: str, number: int) -> str:

@@ -149,7 +149,7 @@ def _cluster_objects(
         add(_config_map(hostnet, names.config(name), config))
     if not bindings:
         return objects
-    add(_budget(hostnet))
+    add(_budget(hostnet, len(bindings)))
     if hostnet["placement"] == "daemonset":
         last = max([int(binding["ordinal"]) for binding in bindings] + [int((hostnet.get("ordinals") or {}).get(kube_cluster, 0))])
         # Also those whose members have all left: their keys go from there.
@@ -163,6 +163,9 @@ def _cluster_objects(
             secret, files = _secret(hostnet, spec, names.workload(name, str(binding["member"])), [binding], issued, per_node=False)
             add(secret, files=files)
             add(_stateful_set(hostnet, spec, identity, binding))
+    for binding in bindings:
+        for definition in guard_objects(hostnet, binding):
+            add(definition)
     return objects
 
 
@@ -189,14 +192,85 @@ def _config_map(hostnet: Mapping[str, Any], name: str, data: Mapping[str, str]) 
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(hostnet, name), "data": dict(data)}
 
 
-def _budget(hostnet: Mapping[str, Any]) -> Json:
+def _budget(hostnet: Mapping[str, Any], members: int) -> Json:
     # A budget sees one kube cluster alone, so it cannot know how many members are down elsewhere: no eviction is allowed
-    # but the playbooks' own.
+    # but the playbooks' own. AKS begins no upgrade where a budget has maxUnavailable 0.
+    # https://learn.microsoft.com/troubleshoot/azure/azure-kubernetes/error-codes/unsatisfiablepdb-error
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(hostnet, names.workload(str(hostnet["name"]))),
-        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}}},
+        "spec": {"minAvailable": members, "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}}},
+    }
+
+
+def guard_objects(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> list[Json]:
+    """What holds up a drain of a member's node, and shows that it has begun: a Deployment with two pods there, and a budget that lets one of them go.
+
+    A drain leaves the pods of DaemonSets alone, so a member's own may say nothing. The guards are released, to no pod at all, while the
+    member is stopped. They tolerate what the user's nodes need, and no cordon: a pod that a drain has evicted must not come back.
+    """
+    member = str(binding["member"])
+    labels = {
+        "app.kubernetes.io/name": "guard",
+        "app.kubernetes.io/instance": str(hostnet["name"]),
+        names.MANAGED_BY_LABEL: names.PREFIX,
+        names.GUARD_LABEL: str(hostnet["name"]),
+        names.MEMBER_LABEL: member,
+    }
+    selector = {names.GUARD_LABEL: str(hostnet["name"]), names.MEMBER_LABEL: member}
+    # As the first process of its container a shell hears SIGTERM only where it says so.
+    container = {
+        "name": "guard",
+        "image": hostnet["probe_image"],
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
+        "resources": {"requests": {"cpu": "1m", "memory": "4Mi"}, "limits": {"memory": "16Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "tolerations": list(hostnet["tolerations"]),
+        "affinity": _on_node(binding),
+        **({"priorityClassName": hostnet["priority_class"]} if hostnet.get("priority_class") else {}),
+        **({"imagePullSecrets": [{"name": name} for name in hostnet["pull_secrets"]]} if hostnet.get("pull_secrets") else {}),
+        "containers": [container],
+    }
+    metadata = _metadata(hostnet, names.guard(str(hostnet["name"]), member), member)
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": 0 if binding.get("stopped") else names.GUARDS,
+                # A guard is of one node: the new one's have nothing to do with the old one's.
+                "strategy": {"type": "Recreate"},
+                "revisionHistoryLimit": 0,
+                "selector": {"matchLabels": selector},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        },
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata,
+            "spec": {"minAvailable": names.GUARDS - 1, "selector": {"matchLabels": selector}},
+        },
+    ]
+
+
+def _on_node(binding: Mapping[str, Any]) -> Json:
+    # Not spec.nodeName: that skips the scheduler and starts the pod again on a node that somebody has cordoned.
+    return {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [binding["node"]]}]}]
+            }
+        }
     }
 
 
@@ -385,14 +459,7 @@ def _stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity:
     ]
     volumes = [_data_volume(hostnet, binding), {"name": "certificates", "secret": {"secretName": name, "defaultMode": 0o440}}]
     pod = _pod_spec(hostnet, spec, [binding], env, volumes)
-    # Not spec.nodeName: that skips the scheduler and starts the pod again on a node that somebody has cordoned.
-    pod["affinity"] = {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [binding["node"]]}]}]
-            }
-        }
-    }
+    pod["affinity"] = _on_node(binding)
     selector = {names.DEPLOYMENT_LABEL: hostnet["name"], names.MEMBER_LABEL: member}
     return {
         "apiVersion": "apps/v1",

@@ -62,6 +62,8 @@ TAKES_DOWN = ("stop", "restart")
 # Steps that only bring a member up that was admitted before. A run that cannot ask every kube cluster does these and no others: none of them stops or
 # forgets anybody, takes anybody in, or changes a join list (docs/design.md, section 7).
 BRING_UP = ("uncordon", "start", "start_neighbours", "join", "settle")
+# How often one run mends the same member, whose VMs die one after another.
+_MENDED_AT_MOST = 3
 # Bytes by which a binding may grow when its member gets another VM.
 _LONGER_IDS = 2048
 
@@ -207,7 +209,7 @@ def identify(
     where = f"kube cluster {binding['kube_cluster']}"
     found = candidates(binding, nodes, bindings, known)
     if patient:
-        found += [node for node in candidates(binding, nodes, bindings) if node not in found and _came_early(node, binding, known)]
+        found += [node for node in candidates(binding, nodes, bindings) if node not in found and came_early(node, binding, known)]
     right = [node for node in found if node["zone"] == binding["zone"]]
     wrong = [node for node in found if node["zone"] != binding["zone"]]
     owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
@@ -248,7 +250,7 @@ def identify(
     return {"node": None, "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}", "error": ""}
 
 
-def _came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+def came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """Whether a node that was there before is of the pool's new generation, and so a successor as good as one that comes later.
 
     It is younger than the node that it follows, and another VM: that one may have got a new kubelet in place, and a new Node object.
@@ -259,7 +261,7 @@ def _came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapp
     if str(node.get("created") or "") <= str(known.get("created") or "~"):
         return False
     same = any(binding.get(key) and node.get(key) == binding[key] for key in ("provider_id", "machine_id"))
-    return not same and node["uid"] != binding["node_uid"] and _pool(node["labels"]) == str(known.get("pool") or "")
+    return not same and node["uid"] != binding["node_uid"] and pool(node["labels"]) == str(known.get("pool") or "")
 
 
 def identify_for(
@@ -373,6 +375,11 @@ def past_return(journal: Mapping[str, Any]) -> bool:
     return bool(set(begun_steps(journal)) & set(POINT_OF_NO_RETURN))
 
 
+def is_down(journal: Mapping[str, Any]) -> bool:
+    """Whether a step was begun that takes the member in hand down, so that finishing it is what brings it up."""
+    return past_return(journal) or bool(set(begun_steps(journal)) & set(TAKES_DOWN))
+
+
 def rebound(
     hostnet: Mapping[str, Any], spec: Mapping[str, Any], binding: Mapping[str, Any], node: Mapping[str, Any], token: str, nonce: str
 ) -> Json:
@@ -455,12 +462,16 @@ def rollout_plan(
 ) -> Json:
     """What a rollout would do now.
 
-    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort}, and what request_errors
-    looks at. `plan` is
+    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, ended (members that had
+    their turn in this run, one entry for each turn), due (follow.due: {member: why its VM goes now})}, and what request_errors looks at. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
-    that max_members leaves for the next run), broken, unmended, prove (processes that must be proven dead before the first change), lines}.
+    that max_members leaves for the next run), broken, unmended, waits (lines: what has to come back, or get a VM, before anybody else is taken down),
+    follows (somebody else replaces the VMs), yields (the member in hand is up, and others are broken: they come first), hold (nobody is taken down now: no VM is about to go), prove (processes that must be proven dead before the
+    first change), lines}.
+
+    Members that are broken are mended first, whatever the rollout is for, as a repair mends them.
     Errors are raised before anything is changed.
     """
     work = str(request["work"])
@@ -503,6 +514,8 @@ def rollout_plan(
         if entry["class"] == "foreign":
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")
     broken = [name for name, entry in entries.items() if entry["class"] not in WELL or not entry["healthy"]]
+    patient = follows(request)
+    ended = [str(name) for name in request.get("ended") or ()]
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < gate.quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
@@ -517,22 +530,42 @@ def rollout_plan(
             "leader": False,
             "image": "",
         }
+    mends: list[Json] = []
+    unmended: list[str] = []
+    waits: list[str] = []
     if work == "repair":
         chosen, unmended = _to_mend(entries, bindings, nodes, record if in_hand else {})
+        chosen = [entry for entry in chosen if entry["member"] not in ended or entry["member"] == in_hand]
     else:
-        chosen, unmended = _to_roll(request, entries, bindings, journal if flying else None, nodes, hostnet), []
+        chosen = _to_roll(request, entries, bindings, journal if flying else None, nodes, hostnet)
         # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
         leaving = request["members"] if work == "scale_down" else []
         others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]
-        errors += [
-            f"member {name} is {_state(entries[name])}: a rollout starts only while every member is well. Mend it first with playbooks/repair.yml"
-            for name in others
-            if entries[name]["class"] != "foreign"
+        if work != "scale_down":
+            found, _left_alone = _to_mend(
+                entries, bindings, nodes, record, [name for name in others if ended.count(name) < _MENDED_AT_MOST]
+            )
+            mends = _narrowed([{**entry, "work": "repair"} for entry in found], request, bindings, "")
+        mended = [entry["member"] for entry in mends]
+        # Whoever is in hand is finished first: half of it may be done.
+        chosen = [
+            *(entry for entry in chosen if entry["member"] == in_hand),
+            *mends,
+            *(entry for entry in chosen if entry["member"] not in (in_hand, *mended)),
         ]
+        worse = [name for name in others if name not in mended and entries[name]["class"] != "foreign"]
+        lines = [f"member {name} is {_state(entries[name])}" for name in worse]
+        if patient and flying:
+            # A cloud is at work. Its VM may come, or come back; until then nobody else is taken down.
+            waits = lines
+        else:
+            errors += [
+                f"{line}: a rollout starts only while every member is well. Mend it first with playbooks/repair.yml" for line in lines
+            ]
     if work == "scale_down" and not request.get("abort"):
         errors += _scale_down_errors(hostnet, spec, request, list(bindings), in_hand, inspection or {})
     chosen = _narrowed(chosen, request, bindings, in_hand)
-    limit = int(request.get("max_members") or 0) or len(chosen)
+    limit = max(0, int(request["max_members"]) - len(ended)) if request.get("max_members") else len(chosen)
     left = [str(entry["member"]) for entry in chosen[limit:]]
     if work in ("replace", "scale_down") and not request.get("abort"):
         errors += [
@@ -542,17 +575,18 @@ def rollout_plan(
             if entries.get(entry["member"], {}).get("alone")
         ]
     planned = []
+    home = signs.homes(bindings.values(), nodes)
     for entry in chosen[:limit]:
         name = entry["member"]
         # A member that an earlier repair stopped, because its VM has another address, goes the way of those that moved.
         now = (
             "stopped"
-            if work == "repair" and bindings[name].get("stopped") and entries[name]["class"] == "unknown"
+            if (entry.get("work") or work) == "repair" and bindings[name].get("stopped") and entries[name]["class"] == "unknown"
             else entries[name]["class"]
         )
         kind = str(record.get("class") or now) if name == in_hand else str(now)
-        in_work = str(record.get("work") or work) if name == in_hand else work
-        in_surge = bool(record.get("surge", request["surge"])) if name == in_hand else bool(request["surge"])
+        in_work = str(record.get("work") or work) if name == in_hand else str(entry.get("work") or work)
+        in_surge = bool(record.get("surge", request["surge"])) if name == in_hand else bool(request["surge"]) and in_work == work
         planned.append(
             {
                 "member": name,
@@ -578,6 +612,10 @@ def rollout_plan(
         "left": left,
         "broken": broken,
         "unmended": unmended,
+        "waits": waits,
+        "follows": patient,
+        "yields": bool(in_hand and (mends or waits)) and not is_down(journal or {}),
+        "hold": patient and bool(planned) and not in_hand and not mends and (bool(waits) or not _is_due(planned[0], request, home)),
         # An abort takes nobody's place.
         "prove": []
         if request.get("abort")
@@ -593,6 +631,17 @@ def rollout_plan(
     }
     result["lines"] = _lines(hostnet, spec, result, bindings, status)
     return result
+
+
+def follows(request: Mapping[str, Any]) -> bool:
+    """Whether somebody else replaces the VMs, one by one and in an order of his own, so that a rollout waits until he is about to."""
+    return request["work"] == "replace" and (request.get("hook") or "wait") == "wait" and not request["surge"] and not request.get("abort")
+
+
+def _is_due(entry: Mapping[str, Any], request: Mapping[str, Any], home: Mapping[str, Mapping[str, Any] | None]) -> bool:
+    """Whether a member is to be taken down now, in a rollout that follows."""
+    node = home.get(str(entry["member"]))
+    return entry["member"] in (request.get("due") or {}) or (node is not None and signs.goes(node))
 
 
 def _too_long(
@@ -645,7 +694,7 @@ def request_errors(request: Mapping[str, Any]) -> list[str]:
         errors.append(
             f"hostnet_surge is for hostnet_work=replace, where a new VM comes; it means nothing with {request['work']}: leave it out"
         )
-    least = {"max_members": 0, "soak_seconds": 0, "step_timeout_seconds": 1}
+    least = {"max_members": 0, "soak_seconds": 0, "step_timeout_seconds": 1, "follow_seconds": 1}
     errors += [
         f"hostnet_{key} is {request[key]}: it must be a whole number of at least {minimum}"
         for key, minimum in least.items()
@@ -682,8 +731,13 @@ def _nothing(errors: list[str]) -> Json:
         "resume": False,
         "in_hand": "",
         "members": [],
+        "left": [],
         "broken": [],
         "unmended": [],
+        "waits": [],
+        "follows": False,
+        "yields": False,
+        "hold": False,
         "prove": [],
         "lines": [],
     }
@@ -756,15 +810,16 @@ def _to_mend(
     bindings: Mapping[str, Mapping[str, Any]],
     nodes: Sequence[Mapping[str, Any]],
     record: Mapping[str, Any],
+    among: Sequence[str] | None = None,
 ) -> tuple[list[Json], list[str]]:
-    """Whom a repair mends, the most broken first, and a line for each member that it cannot mend."""
+    """Whom a repair mends, the most broken first, and a line for each member that it cannot mend; of those `among` which it is asked for (null: all)."""
     chosen: list[Json] = []
     unmended: list[str] = []
     in_hand = str(record.get("member", ""))
     # A node that the member in flight has chosen is not free, although its binding may not be recorded yet.
     given: list[Json] = [dict(record["new"])] if record.get("new") else []
     order = sorted(
-        entries,
+        entries if among is None else among,
         key=lambda name: (
             name != in_hand,
             BROKEN.index(entries[name]["class"]) if entries[name]["class"] in BROKEN else 99,
@@ -778,7 +833,7 @@ def _to_mend(
             chosen.append({"member": name, "why": "in flight"})
         elif kind in dead.TAKEN:
             others = [*(other for other in bindings.values() if other["member"] != name), *given]
-            free = [node for node in candidates(binding, nodes, others) if _usable(node, binding)]
+            free = [node for node in candidates(binding, nodes, others) if usable(node, binding)]
             if kind in ("replaced", "reimaged"):
                 free = [node for node in free if node["name"] == binding["node"]] or free
             if free:
@@ -806,7 +861,7 @@ def _to_mend(
     return chosen, unmended
 
 
-def _usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
+def usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
     if node.get("unschedulable") or dead.out_of_service(node) or signs.goes(node):
         return False
     return bool(node["ready"] and node["zone"] == binding["zone"])
@@ -830,32 +885,27 @@ def _to_roll(
         rest = [name for name in rest if name in request["members"]]
     # A node pool's upgrade goes by an order of its own, and takes the VM that it has chosen whether we are ready or not.
     home = signs.homes((bindings[name] for name in rest), nodes)
+    due: Mapping[str, str] = request.get("due") or {}
     # Whoever leads comes last, so leadership moves once and not with every member.
-    rest.sort(key=lambda name: (-signs.urgency(home[name]), bool(entries[name]["leader"]), join.canonical_key(bindings[name])))
+    rest.sort(
+        key=lambda name: (-signs.urgency(home[name]), name not in due, bool(entries[name]["leader"]), join.canonical_key(bindings[name]))
+    )
     for name in rest:
-        told = signs.told(home[name])
+        told = due.get(name) or signs.told(home[name])
         why = f"first: {told}" if told else "last: it leads" if entries[name]["leader"] else "follows"
         chosen.append({"member": name, "why": why})
     return chosen
 
 
-def following(
-    plan: Mapping[str, Any], journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]
-) -> Json:
-    """Whose turn it is: of the plan's members that had none (`ended`), the one in hand, else the one whose VM goes soonest as things are now.
-
-    Of those that go equally soon the plan's order decides, and in a repair always: the most broken comes first there. One is left at least.
-    """
-    left = [entry for entry in plan["members"] if entry["member"] not in plan.get("ended", [])]
-    in_hand = str((journal.get("member") or {}).get("member", ""))
-    home = signs.homes(bindings, nodes)
-
-    def turn(entry: Mapping[str, Any]) -> tuple[bool, int]:
-        return entry["member"] != in_hand, 0 if entry["work"] == "repair" else -signs.urgency(home.get(str(entry["member"])))
-
-    # The first of several.
-    first: Mapping[str, Any] = min(left, key=turn)
-    return dict(first)
+def replanned(plan: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
+    """A plan that was made anew in the middle of a run, with what the one `before` it knows of members of other deployments on the same VMs."""
+    known = {(entry["member"], entry["work"]): entry for entry in before["members"]}
+    kept = [
+        {**entry, **{key: was[key] for key in ("steps", "neighbours") if key in was}}
+        for entry in plan["members"]
+        for was in [known.get((entry["member"], entry["work"]), {})]
+    ]
+    return {**plan, "members": kept}
 
 
 def _narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], in_hand: str) -> list[Json]:
@@ -913,6 +963,8 @@ def _lines(
     lines = []
     if plan["resume"]:
         lines.append("an earlier run was cut short: it is gone on with")
+    if plan["hold"]:
+        lines.append("held: no member is stopped before the cloud is about to take its VM, and the cloud's order counts")
     if not plan["members"]:
         lines.append("nothing to do")
     else:
@@ -942,7 +994,7 @@ def _lines(
             lines.append(f"   {len([wish for wish in spec['certificates'] if wish.get('hosts')])} certificates for the new address")
     if plan["left"]:
         lines.append(f"left for the next run: {', '.join(plan['left'])}")
-    lines += [f"! {line}" for line in plan["unmended"]]
+    lines += [f"! {line}" for line in [*plan["unmended"], *plan["waits"]]]
     return lines
 
 
@@ -962,7 +1014,7 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "old_id": old_id(inspection, binding),
         "new": None,
         "boot_id": node["boot_id"] if node else "",
-        "pool": _pool(node["labels"]) if node else "",
+        "pool": pool(node["labels"]) if node else "",
         "generation": str(node.get("generation") or "") if node else "",
         "created": str(node.get("created") or "") if node else "",
         # A repair takes what is there; a replacement must be a VM that was not.
@@ -975,7 +1027,7 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
 _POOL_LABELS = ("cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup", "kubernetes.azure.com/agentpool", "karpenter.sh/nodepool")
 
 
-def _pool(labels: Mapping[str, str]) -> str:
+def pool(labels: Mapping[str, str]) -> str:
     """Name of the node pool as the clouds write it into labels."""
     return next((str(labels[label]) for label in _POOL_LABELS if labels.get(label)), "")
 

@@ -45,6 +45,7 @@ _OBJECT = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-
 _LEAST = {
     "hostnet_timeout_seconds": 1,
     "hostnet_step_timeout_seconds": 1,
+    "hostnet_follow_seconds": 1,
     "hostnet_join_per_cluster": 1,
     "hostnet_soak_seconds": 0,
     "hostnet_lock_heartbeat_seconds": 0,

@@ -21,6 +21,8 @@ OFF: Final = "off"
 GOING: Final = "going"
 MARKED: Final = "marked"
 _URGENCY: dict[str, int] = {MARKED: 1, GOING: 2, OFF: 3}
+# The least `urgency` of a node whose VM goes next.
+GOES: Final = 2
 
 
 class Sign(TypedDict):
@@ -135,7 +137,7 @@ def urgency(node: Mapping[str, Any] | None) -> int:
 
 def goes(node: Mapping[str, Any]) -> bool:
     """Whether the VM of this node was chosen to go, or is off: no place for a member."""
-    return urgency(node) >= _URGENCY[GOING]
+    return urgency(node) >= GOES
 
 
 def told(node: Mapping[str, Any] | None) -> str:
@@ -147,17 +149,3 @@ def homes(bindings: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, An
     """The node of each member that is bound, as it is now; None where there is none of the name."""
     by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
     return {str(entry["member"]): by_name.get((str(entry["kube_cluster"]), str(entry["node"]))) for entry in bindings}
-
-
-def leaving(bindings: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]], member: str) -> list[str]:
-    """Why `member` may not be stopped now, a line for each other member whose VM was chosen to go, or is off, while its own was not.
-
-    Both would be down. Where its own VM goes as soon, nobody gains by waiting. `bindings` are of those who count on each other.
-    """
-    at = homes(bindings, nodes)
-    least = max(urgency(at.get(member)) + 1, _URGENCY[GOING])
-    return [
-        f"the VM of member {name} is about to go: node {node['name']} of kube cluster {node['kube_cluster']}: {told(node)}"
-        for name, node in at.items()
-        if name != member and node is not None and urgency(node) >= least
-    ]

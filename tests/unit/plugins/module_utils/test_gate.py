@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -223,20 +224,30 @@ class Time:
             raise found
         return dict(found)
 
-    def wait(self, **wanted: Any) -> Json:
+    def wait(self, gone: Sequence[str] = (), without: bool = False, **wanted: Any) -> Json:
+        """`gone`: members whose VM is gone, where somebody asks."""
         values = {"samples": 1, "interval": 2.0, "for_seconds": 0.0, "timeout": 60.0, "what": "waiting for east-0 to settle", **wanted}
 
         def pause(seconds: float) -> None:
             self.now += seconds
 
         return inspect.wait_for_gates(
-            self.inspect, gate.GENERIC["settled"], "east-0", NAMES, inspect.Wait(**values), self.lines.append, lambda: self.now, pause
+            self.inspect,
+            gate.GENERIC["settled"],
+            "east-0",
+            NAMES,
+            inspect.Wait(**values),
+            self.lines.append,
+            lambda: self.now,
+            pause,
+            vanished=lambda names: [name for name in names if name in gone],
+            without=without,
         )
 
 
 def test_an_open_gate_is_not_waited_for() -> None:
     time = Time(seen())
-    assert time.wait() == {"inspection": seen(), "samples": 1, "blocked": []}
+    assert time.wait() == {"inspection": seen(), "samples": 1, "blocked": [], "lost": []}
     assert time.lines == []
 
 
@@ -247,6 +258,25 @@ def test_samples_start_anew_after_a_closed_one() -> None:
         "waiting for east-0 to settle: members that are not healthy: west-0: it knows no leader (5 of 60 s)",
         "waiting for east-0 to settle: nothing speaks against it now (7 of 60 s)",
     ]
+
+
+def test_nobody_waits_for_a_member_whose_vm_is_gone() -> None:
+    time = Time(seen(west_0=SILENT))
+    found = time.wait(gone=["west-0"])
+    assert (found["lost"], found["samples"]) == (["west-0"], 1)
+    assert found["blocked"] == ["the VM is gone of west-0", "members that do not answer: west-0"]
+    # Past the point of no return the member in hand is finished, as long as the others are a majority.
+    assert Time(seen(west_0=SILENT)).wait(gone=["west-0"], without=True) == {
+        "inspection": seen(west_0=SILENT),
+        "samples": 1,
+        "blocked": [],
+        "lost": ["west-0"],
+    }
+    assert Time(seen(west_0=SILENT)).wait(without=True)["blocked"] == ["members that do not answer: west-0"]
+    most = {name.replace("-", "_"): SILENT for name in NAMES if name != "east-0"}
+    assert Time(seen(**most)).wait(gone=NAMES, without=True)["blocked"]
+    # The member that it is about is not looked at: its VM may be a new one.
+    assert Time(seen(east_0=SILENT)).wait(gone=["east-0"])["lost"] == []
 
 
 def test_a_line_for_each_change_alone() -> None:

@@ -168,11 +168,45 @@ def test_invariant_11_nothing_restarts_a_pod_but_the_playbooks(system: str, plac
             assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [binding["node"]]}]}
             assert workload["spec"]["replicas"] == 1
     for kube_cluster in ("east", "west"):
-        (budget,) = of_kind([entry for entry in objects if entry["kube_cluster"] == kube_cluster], "PodDisruptionBudget")
-        assert budget["spec"]["maxUnavailable"] == 0
+        mine = [entry for entry in objects if entry["kube_cluster"] == kube_cluster]
+        budget, *others = of_kind(mine, "PodDisruptionBudget")
+        # AKS begins no upgrade where a budget has maxUnavailable 0.
+        assert budget["spec"]["minAvailable"] == len([one for one in bindings if one["kube_cluster"] == kube_cluster])
         for workload in workloads(objects):
-            assert budget["spec"]["selector"]["matchLabels"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
+            labels = workload["spec"]["template"]["metadata"]["labels"]
+            assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+            # Kubernetes evicts no pod that is covered by more than one.
+            assert not [one for one in others if one["spec"]["selector"]["matchLabels"].items() <= labels.items()]
     assert hostnet["namespace"] == "bank"
+
+
+@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+def test_every_node_with_a_member_has_guards_that_go_with_its_stop(placed: str) -> None:
+    hostnet, spec, bindings, objects = rendered(placed=placed, tolerations=[{"key": "db", "operator": "Exists"}])
+    guards = {one["metadata"]["labels"][names.MEMBER_LABEL]: one for one in of_kind(objects, "Deployment")}
+    assert sorted(guards) == sorted(one["member"] for one in bindings)
+    for binding in bindings:
+        guard = guards[binding["member"]]
+        pod = guard["spec"]["template"]
+        (term,) = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [binding["node"]]}]}
+        assert guard["spec"]["replicas"] == 2
+        # No pod that a drain has evicted may come back to a cordoned node, and none of them is a member.
+        assert pod["spec"]["tolerations"] == [{"key": "db", "operator": "Exists"}]
+        assert names.DEPLOYMENT_LABEL not in pod["metadata"]["labels"]
+        covering = [
+            one
+            for one in of_kind(objects, "PodDisruptionBudget")
+            if one["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        ]
+        assert [one["spec"]["minAvailable"] for one in covering] == [1]
+    stopped = [{**one, "stopped": True} if one["member"] == "west-0" else one for one in bindings]
+    after = placement.render_objects(
+        hostnet, spec, IDENTITY, stopped, [bindings[0]["address"]], "existing", issued(hostnet, spec, bindings)
+    )
+    assert {one["metadata"]["labels"][names.MEMBER_LABEL] for one in of_kind(after, "Deployment") if one["spec"]["replicas"] == 0} == {
+        "west-0"
+    }
 
 
 @pytest.mark.parametrize(("system", "placed", "family"), CASES)

@@ -140,7 +140,7 @@ def test_old_values_are_saved_without_a_step_and_put_back_with_the_end() -> None
         ("member", {}, "no member is in flight that could be done"),
         ("member", {"member": {"class": "ok"}}, "no member is in flight; name it"),
         ("finish", {"state": "in_flight"}, "ends with state done or aborted, not 'in_flight'"),
-        ("begin", {"step": "stop"}, "op 'begin' is none of start, next, member, save, finish"),
+        ("begin", {"step": "stop"}, "op 'begin' is none of start, next, member, drop, save, finish"),
     ],
 )
 def test_what_is_refused(op: str, options: Json, says: str) -> None:

@@ -552,9 +552,14 @@ class TestRefused:
         if len(down) >= 3:
             assert plan["members"] == []
             assert any("the majority is lost" in error for error in plan["errors"])
+        elif work == "replace" and not abort and down - {"west-1"}:
+            # It follows a cloud, which may bring them back.
+            assert len(plan["waits"]) == len(down - {"west-1"})
         elif work != "repair" and not abort and down - {"west-1"}:
             assert plan["errors"]
-        assert all(entry["member"] == "west-1" or entry["member"] not in down or plan["errors"] for entry in plan["members"])
+        assert all(
+            entry["member"] == "west-1" or entry["member"] not in down or plan["errors"] or plan["waits"] for entry in plan["members"]
+        )
 
 
 class TestBadRequests:
@@ -707,6 +712,85 @@ class TestMending:
         assert not taken & {node for _cluster, node in given_nodes}
 
 
+class TestFollowing:
+    """hostnet_work=replace with hostnet_replace_tasks=wait: a cloud replaces the VMs in an order of its own."""
+
+    def test_nobody_is_taken_before_a_vm_is_about_to_go(self, world: World) -> None:
+        plan = world.plan("replace")
+        assert (plan["errors"], plan["hold"], plan["follows"]) == ([], True, True)
+        assert "held: no member is stopped before the cloud is about to take its VM, and the cloud's order counts" in plan["lines"]
+        assert not world.plan("replace", surge=True)["hold"]
+        assert not world.plan("replace", hook="/hook.yml", hook_tasks=[{"name": "x"}])["hold"]
+        assert not world.plan("reboot")["hold"]
+
+    def test_whose_turn_has_come_is_first(self, world: World) -> None:
+        plan = world.plan("replace", due={"west-1": "west: node west-worker1 is drained"})
+        assert (plan["hold"], names_of(plan)[0]) == (False, "west-1")
+        assert plan["members"][0]["why"] == "first: west: node west-worker1 is drained"
+
+    def test_one_in_hand_is_not_held(self, world: World) -> None:
+        world.fly("east-1", "replace")
+        assert not world.plan("replace")["hold"]
+
+    @pytest.mark.parametrize("work", ["reboot", "replace", "version"])
+    def test_who_has_lost_its_vm_is_mended_first(self, world: World, work: str) -> None:
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        plan = world.plan(work)
+        assert plan["errors"] == []
+        assert (plan["members"][0]["member"], plan["members"][0]["work"], plan["hold"]) == ("west-0", "repair", False)
+        assert [entry["member"] for entry in plan["prove"]] == ["west-0"]
+        assert {entry["work"] for entry in plan["members"][1:]} <= {work}
+        assert "west-0" not in names_of(plan)[1:]
+
+    def test_one_in_hand_comes_before_it(self, world: World) -> None:
+        world.fly("east-1", "replace")
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        plan = world.plan("replace")
+        assert (names_of(plan)[:2], plan["yields"]) == (["east-1", "west-0"], True)
+        # Its stop was begun: finishing it is what brings it up.
+        assert world.journal is not None
+        world.journal["steps"] = [{"n": 1, "member": "east-1", "step": "stop", "state": "begun"}]
+        assert not world.plan("replace")["yields"]
+
+    def test_who_was_not_named_is_not_mended_either(self, world: World) -> None:
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        plan = world.plan("reboot", members=["east-0"])
+        assert any("member west-0 is missing" in error for error in plan["errors"])
+
+    def test_a_vm_that_has_not_come_yet_is_waited_for(self, world: World) -> None:
+        world.fly(None, "replace", done=["east-0"])
+        world.gone("west-0")
+        plan = world.plan("replace", due={"east-1": "x"})
+        assert (plan["errors"], plan["hold"]) == ([], True)
+        assert [line.split(" (")[0] for line in plan["waits"]] == ["member west-0 is missing"]
+
+    def test_a_rollout_does_not_begin_without_it(self, world: World) -> None:
+        world.gone("west-0")
+        assert any("a rollout starts only while every member is well" in error for error in world.plan("replace")["errors"])
+
+    def test_vms_that_die_again_and_again_are_given_up(self, world: World) -> None:
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        assert names_of(world.plan("reboot", ended=["west-0"] * 2))[0] == "west-0"
+        assert world.plan("reboot", ended=["west-0"] * 3)["errors"]
+
+    def test_turns_of_this_run_count(self, world: World) -> None:
+        world.fly(None, "reboot", done=["east-0"])
+        assert names_of(world.plan("reboot", max_members=2, ended=["east-0"])) == ["east-1"]
+        plan = world.plan("reboot", max_members=1, ended=["east-0"])
+        assert (names_of(plan), len(plan["left"])) == ([], 4)
+
+    def test_a_plan_that_is_made_anew_keeps_what_is_known_of_neighbours(self, world: World) -> None:
+        before = world.plan("reboot")
+        before["members"][0] |= {"neighbours": [{"deployment": "other"}], "steps": ["gate_neighbours", *before["members"][0]["steps"]]}
+        after = rollout.replanned(world.plan("reboot"), before)
+        assert after["members"] == before["members"]
+        assert "neighbours" not in rollout.replanned(world.plan("replace"), before)["members"][0]
+
+
 class TestScalingDown:
     def test_by_name_alone(self, world: World) -> None:
         assert any("hostnet_members is empty" in error for error in world.plan("scale_down")["errors"])
@@ -786,8 +870,8 @@ class TestIdentifying:
         assert self.find(world, record)["node"] == marked
         plain = world.fresh("east-1", "ccc", "10.0.0.52")
         assert self.find(world, record)["node"] == plain
-        assert not rollout._usable(going, world.binding("east-1"))
-        assert rollout._usable(plain, world.binding("east-1"))
+        assert not rollout.usable(going, world.binding("east-1"))
+        assert rollout.usable(plain, world.binding("east-1"))
 
     def test_a_node_of_the_new_generation_counts_though_it_was_there_before(self, world: World) -> None:
         """A pool's upgrade had brought it before the rollout looked."""

@@ -8,12 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout, signs
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import signs
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.drain import CORDONED_BY_ANNOTATION
-from support import plans
 
 Json = dict[str, Any]
 AKS = "kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason"
@@ -149,47 +146,3 @@ def test_what_goes_sooner_is_more_urgent() -> None:
     urgencies.append(signs.urgency({"signs": signs.signs(node("node.kubernetes.io/out-of-service"))}))
     assert urgencies == sorted(set(urgencies))
     assert signs.urgency(None) == signs.urgency({}) == urgencies[0] == 0
-
-
-LEVELS = st.sampled_from(["", signs.MARKED, signs.GOING, signs.OFF])
-MEMBERS = ["east-0", "east-1", "west-0"]
-
-
-def world(levels: list[str]) -> tuple[list[Json], list[Json]]:
-    """(bindings, nodes) of members whose VMs are of these levels."""
-    nodes = [
-        {**plans.node(name[:4], f"vm-{name}", "10.0.0.1"), "signs": [{"sign": "s", "level": level, "text": "t"}] if level else []}
-        for name, level in zip(MEMBERS, levels, strict=True)
-    ]
-    return [{"member": name, "kube_cluster": name[:4], "node": f"vm-{name}"} for name in MEMBERS], nodes
-
-
-@given(st.lists(LEVELS, min_size=3, max_size=3), st.sampled_from(MEMBERS))
-def test_nobody_is_stopped_while_another_vm_goes_sooner(levels: list[str], member: str) -> None:
-    bindings, nodes = world(levels)
-    own = levels[MEMBERS.index(member)]
-    order = ["", "marked", "going", "off"]
-    sooner = [
-        name for name, level in zip(MEMBERS, levels, strict=True) if level in ("going", "off") and order.index(level) > order.index(own)
-    ]
-    found = signs.leaving(bindings, nodes, member)
-    assert [next(name for name in MEMBERS if f"member {name} " in line) for line in found] == sooner
-    # A VM that is gone has no sign; its member is no reason here.
-    assert signs.leaving(bindings, [], member) == []
-
-
-@given(st.lists(LEVELS, min_size=3, max_size=3), st.sets(st.sampled_from(MEMBERS), max_size=2), st.sampled_from(["replace", "repair"]))
-def test_whose_turn_it_is(levels: list[str], ended: set[str], work: str) -> None:
-    bindings, nodes = world(levels)
-    plan = {"members": [{"member": name, "work": work} for name in reversed(MEMBERS)], "ended": sorted(ended)}
-    found = rollout.following(plan, {}, nodes, bindings)["member"]
-    left = [name for name in reversed(MEMBERS) if name not in ended]
-    order = ["", "marked", "going", "off"]
-    urgency = {name: order.index(level) for name, level in zip(MEMBERS, levels, strict=True)}
-    assert found in left
-    if work == "repair":
-        assert found == left[0]
-    else:
-        assert found == next(name for name in left if urgency[name] == max(urgency[other] for other in left))
-    in_hand = left[-1]
-    assert rollout.following(plan, {"member": {"member": in_hand}}, nodes, bindings)["member"] == in_hand

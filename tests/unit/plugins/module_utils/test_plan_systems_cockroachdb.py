@@ -178,6 +178,7 @@ HOSTNET: dict[str, Any] = {
     "pki_dir": "/pki",
     "kube_clusters": [{"name": "east"}],
     "tolerations": [],
+    "probe_image": "example.test/busybox:1",
     "resources": {},
 }
 

@@ -432,6 +432,7 @@ def objects_of(placing: str, address: str) -> list[Json]:
         "image": spec["image"],
         "resources": {},
         "tolerations": [],
+        "probe_image": "example.test/busybox:1",
         "kube_clusters": [{"name": "east"}],
         "nkeys": {"system": "UNKEY"},
     }

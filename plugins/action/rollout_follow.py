@@ -1,0 +1,22 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the module rollout_follow inside of Ansible's worker process, where it can print what it waits for."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ansible_collections.hostnet.multicluster.plugins.modules import rollout_follow
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
+
+
+class ActionModule(InProcess):
+    """Brings the display to the module."""
+
+    arguments = rollout_follow.ARGUMENTS
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        type(self).perform_run = staticmethod(functools.partial(rollout_follow.run, show=self._display.display))
+        return super().run(tmp, task_vars)

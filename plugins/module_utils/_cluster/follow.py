@@ -1,0 +1,112 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits until the cloud is about to take a member's VM, or has taken one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._plan import follow, names
+from . import kinds
+from .client import Json, KubeCluster, KubeError, each_cluster
+from .nodes import read_nodes
+from .observe import pod_summary
+
+# Nodes that one look a second may list: large deployments are looked at less often.
+_NODES_A_SECOND = 25
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whose members are followed (`name`, `namespace`, their `bindings`), and which nodes there are for them (as nodes_info reads them).
+
+    `known`: members whose turn has come, but nobody can do anything for now. Somebody else's turn, or that of fewer, is news.
+    """
+
+    name: str
+    namespace: str
+    bindings: Sequence[Json]
+    node_selector: str
+    extra_selector: str
+    address_type: str
+    known: Sequence[str] = ()
+
+
+@dataclass
+class Picture:
+    """What was seen last: nodes and guard pods of each kube cluster, and why one did not answer."""
+
+    nodes: dict[str, list[Any]] = field(default_factory=dict)
+    guards: dict[str, list[follow.Guards]] = field(default_factory=dict)
+    away: dict[str, str] = field(default_factory=dict)
+
+    def all_nodes(self) -> list[Any]:
+        return [node for name in sorted(self.nodes) for node in self.nodes[name]]
+
+    def all_guards(self) -> list[follow.Guards]:
+        return [entry for name in sorted(self.guards) for entry in self.guards[name]]
+
+
+def wait(
+    clusters: dict[str, KubeCluster],
+    wanted: Wanted,
+    interval: float,
+    timeout: float,
+    show: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Json:
+    """{due: {member: why}, nodes, waited (seconds)}; `due` is empty where nothing was about to happen for `timeout` seconds.
+
+    `show` gets a line whenever what is waited for has changed, and every ten minutes. A kube cluster that does not answer is asked again: all members
+    are up meanwhile. Of its members nothing is concluded. Raises KubeError where one refuses.
+    """
+    started, shown, told = clock(), "", 0.0
+    picture = Picture()
+    while True:
+        began = clock()
+        _look(clusters, wanted, picture)
+        nodes, guards = picture.all_nodes(), picture.all_guards()
+        asked = [entry for entry in wanted.bindings if entry["kube_cluster"] not in picture.away]
+        due = follow.due(asked, nodes, guards)
+        waited = clock() - started
+        over = waited >= timeout
+        if (due and sorted(due) != sorted(wanted.known)) or over:
+            return {"due": due, "nodes": nodes, "waited": round(waited, 1)}
+        text = "; ".join(follow.progress(wanted.bindings, nodes, guards, picture.away, sorted(clusters)))
+        if text != shown or clock() - told >= 600:
+            show(f"waiting for the cloud: {text} ({waited / 60:.0f} of {timeout / 60:g} minutes)")
+            shown, told = text, clock()
+        pace = max(interval, len(nodes) / _NODES_A_SECOND)
+        pause(max(0.0, min(began + pace, started + timeout) - clock()))
+
+
+def _look(clusters: dict[str, KubeCluster], wanted: Wanted, picture: Picture) -> None:
+    """Bring the picture up to date. What a kube cluster said last stays where it does not answer."""
+
+    def one(cluster: KubeCluster) -> tuple[list[Any], list[follow.Guards], str]:
+        try:
+            nodes, _states = read_nodes(
+                {cluster.name: cluster},
+                wanted.node_selector,
+                wanted.address_type,
+                extra_selector=wanted.extra_selector,
+                with_version=False,
+            )
+            pods, _version = cluster.list(kinds.POD, wanted.namespace, names.guard_selector(wanted.name))
+        except KubeError as error:
+            if not error.passing:
+                raise
+            return [], [], str(error)
+        return nodes, follow.guards_of(cluster.name, [pod_summary(pod) for pod in pods], wanted.bindings), ""
+
+    for name, (nodes, guards, away) in each_cluster(clusters, one).items():
+        if away:
+            picture.away[name] = away
+        else:
+            picture.away.pop(name, None)
+            picture.nodes[name], picture.guards[name] = nodes, guards

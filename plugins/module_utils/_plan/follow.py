@@ -1,0 +1,153 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Follows a cloud that upgrades a node pool: which member's VM goes now, and what is waited for. Pure functions.
+
+A cordon says that a VM is old, and on some clouds nothing of when it goes. What says so everywhere is the drain: it evicts. So each node with a member
+has two guard pods (placement.guard_objects) and a budget that lets one of them go. The first eviction shows that this node's drain has begun,
+the second one is refused until the member is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from . import dead, rollout, signs
+from .names import GUARDS
+
+
+class Guards(TypedDict):
+    """The guard pods of one member: how many `run` on its `node`."""
+
+    kube_cluster: str
+    member: str
+    node: str
+    run: int
+
+
+def lost(binding: Mapping[str, Any], node: Mapping[str, Any] | None) -> bool:
+    """Whether a member's VM is gone: there is no Node of its name any more, or that is of another VM."""
+    return node is None or (node["uid"] != binding["node_uid"] and not dead.same_vm(binding, node))
+
+
+class Leaving(TypedDict):
+    """A member whose VM is `lost` (gone), or about to go. `text` says so, for people."""
+
+    member: str
+    lost: bool
+    text: str
+
+
+def leaving(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], member: str) -> list[Leaving]:
+    """Why `member` may not be stopped now: each other member whose VM is gone, was chosen to go, or is off, while its own was not.
+
+    Both would be down. Where its own VM goes as soon, nobody gains by waiting. `bindings` are of those who count on each other.
+    """
+    at = signs.homes(bindings, nodes)
+    least = max(signs.urgency(at.get(member)) + 1, signs.GOES)
+    found: list[Leaving] = []
+    for entry in bindings:
+        name, node = str(entry["member"]), at[str(entry["member"])]
+        where = f"node {entry['node']} of kube cluster {entry['kube_cluster']}"
+        if name == member:
+            continue
+        if lost(entry, node):
+            found.append({"member": name, "lost": True, "text": f"the VM of member {name} is gone: {where}"})
+        elif signs.urgency(node) >= least:
+            found.append({"member": name, "lost": False, "text": f"the VM of member {name} is about to go: {where}: {signs.told(node)}"})
+    return found
+
+
+def due(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], guards: Sequence[Guards]) -> dict[str, str]:
+    """Whose turn has come, {member: why}: who has lost its VM and can have another one, and whose VM was chosen to go."""
+    at = signs.homes(bindings, nodes)
+    running = {(entry["kube_cluster"], entry["member"], entry["node"]): entry["run"] for entry in guards}
+    found: dict[str, str] = {}
+    for entry in bindings:
+        name, node = str(entry["member"]), at[str(entry["member"])]
+        where = f"{entry['kube_cluster']}: node {entry['node']}"
+        if lost(entry, node):
+            free = [other for other in rollout.candidates(entry, nodes, bindings) if rollout.usable(other, entry)]
+            if free:
+                found[name] = f"{where} is gone, and node {free[0]['name']} is there"
+        elif node is None:
+            continue
+        elif signs.goes(node):
+            found[name] = f"{where}: {signs.told(node)}"
+        elif _drained(entry, node, running.get((str(entry["kube_cluster"]), name, str(entry["node"])))):
+            found[name] = f"{where} is drained: one of its guard pods was evicted"
+        elif _chosen(entry, node, at, nodes, bindings):
+            found[name] = f"{where} is cordoned, and its successor is there"
+    return found
+
+
+def _drained(binding: Mapping[str, Any], node: Mapping[str, Any], run: int | None) -> bool:
+    """Whether the drain of a node has begun. A guard pod that is gone from a node that takes pods comes back by itself."""
+    return run is not None and run < GUARDS and bool(node.get("unschedulable")) and not binding.get("stopped")
+
+
+def _chosen(
+    binding: Mapping[str, Any],
+    node: Mapping[str, Any],
+    at: Mapping[str, Mapping[str, Any] | None],
+    nodes: Sequence[Mapping[str, Any]],
+    bindings: Sequence[Mapping[str, Any]],
+) -> bool:
+    """Whether it is the one node with a member that the pool has cordoned, and one of a newer generation stands ready: a surge upgrade's next one."""
+    marked = [
+        name for name, home in at.items() if home is not None and home["kube_cluster"] == node["kube_cluster"] and signs.urgency(home)
+    ]
+    if marked != [binding["member"]]:
+        return False
+    known = {key: node.get(key) for key in ("generation", "created")} | {"pool": rollout.pool(node["labels"])}
+    free = [other for other in rollout.candidates(binding, nodes, bindings) if rollout.usable(other, binding)]
+    return any(rollout.came_early(other, binding, known) for other in free)
+
+
+def progress(
+    bindings: Sequence[Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    guards: Sequence[Guards],
+    away: Mapping[str, str],
+    clusters: Sequence[str],
+) -> list[str]:
+    """What is waited for, a line for each kube cluster. `away`: why a kube cluster does not answer."""
+    at = signs.homes(bindings, nodes)
+    running = {(entry["kube_cluster"], entry["member"], entry["node"]): entry["run"] for entry in guards}
+    lines = []
+    for kube in clusters:
+        mine = [entry for entry in bindings if entry["kube_cluster"] == kube]
+        told = []
+        for entry in mine:
+            node = at[str(entry["member"])]
+            if lost(entry, node):
+                told.append(
+                    f"node {entry['node']} of member {entry['member']} is gone, and no other one is Ready in zone {entry['zone'] or '(none)'}"
+                )
+            elif signs.told(node):
+                told.append(f"node {entry['node']}: {signs.told(node)}")
+        bare = [str(entry["member"]) for entry in mine if not running.get((kube, str(entry["member"]), str(entry["node"])))]
+        shown = "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+        unguarded = f"; no guard pod runs for {', '.join(bare[:3])}{' and others' if len(bare) > 3 else ''}" if bare else ""
+        lines.append(f"{kube}: {away[kube]}" if kube in away else f"{kube}: {shown or 'no VM is about to go'}{unguarded}")
+    return lines
+
+
+def guards_of(kube_cluster: str, pods: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Guards]:
+    """How many guard pods of each member of a kube cluster run on its node, from pod_summary. A member that never had any is not there."""
+    has = {str(pod["member"]) for pod in pods}
+    return [
+        {
+            "kube_cluster": kube_cluster,
+            "member": str(entry["member"]),
+            "node": str(entry["node"]),
+            "run": sum(
+                bool(pod["running"] and not pod["terminating"])
+                for pod in pods
+                if (pod["member"], pod["node"]) == (entry["member"], entry["node"])
+            ),
+        }
+        for entry in bindings
+        if entry["kube_cluster"] == kube_cluster and entry["member"] in has
+    ]

@@ -1,0 +1,171 @@
+#!/usr/bin/python
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollout_follow
+short_description: Waits until the cloud is about to take the VM of a member
+version_added: "0.3.0"
+author:
+  - hostnet.multicluster contributors (@hostnet-multicluster)
+description:
+  - Looks at the nodes and guard pods of a deployment until the VM of one of its members was chosen to go, or is gone and another one is there.
+  - A drain that has begun is seen by the guard pods, of which it can evict one. docs/upgrade.md has the other signs.
+  - A kube cluster that does not answer is asked again, and nothing is concluded about its members.
+  - It prints what it waits for whenever that changes.
+  - It changes nothing, so O(lock), which roles give to all modules at once, is not read.
+extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters
+  - hostnet.multicluster.kube_clusters.lock
+  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.action_group
+attributes:
+  check_mode:
+    details:
+      - In check mode it looks once.
+  diff_mode:
+    support: N/A
+    details:
+      - This module changes nothing.
+options:
+  name:
+    description:
+      - Name of the deployment.
+    type: str
+    required: true
+  namespace:
+    description:
+      - Its namespace.
+    type: str
+    required: true
+  members:
+    description:
+      - The bindings of its members.
+    type: list
+    elements: dict
+    required: true
+  node_selector:
+    description:
+      - As for M(hostnet.multicluster.nodes_info).
+    type: str
+    default: ""
+  extra_selector:
+    description:
+      - As for M(hostnet.multicluster.nodes_info).
+    type: str
+    default: ""
+  address_type:
+    description:
+      - As for M(hostnet.multicluster.nodes_info).
+    type: str
+    default: InternalIP
+  known:
+    description:
+      - Names of members whose turn has come already. It goes on waiting while they are the only ones.
+    type: list
+    elements: str
+    default: []
+  interval:
+    description:
+      - Seconds from the beginning of one look to that of the next; with more than about a hundred nodes it is longer.
+    type: float
+    default: 3
+  timeout:
+    description:
+      - Seconds to wait. When they are over RV(due) is what it is; that is no failure.
+    type: int
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Wait until the cloud is about to take the VM of a member
+  hostnet.multicluster.rollout_follow:
+    kube_clusters: "{{ hostnet.kube_clusters }}"
+    name: "{{ hostnet.name }}"
+    namespace: "{{ hostnet.namespace }}"
+    members: "{{ hostnet_bindings }}"
+    node_selector: "{{ hostnet.node_selector }}"
+    extra_selector: "hostnet.multicluster/{{ hostnet.name }}"
+    timeout: 14400
+  register: followed
+
+- name: Show whose turn it is
+  ansible.builtin.debug:
+    msg: "{{ followed.due }}"
+"""
+
+RETURN = r"""
+due:
+  description: Whose turn has come, and why, by name of the member. Empty where nothing was about to happen in time.
+  returned: success
+  type: dict
+  sample: {west-0: "west: node pool-1-a is drained: one of its guard pods was evicted"}
+nodes:
+  description: The nodes as they were seen last, as M(hostnet.multicluster.nodes_info) returns them.
+  returned: success
+  type: list
+  elements: dict
+waited:
+  description: Seconds that it took.
+  returned: success
+  type: float
+  sample: 312.4
+requests:
+  description: API requests sent, over all kube clusters.
+  returned: always
+  type: int
+  sample: 312
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, follow
+
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": client.kube_clusters_argument(),
+    "lock": client.lock_argument(),
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "members": {"type": "list", "elements": "dict", "required": True},
+    "node_selector": {"type": "str", "default": ""},
+    "extra_selector": {"type": "str", "default": ""},
+    "address_type": {"type": "str", "default": "InternalIP"},
+    "known": {"type": "list", "elements": "str", "default": []},
+    "interval": {"type": "float", "default": 3},
+    "timeout": {"type": "int", "required": True},
+}
+
+
+def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> dict[str, Any]:
+    # Whoever changes something after this looks at it.
+    call.params["lock"] = None
+    params = call.params
+    stray = _call.stray(params, "members")
+    if stray:
+        raise _call.Failure(stray)
+    for number, entry in enumerate(params["members"]):
+        lacking = [key for key in ("member", "node", "node_uid", "zone") if key not in entry]
+        if lacking:
+            raise _call.Failure(f"members[{number}] has no {', '.join(lacking)}: give the bindings as they are recorded")
+    wanted = follow.Wanted(
+        params["name"],
+        params["namespace"],
+        params["members"],
+        params["node_selector"],
+        params["extra_selector"],
+        params["address_type"],
+        params["known"],
+    )
+    return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], 0 if call.check_mode else params["timeout"], show)}
+
+
+def main() -> None:
+    _call.main(ARGUMENTS, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rollout follows a cloud: its order, its drains, and VMs that it takes without asking.
+
+Real API servers with made-up kubelets, members and cloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support import made_up
+from support.kube_api import KubeApi, create_node
+from support.made_up import World
+from support.pool import NEW, OLD, POOL, SurgeUpgrade
+from support.run import PlayRun
+
+
+@pytest.fixture
+def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with made_up.deployed_world(list(_kube_servers), tmp_path_factory.mktemp("follow")) as found:
+        for kube, node in ((0, "east-1"), (0, "east-2"), (1, "west-1")):
+            found.kubes[kube].request_json("PATCH", f"/api/v1/nodes/{node}", {"metadata": {"labels": POOL}}, "application/merge-patch+json")
+            info = found.kubes[kube].request_json("GET", f"/api/v1/nodes/{node}")["status"]["nodeInfo"]
+            status = {"status": {"nodeInfo": {**info, "kubeletVersion": OLD}}}
+            found.kubes[kube].request_json("PATCH", f"/api/v1/nodes/{node}/status", status, "application/merge-patch+json")
+        yield found
+
+
+def upgrade(world: World, failpoint: str = "", **variables: object) -> PlayRun:
+    given = {"hostnet_work": "replace", "hostnet_soak_seconds": 0, "hostnet_step_timeout_seconds": 60, "hostnet_follow_seconds": 60}
+    return world.play("upgrade.yml", environment={"HOSTNET_FAILPOINT": failpoint} if failpoint else None, **{**given, **variables})
+
+
+def took(run: PlayRun) -> list[str]:
+    """The members in the order in which they were stopped."""
+    word = "Record the stop of "
+    return [task.task.rpartition(word)[2] for task in run.tasks if word in task.task]
+
+
+def test_the_clouds_order_counts_and_nobody_is_down_before_its_turn(world: World) -> None:
+    # All nodes of east are cordoned at once, and the one that the play would take last is drained first.
+    east, west = world.kubes
+    clouds = [
+        SurgeUpgrade([west, east], ["west-1"], "10.0.1.50"),
+        SurgeUpgrade([east, west], ["east-2", "east-1"], "10.0.0.50", all_at_once=True),
+    ]
+    try:
+        for cloud in clouds:
+            cloud.start()
+        run = upgrade(world)
+        assert run.rc == 0, run.output
+        assert [cloud.gone for cloud in clouds] == [["west-1"], ["east-2", "east-1"]]
+        assert sorted(took(run)) == ["east-0", "east-1", "west-0"]
+        assert took(run).index("east-1") < took(run).index("east-0")
+        # Each drain found its member up, and both clouds together at most one that was down.
+        members = {"west-1": "west-0", "east-2": "east-1", "east-1": "east-0"}
+        assert not [(node, down) for cloud in clouds for node, down in cloud.early if members[node] in down]
+        assert [cloud.most for cloud in clouds] == [1, 1]
+        journal = world.journal_of(0)
+        assert (journal["state"], sorted(journal["done"])) == ("done", ["east-0", "east-1", "west-0"])
+        nodes = [node for kube in world.kubes for node in kube.request_json("GET", "/api/v1/nodes")["items"]]
+        assert {node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes} == {NEW}
+        again = upgrade(world, hostnet_follow_seconds=1)
+        assert again.rc == 0, again.output
+        assert took(again) == []
+        assert "No VM was about to go for 1 seconds" in again.output
+        assert upgrade(world, hostnet_abort=True).rc == 0
+    finally:
+        for cloud in clouds:
+            cloud.ended.set()
+            cloud.join()
+    assert [cloud.problem for cloud in clouds] == [None, None]
+
+
+def test_a_vm_that_goes_without_asking_is_mended_by_the_same_run(world: World) -> None:
+    west = world.kubes[1]
+    # The run is killed with east-0 in hand, and the cloud takes west-0's VM.
+    create_node(world.kubes[0], "east-9", address="10.0.0.90", labels=POOL, node_info={"kubeletVersion": NEW})
+    taints = [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]
+    world.kubes[0].request_json("PATCH", "/api/v1/nodes/east-1", {"spec": {"taints": taints}}, "application/merge-patch+json")
+    assert upgrade(world, "gate:before-begin").rc != 0
+    assert world.journal_of(0)["member"]["member"] == "east-0"
+    west.request_json("DELETE", "/api/v1/nodes/west-1")
+    create_node(west, "west-2", address="10.0.1.2", labels=POOL, node_info={"kubeletVersion": NEW})
+    # Nothing has taken east-0 down, so whoever has lost its VM comes first; killed where that is written down, it goes on the same way.
+    for failpoint in ("journal:drop:before", "journal:drop:after"):
+        killed = upgrade(world, failpoint)
+        assert killed.rc != 0
+        assert world.replicas("east-0") == 1
+    run = upgrade(world, hostnet_follow_seconds=5)
+    assert run.rc == 0, run.output
+    # Its successor was there before, so east-0 is down no longer than it takes to join there.
+    assert took(run) == ["west-0", "east-0"]
+    journal = world.journal_of(0)
+    assert journal["done"] == ["west-0", "east-0"]
+    aborted = upgrade(world, hostnet_abort=True)
+    assert aborted.rc == 0, aborted.output
+
+
+def test_nothing_is_stopped_where_nothing_is_about_to_go(world: World) -> None:
+    # A human's cordon says nothing of the VM.
+    world.kubes[1].request_json("PATCH", "/api/v1/nodes/west-1", {"spec": {"unschedulable": True}}, "application/merge-patch+json")
+    run = upgrade(world, hostnet_follow_seconds=4)
+    assert run.rc == 0, run.output
+    assert took(run) == []
+    assert "west: node west-1: somebody has cordoned it (spec.unschedulable)" in run.output
+    assert "Left: west-0, east-0, east-1" in run.output
+    assert world.journal_of(0)["state"] == "in_flight"
+    aborted = upgrade(world, hostnet_abort=True)
+    assert aborted.rc == 0, aborted.output

@@ -1,0 +1,68 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wait for the cloud, with a fake of what is seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import follow
+
+Json = dict[str, Any]
+
+
+class Time:
+    """A clock that moves only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now, self.lines = 1000.0, list[str]()
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calls follow.wait with what is due at each look: {} again and again after the last."""
+
+    def called(looks: list[Json], away: dict[str, str] | None = None, nodes: int = 0, **wanted: Any) -> tuple[Json, Time]:
+        time, taken = Time(), iter(looks)
+
+        def look(_clusters: Any, _wanted: Any, picture: follow.Picture) -> None:
+            picture.away = dict(away or {})
+            picture.nodes = {"east": [{"name": str(number)} for number in range(nodes)]}
+
+        monkeypatch.setattr(follow, "_look", look)
+        monkeypatch.setattr(follow.follow, "due", lambda *_args: next(taken, {}))
+        monkeypatch.setattr(follow.follow, "progress", lambda *_args: ["east: nothing"])
+        given = {"bindings": [], "node_selector": "", "extra_selector": "", "address_type": "InternalIP", **wanted}
+        timeout = given.pop("timeout", 60.0)
+        found = follow.wait({}, follow.Wanted("x", "n", **given), 3.0, timeout, time.lines.append, lambda: time.now, time.pause)
+        return found, time
+
+    return called
+
+
+def test_it_ends_when_somebodys_turn_has_come(wait: Any) -> None:
+    found, time = wait([{}, {}, {"east-0": "because"}])
+    assert (found["due"], found["waited"]) == ({"east-0": "because"}, 6.0)
+    assert time.lines == ["waiting for the cloud: east: nothing (0 of 1 minutes)"]
+
+
+def test_it_ends_in_time_and_says_so_now_and_then(wait: Any) -> None:
+    found, time = wait([], timeout=1500.0)
+    assert (found["due"], found["waited"]) == ({}, 1500.0)
+    assert [line.rpartition("(")[2] for line in time.lines] == ["0 of 25 minutes)", "10 of 25 minutes)", "20 of 25 minutes)"]
+
+
+def test_who_was_known_before_is_no_news(wait: Any) -> None:
+    found, _time = wait([{"east-0": "x"}] * 4 + [{"east-0": "x", "west-0": "y"}], known=["east-0"])
+    assert (found["due"], found["waited"]) == ({"east-0": "x", "west-0": "y"}, 12.0)
+
+
+def test_a_thousand_nodes_are_looked_at_less_often(wait: Any) -> None:
+    found, _time = wait([{}, {"east-0": "x"}], nodes=1000)
+    assert found["waited"] == 40.0
