@@ -202,7 +202,8 @@ def identify(
 ) -> Json:
     """The node that a member goes on with after its VM was replaced: {node: the node or null, waiting: why not yet, error: why never}.
 
-    `known` are the VMs that existed before (is_new), with `pool` and `generation` of the old one. `patient`: somebody else replaces the
+    `known` are the VMs that existed before (is_new), with `pool` and `generation` of the old one, and
+    `in_place` where the cloud makes VMs anew under their names. `patient`: somebody else replaces the
     VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong. A pool's upgrade brings the new
     node before the old one goes, and perhaps before this rollout looked: then it is told by its generation.
     """
@@ -210,6 +211,8 @@ def identify(
     found = candidates(binding, nodes, bindings, known)
     if patient:
         found += [node for node in candidates(binding, nodes, bindings) if node not in found and came_early(node, binding, known)]
+    if patient and known.get("in_place"):
+        found = [node for node in found if node["name"] == binding["node"]]
     right = [node for node in found if node["zone"] == binding["zone"]]
     wrong = [node for node in found if node["zone"] != binding["zone"]]
     owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
@@ -468,8 +471,8 @@ def rollout_plan(
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
     that max_members leaves for the next run), broken, unmended, waits (lines: what has to come back, or get a VM, before anybody else is taken down),
-    follows (somebody else replaces the VMs), yields (the member in hand is up, and others are broken: they come first), hold (nobody is taken down now: no VM is about to go), prove (processes that must be proven dead before the
-    first change), lines}.
+    follows (somebody else does the VMs), yields (the member in hand is up, and others are broken: they come first), hold (nobody is taken down now: no VM
+    is about to go), prove (processes that must be proven dead before the first change), lines}. Errors are raised before anything is changed.
 
     Members that are broken are mended first, whatever the rollout is for, as a repair mends them.
     Errors are raised before anything is changed.
@@ -634,8 +637,13 @@ def rollout_plan(
 
 
 def follows(request: Mapping[str, Any]) -> bool:
-    """Whether somebody else replaces the VMs, one by one and in an order of his own, so that a rollout waits until he is about to."""
-    return request["work"] == "replace" and (request.get("hook") or "wait") == "wait" and not request["surge"] and not request.get("abort")
+    """Whether somebody else replaces or reboots the VMs, one by one and in an order of his own, so that a rollout waits until he is about to."""
+    return (
+        request["work"] in ("reboot", "replace")
+        and (request.get("hook") or "wait") == "wait"
+        and not request["surge"]
+        and not request.get("abort")
+    )
 
 
 def _is_due(entry: Mapping[str, Any], request: Mapping[str, Any], home: Mapping[str, Mapping[str, Any] | None]) -> bool:
@@ -1015,6 +1023,7 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "new": None,
         "boot_id": node["boot_id"] if node else "",
         "pool": pool(node["labels"]) if node else "",
+        "in_place": bool(node and node["labels"].get(_IN_PLACE)),
         "generation": str(node.get("generation") or "") if node else "",
         "created": str(node.get("created") or "") if node else "",
         # A repair takes what is there; a replacement must be a VM that was not.
@@ -1024,7 +1033,9 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
     }
 
 
-_POOL_LABELS = ("cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup", "kubernetes.azure.com/agentpool", "karpenter.sh/nodepool")
+# AKS gives the VM a new disk under its name and address; the node that comes before is a buffer, and goes again.
+_IN_PLACE = "kubernetes.azure.com/agentpool"
+_POOL_LABELS = ("cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup", _IN_PLACE, "karpenter.sh/nodepool")
 
 
 def pool(labels: Mapping[str, str]) -> str:

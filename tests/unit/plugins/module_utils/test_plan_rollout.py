@@ -72,7 +72,8 @@ class World:
         return deployment.deployment_plan(self.hostnet, self.spec, self.nodes, self.observed)
 
     def plan(self, work: str = "reboot", **request: Any) -> Json:
-        asked = {"surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False, **request, "work": work}
+        hook = {"hook": "/hook.yml", "hook_tasks": [{"name": "x"}]} if work == "reboot" else {}
+        asked = {**hook, "surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False, **request, "work": work}
         return rollout.rollout_plan(self.hostnet, self.spec, asked, self.raw(), self.nodes, self.status(), self.journal, self.inspection)
 
     def record(self, member: str, work: str = "reboot", kind: str = "ok", surge: bool = False) -> Json:
@@ -722,11 +723,26 @@ class TestFollowing:
         assert not world.plan("replace", surge=True)["hold"]
         assert not world.plan("replace", hook="/hook.yml", hook_tasks=[{"name": "x"}])["hold"]
         assert not world.plan("reboot")["hold"]
+        assert world.plan("reboot", hook="wait")["hold"]
 
     def test_whose_turn_has_come_is_first(self, world: World) -> None:
         plan = world.plan("replace", due={"west-1": "west: node west-worker1 is drained"})
         assert (plan["hold"], names_of(plan)[0]) == (False, "west-1")
         assert plan["members"][0]["why"] == "first: west: node west-worker1 is drained"
+
+    def test_a_vm_that_is_made_anew_under_its_name_is_waited_for(self, world: World) -> None:
+        world.node("west-0")["labels"] = {"kubernetes.azure.com/agentpool": "db"}
+        record = world.record("west-0", "replace")
+        world.nodes.remove(world.node("west-0"))
+        buffer = world.fresh("west-0", "aks-buffer", "10.1.0.9")
+        assert record["in_place"]
+        found = rollout.identify_for(record, world.nodes, world.bindings, True)
+        assert found["node"] is None
+        assert "no new node that matches the selector" in found["waiting"]
+        again = world.fresh("west-0", world.binding("west-0")["node"], "10.0.1.1", uid="again", provider_id="kind://again")
+        assert rollout.identify_for(record, world.nodes, world.bindings, True)["node"] == again
+        # A hook says which VM it has made.
+        assert rollout.identify_for(record, [buffer], world.bindings, False)["node"] == buffer
 
     def test_one_in_hand_is_not_held(self, world: World) -> None:
         world.fly("east-1", "replace")
