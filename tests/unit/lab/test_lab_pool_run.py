@@ -72,7 +72,7 @@ class World:
                 self.pods.pop(words[2], None)
                 self.done(f"delete {words[2]}")
             case ("taint", "nodes"):
-                key, _, effect = words[3].partition(":")
+                key, _colon, effect = words[3].partition(":")
                 taints = self.nodes[words[2]]["spec"].setdefault("taints", [])
                 taints[:] = [{"key": key, "effect": effect}] if effect else []
                 self.done(f"taint {words[2]} {words[3]}")
