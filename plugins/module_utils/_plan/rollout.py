@@ -62,6 +62,8 @@ TAKES_DOWN = ("stop", "restart")
 # Steps that only bring a member up that was admitted before. A run that cannot ask every kube cluster does these and no others: none of them stops or
 # forgets anybody, takes anybody in, or changes a join list (docs/design.md, section 7).
 BRING_UP = ("uncordon", "start", "start_neighbours", "join", "settle")
+# Works that a repair may come into, with the rollout left open.
+_INTERRUPTIBLE = ("reboot", "replace", "version")
 # How often one run mends the same member, whose VMs die one after another.
 _MENDED_AT_MOST = 3
 # Bytes by which a binding may grow when its member gets another VM.
@@ -536,9 +538,13 @@ def rollout_plan(
     mends: list[Json] = []
     unmended: list[str] = []
     waits: list[str] = []
+    # A repair in the middle of a rollout of another kind: that one stays open.
+    another = work == "repair" and flying and (journal or {}).get("settings", {}).get("work") not in (None, "repair")
     if work == "repair":
         chosen, unmended = _to_mend(entries, bindings, nodes, record if in_hand else {})
         chosen = [entry for entry in chosen if entry["member"] not in ended or entry["member"] == in_hand]
+        if another:
+            mends = [entry for entry in chosen if entry["member"] != in_hand]
     else:
         chosen = _to_roll(request, entries, bindings, journal if flying else None, nodes, hostnet)
         # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
@@ -570,6 +576,12 @@ def rollout_plan(
     chosen = _narrowed(chosen, request, bindings, in_hand)
     limit = max(0, int(request["max_members"]) - len(ended)) if request.get("max_members") else len(chosen)
     left = [str(entry["member"]) for entry in chosen[limit:]]
+    if another:
+        left += [
+            name
+            for name in (journal or {}).get("order", [])
+            if name in bindings and name not in (*(journal or {}).get("done", []), in_hand, *left)
+        ]
     if work in ("replace", "scale_down") and not request.get("abort"):
         errors += [
             f"member {entry['member']} has the only copy of {', '.join(entries[entry['member']]['alone'])}: it would be lost with the VM. Give it more "
@@ -761,7 +773,10 @@ def _journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], jour
         return adopting
     begun = journal.get("settings", {})
     wanted = wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
-    if begun == wanted:
+    # A repair finishes the member in hand, mends the others, and leaves the rollout open. With another image it would finish that member wrongly.
+    if begun == wanted or (
+        request["work"] == "repair" and begun.get("work") in _INTERRUPTIBLE and begun.get("image") in ("", None, str(hostnet["image"]))
+    ):
         return []
     differs = ", ".join(f"{key} {begun.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if begun.get(key) != wanted[key])
     playbook = {"repair": "repair.yml", "scale_down": "scale_down.yml"}.get(

@@ -277,6 +277,25 @@ class TestResuming:
         assert world.plan("replace", surge=True)["errors"] == []
         assert world.plan("reboot", abort=True)["errors"] == []
 
+    @pytest.mark.parametrize("work", ["reboot", "replace", "version"])
+    def test_a_repair_comes_into_it_and_leaves_it_open(self, world: World, work: str) -> None:
+        world.fly("east-0", work, done=["west-1"])["order"] = ["west-1", "east-0", "east-1", "west-0"]
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        plan = world.plan("repair")
+        assert (plan["errors"], plan["hold"], plan["yields"]) == ([], False, True)
+        assert [(entry["member"], entry["work"]) for entry in plan["members"]] == [("east-0", work), ("west-0", "repair")]
+        assert plan["left"] == ["east-1", "west-0"]
+        world.hostnet["image"] = "example.test/etcd:3"
+        assert bool(world.plan("repair")["errors"]) == (work == "version")
+
+    @pytest.mark.parametrize("work", ["repair", "scale_down"])
+    def test_no_repair_comes_into_another_ones_settings(self, world: World, work: str) -> None:
+        world.fly("west-0", work)
+        plan = world.plan("repair")
+        assert bool(plan["errors"]) == (work == "scale_down")
+        assert (plan["left"], plan["yields"]) == ([], False)
+
     @pytest.mark.parametrize(("work", "playbook"), [("repair", "repair.yml"), ("scale_down", "scale_down.yml")])
     def test_the_playbook_of_its_own(self, world: World, work: str, playbook: str) -> None:
         world.fly("west-0", work)
