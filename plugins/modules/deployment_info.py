@@ -195,6 +195,11 @@ kube_clusters:
       type: list
       elements: dict
       returned: success
+    guards:
+      description: Of the guard pods of each member C(member), how many are C(wanted) and how many are C(ready). Null where this user may not list Deployments.
+      type: list
+      elements: dict
+      returned: success
 nodes:
   description: The nodes, as M(hostnet.multicluster.nodes_info) returns them.
   returned: with O(nodes)

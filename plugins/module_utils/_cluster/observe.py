@@ -19,7 +19,7 @@ from .nodes import does_not_answer
 from .watch import follow
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
-_LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
+_LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD, kinds.DEPLOYMENT)
 # Of these all in the namespace: one that has a name which is wanted here may be another deployment's.
 _WORKLOADS = (kinds.STATEFUL_SET, kinds.DAEMON_SET)
 
@@ -62,6 +62,7 @@ _NOTHING: Json = {
     "others": [],
     "pods": [],
     "secrets": [],
+    "guards": [],
 }
 
 
@@ -71,8 +72,13 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
     uid = uid_of(system)
     if found is None:
         return {**_NOTHING, "uid": uid}
-    config_maps, all_stateful_sets, all_daemon_sets, pods = in_parallel(
-        lambda kind: cluster.list(kind, namespace, None if kind in _WORKLOADS else selector)[0], _LISTED
+    config_maps, all_stateful_sets, all_daemon_sets, pods, guards = in_parallel(
+        lambda kind: (
+            _guards(cluster, namespace, selector)
+            if kind == kinds.DEPLOYMENT
+            else cluster.list(kind, namespace, None if kind in _WORKLOADS else selector)[0]
+        ),
+        _LISTED,
     )
     stateful_sets, daemon_sets = ([item for item in items if owner_of(item) == name] for items in (all_stateful_sets, all_daemon_sets))
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
@@ -91,7 +97,26 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         "others": others(name, all_stateful_sets + all_daemon_sets, FIELD_MANAGER),
         "pods": _pods(cluster, pods, namespace),
         "secrets": _secrets(cluster, namespace, selector),
+        "guards": guards,
     }
+
+
+def _guards(cluster: KubeCluster, namespace: str, selector: str) -> list[Json] | None:
+    """The Deployments with guard pods: {member, wanted, ready}. None where this user may not list them, as versions before 0.3.0 needed no such right."""
+    try:
+        found, _version = cluster.list(kinds.DEPLOYMENT, namespace, selector)
+    except KubeError as error:
+        if error.status == 403:
+            return None
+        raise
+    return [
+        {
+            "member": item["metadata"].get("labels", {}).get(names.MEMBER_LABEL, ""),
+            "wanted": int(item["spec"].get("replicas", 1)),
+            "ready": int(item.get("status", {}).get("readyReplicas", 0)),
+        }
+        for item in found
+    ]
 
 
 def observe_part(clusters: dict[str, KubeCluster], name: str, namespace: str, parts: Sequence[str]) -> dict[str, Json]:

@@ -149,6 +149,7 @@ def deployment_status(
         if node is not None and _returned(binding, node, kind, plan.get("returned", ())):
             kind, reason = "returned", reason and f"the Node object of node {node['name']} was made anew for the same VM; {reason}"
         certificates = dates.get(str(binding["member"]), {})
+        guards = observed.get(kube_cluster, {}).get("guards")
         first = (
             certificates[next(iter(sorted(certificates, key=lambda file: (str(certificates[file]["not_after"]), file))))]
             if certificates
@@ -182,11 +183,12 @@ def deployment_status(
                 "certificate": {"serial": first.get("serial", ""), "not_after": first.get("not_after", "")},
                 "join_list": lists.get(kube_cluster, []),
                 "signs": [dict(sign) for sign in (node or {}).get("signs") or []],
+                "guarded": guards is None or any(entry["member"] == binding["member"] for entry in guards),
             }
         )
     absent = {name: str(observed[name]["error"]) for name in sorted(observed) if observed[name].get("absent")}
     problems = [f"kube cluster {name} does not answer: {error}" for name, error in absent.items()]
-    problems += [str(error) for error in plan.get("conflicts", []) if error not in plan.get("lost_ca", ())]
+    problems += [str(error) for error in plan.get("conflicts", []) if error not in (*plan.get("lost_ca", ()), *plan.get("rights", ()))]
     problems += [str(entry["error"]) for entry in plan.get("strangers", [])]
     problems += [f"{text}: run playbooks/deploy.yml" for text in plan.get("restored", [])]
     problems += _lost_records(plan, observed)
@@ -323,6 +325,9 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
         for entry in status["members"]
         if (soon := signs.level(entry.get("signs") or []))
     ]
+    bare = [str(entry["member"]) for entry in status["members"] if not entry.get("guarded", True)]
+    if bare:
+        lines.append(f"no guard pods hold a drain of the nodes of {', '.join(bare)}: run playbooks/deploy.yml")
     rollout = status.get("rollout")
     if rollout:
         at = f", at member {rollout['member']}" if rollout["member"] else ""

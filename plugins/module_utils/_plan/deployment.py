@@ -98,9 +98,10 @@ def deployment_plan(
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`; `lost_record`:
     members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join, `existing`), `errors`,
     `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are about its kube clusters),
-    `lost_ca` (those about its CA), `strangers` (those about members without a binding: {member, error}), `warnings`, `restored` (those of them about
-    bindings that come from copies), `identity` (the record found, or null), `cluster_id`, `incomplete` (a kube cluster lacks a record that others
-    have), `roster` (the record of the kube clusters that is to be in force), `roster_complete` (it is, everywhere), `members` (bindings that exist),
+    `lost_ca` (those about its CA), `rights` (those about what this user may do), `strangers` (those about members without a binding: {member, error}),
+    `warnings`, `restored` (those of them about bindings that come from copies), `identity` (the record found, or null), `cluster_id`,
+    `incomplete` (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in force),
+    `roster_complete` (it is, everywhere), `members` (bindings that exist),
     `returned` (those of them whose Node object was made anew for the same VM: `members` has the new UID), `ordinals` (the highest ones that were ever
     given, by kube cluster), `new` (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together,
     one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
@@ -129,6 +130,13 @@ def deployment_plan(
     ]
     warnings += restored
     errors += trust.journal_refusals(hostnet, observed, nodes)
+    rights = [
+        f"kube cluster {name}: this user may not list Deployments in namespace {hostnet['namespace']}, and the guard pods of nodes with members are in some: "
+        f"apply docs/rbac.yaml of this version"
+        for name in sorted(observed)
+        if observed[name].get("guards", []) is None
+    ]
+    errors += rights
     conflicts = errors[unfinished:]
     evidence = _evidence(hostnet, nodes, observed)
     if identity is not None:
@@ -216,6 +224,7 @@ def deployment_plan(
         "conflicts": conflicts,
         "membership": membership,
         "lost_ca": lost_ca,
+        "rights": rights,
         "strangers": strangers,
         "warnings": warnings,
         "restored": restored,

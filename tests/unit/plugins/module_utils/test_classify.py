@@ -307,6 +307,7 @@ def test_status_of_a_system_that_is_well(placement: str) -> None:
         "certificate": {"serial": "1f", "not_after": "2027-11-22T12:00:00Z"},
         "join_list": [node["address"] for node in NODES],
         "signs": [],
+        "guarded": True,
     } | ({} if placement == "daemonset" else {"pod": "ledger-east-1-0"})
 
 
@@ -367,6 +368,22 @@ def test_table_for_people() -> None:
     assert "2027-11-22 " in lines[2] + " "
     assert lines[7] == "join list in east: 10.0.0.1, 10.0.0.12, 10.0.0.3, 10.0.1.1, 10.0.1.2"
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_table_says_whose_nodes_have_no_guards() -> None:
+    observed = plans.running(plans.settings(), plans.admitted(plans.settings(), SPEC, NODES))
+    guards = [{"member": name, "wanted": 2, "ready": 2} for name in ("east-0", "east-1", "west-0")]
+    for name, found in observed.items():
+        found["guards"] = [entry for entry in guards if entry["member"].startswith(name)]
+    line = "no guard pods hold a drain of the nodes of east-2, west-1: run playbooks/deploy.yml"
+    status = status_of(observed=observed)
+    assert line in classify.status_table(status)
+    assert status["healthy"]
+    # A user who may not list them is told nothing, and nothing is wrong with the system.
+    observed["east"]["guards"] = observed["west"]["guards"] = None
+    status = status_of(observed=observed)
+    assert not [line for line in classify.status_table(status) if "guard" in line]
+    assert status["healthy"]
 
 
 def test_table_of_trouble() -> None:

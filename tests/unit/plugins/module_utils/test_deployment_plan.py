@@ -657,6 +657,15 @@ def test_a_rollout_in_flight_refuses_a_deploy_and_is_no_conflict_of_identity() -
     assert plan["conflicts"] == []
 
 
+def test_who_may_have_no_guard_pods_changes_nothing() -> None:
+    """The right is new: it is asked for before the first change, and not in the middle of a member's stop."""
+    hostnet, nodes, _bindings, observed = finished()
+    observed["west"]["guards"] = None
+    plan = plan_of(nodes, observed, hostnet)
+    only(plan["errors"], "kube cluster west: this user may not list Deployments in namespace", "apply docs/rbac.yaml of this version")
+    assert plan["conflicts"] == plan["rights"] == plan["errors"]
+
+
 def test_the_newest_journal_counts() -> None:
     hostnet, nodes, _bindings, observed = finished()
     observed["east"]["rollout"] = journal()

@@ -98,7 +98,7 @@ def test_one_list_for_each_kind_whatever_the_number_of_members() -> None:
         observe.observe(as_clusters(cluster), "ledger", "bank")
         assert sorted(cluster.asked) == sorted(
             [("Namespace", "bank"), ("Namespace", "kube-system")]
-            + [(kind, "hostnet.multicluster/deployment=ledger") for kind in ("ConfigMap", "Pod")]
+            + [(kind, "hostnet.multicluster/deployment=ledger") for kind in ("ConfigMap", "Pod", "Deployment")]
             + [("StatefulSet", None), ("DaemonSet", None)]
             + [("Secret", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")]
         )
