@@ -61,12 +61,12 @@ options:
       - As for M(hostnet.multicluster.nodes_info).
     type: str
     default: InternalIP
-  known:
+  among:
     description:
-      - Names of members whose turn has come already. It goes on waiting while they are the only ones.
+      - Names of the members whose drains count. Of the others only those count that have lost their VM.
     type: list
     elements: str
-    default: []
+    required: true
   interval:
     description:
       - Seconds from the beginning of one look to that of the next; with more than about a hundred nodes it is longer.
@@ -86,6 +86,7 @@ EXAMPLES = r"""
     name: "{{ hostnet.name }}"
     namespace: "{{ hostnet.namespace }}"
     members: "{{ hostnet_bindings }}"
+    among: "{{ hostnet_bindings | map(attribute='member') }}"
     node_selector: "{{ hostnet.node_selector }}"
     extra_selector: "hostnet.multicluster/{{ hostnet.name }}"
     timeout: 14400
@@ -134,7 +135,7 @@ ARGUMENTS: dict[str, Any] = {
     "node_selector": {"type": "str", "default": ""},
     "extra_selector": {"type": "str", "default": ""},
     "address_type": {"type": "str", "default": "InternalIP"},
-    "known": {"type": "list", "elements": "str", "default": []},
+    "among": {"type": "list", "elements": "str", "required": True},
     "interval": {"type": "float", "default": 3},
     "timeout": {"type": "int", "required": True},
 }
@@ -158,7 +159,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
         params["node_selector"],
         params["extra_selector"],
         params["address_type"],
-        params["known"],
+        params["among"],
     )
     return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], 0 if call.check_mode else params["timeout"], show)}
 

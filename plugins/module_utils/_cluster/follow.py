@@ -24,7 +24,7 @@ _NODES_A_SECOND = 25
 class Wanted:
     """Whose members are followed (`name`, `namespace`, their `bindings`), and which nodes there are for them (as nodes_info reads them).
 
-    `known`: members whose turn has come, but nobody can do anything for now. Somebody else's turn, or that of fewer, is news.
+    `among`: the members whose drains count; of the others only who has lost its VM.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Wanted:
     node_selector: str
     extra_selector: str
     address_type: str
-    known: Sequence[str] = ()
+    among: Sequence[str] = ()
 
 
 @dataclass
@@ -72,10 +72,10 @@ def wait(
         _look(clusters, wanted, picture)
         nodes, guards = picture.all_nodes(), picture.all_guards()
         asked = [entry for entry in wanted.bindings if entry["kube_cluster"] not in picture.away]
-        due = follow.due(asked, nodes, guards)
+        due = follow.due(asked, nodes, guards, wanted.among)
         waited = clock() - started
         over = waited >= timeout
-        if (due and sorted(due) != sorted(wanted.known)) or over:
+        if due or over:
             return {"due": due, "nodes": nodes, "waited": round(waited, 1)}
         text = "; ".join(follow.progress(wanted.bindings, nodes, guards, picture.away, sorted(clusters)))
         if text != shown or clock() - told >= 600:

@@ -84,6 +84,8 @@ def hold(clusters: dict[str, KubeCluster], held: Held, stop: bool, dry_run: bool
     The record comes first, so nothing starts a member that is to stop, and every kube cluster's copy says the same. What is so already is left alone.
     Raises KubeError: the lock of that deployment is held, so nobody else changes these.
     """
+    # Whoever may not read this is told so before the first change.
+    clusters[held.kube_cluster].get(kinds.DEPLOYMENT, names.guard(held.name, held.member), held.namespace)
     recorded = each_cluster(clusters, lambda cluster: _record(cluster, held, stop, dry_run))
     binding = recorded[held.kube_cluster][0]
     if binding is None:

@@ -19,7 +19,7 @@ from .nodes import does_not_answer
 from .watch import follow
 
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
-_LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD, kinds.DEPLOYMENT)
+_LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
 # Of these all in the namespace: one that has a name which is wanted here may be another deployment's.
 _WORKLOADS = (kinds.STATEFUL_SET, kinds.DAEMON_SET)
 
@@ -72,14 +72,8 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
     uid = uid_of(system)
     if found is None:
         return {**_NOTHING, "uid": uid}
-    config_maps, all_stateful_sets, all_daemon_sets, pods, guards = in_parallel(
-        lambda kind: (
-            _guards(cluster, namespace, selector)
-            if kind == kinds.DEPLOYMENT
-            else cluster.list(kind, namespace, None if kind in _WORKLOADS else selector)[0]
-        ),
-        _LISTED,
-    )
+    *lists, guards = in_parallel(lambda kind: _listed(cluster, kind, namespace, selector), (*_LISTED, kinds.DEPLOYMENT))
+    config_maps, all_stateful_sets, all_daemon_sets, pods = (items or [] for items in lists)
     stateful_sets, daemon_sets = ([item for item in items if owner_of(item) == name] for items in (all_stateful_sets, all_daemon_sets))
     uncreated_why = uncreated.reasons(cluster, namespace, uncreated.without_pods(stateful_sets + daemon_sets, pods))
     return {
@@ -99,6 +93,12 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         "secrets": _secrets(cluster, namespace, selector),
         "guards": guards,
     }
+
+
+def _listed(cluster: KubeCluster, kind: kinds.Kind, namespace: str, selector: str) -> list[Json] | None:
+    if kind == kinds.DEPLOYMENT:
+        return _guards(cluster, namespace, selector)
+    return cluster.list(kind, namespace, None if kind in _WORKLOADS else selector)[0]
 
 
 def _guards(cluster: KubeCluster, namespace: str, selector: str) -> list[Json] | None:

@@ -18,12 +18,13 @@ from .names import GUARDS
 
 
 class Guards(TypedDict):
-    """The guard pods of one member: how many `run` on its `node`."""
+    """The guard pods of one member: how many `run` on its `node`, and how many are `ending` there."""
 
     kube_cluster: str
     member: str
     node: str
     run: int
+    ending: int
 
 
 def lost(binding: Mapping[str, Any], node: Mapping[str, Any] | None) -> bool:
@@ -59,10 +60,12 @@ def leaving(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, 
     return found
 
 
-def due(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], guards: Sequence[Guards]) -> dict[str, str]:
-    """Whose turn has come, {member: why}: who has lost its VM and can have another one, and whose VM was chosen to go."""
+def due(
+    bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], guards: Sequence[Guards], among: Sequence[str]
+) -> dict[str, str]:
+    """Whose turn has come, {member: why}: who has lost its VM and can have another one, and which of the members `among` has a VM that was chosen to go."""
     at = signs.homes(bindings, nodes)
-    running = {(entry["kube_cluster"], entry["member"], entry["node"]): entry["run"] for entry in guards}
+    pods = {(entry["kube_cluster"], entry["member"], entry["node"]): entry for entry in guards}
     found: dict[str, str] = {}
     for entry in bindings:
         name, node = str(entry["member"]), at[str(entry["member"])]
@@ -71,20 +74,25 @@ def due(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]
             free = [other for other in rollout.candidates(entry, nodes, bindings) if rollout.usable(other, entry)]
             if free:
                 found[name] = f"{where} is gone, and node {free[0]['name']} is there"
-        elif node is None:
+        elif node is None or name not in among:
             continue
         elif signs.goes(node):
             found[name] = f"{where}: {signs.told(node)}"
-        elif _drained(entry, node, running.get((str(entry["kube_cluster"]), name, str(entry["node"])))):
+        elif _drained(entry, node, pods.get((str(entry["kube_cluster"]), name, str(entry["node"])))):
             found[name] = f"{where} is drained: one of its guard pods was evicted"
         elif _chosen(entry, node, at, nodes, bindings):
             found[name] = f"{where} is cordoned, and its successor is there"
     return found
 
 
-def _drained(binding: Mapping[str, Any], node: Mapping[str, Any], run: int | None) -> bool:
-    """Whether the drain of a node has begun. A guard pod that is gone from a node that takes pods comes back by itself."""
-    return run is not None and run < GUARDS and bool(node.get("unschedulable")) and not binding.get("stopped")
+def _drained(binding: Mapping[str, Any], node: Mapping[str, Any], guards: Guards | None) -> bool:
+    """Whether the drain of a node has begun: one of its guards is there, and the other one was evicted, or is being.
+
+    One that is gone from a node that takes pods comes back by itself. Where none is there, none may ever have started.
+    """
+    if guards is None or binding.get("stopped") or not node.get("unschedulable"):
+        return False
+    return guards["run"] < GUARDS and guards["run"] + guards["ending"] > 0
 
 
 def _chosen(
@@ -135,19 +143,15 @@ def progress(
 
 
 def guards_of(kube_cluster: str, pods: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Guards]:
-    """How many guard pods of each member of a kube cluster run on its node, from pod_summary. A member that never had any is not there."""
-    has = {str(pod["member"]) for pod in pods}
-    return [
-        {
-            "kube_cluster": kube_cluster,
-            "member": str(entry["member"]),
-            "node": str(entry["node"]),
-            "run": sum(
-                bool(pod["running"] and not pod["terminating"])
-                for pod in pods
-                if (pod["member"], pod["node"]) == (entry["member"], entry["node"])
-            ),
-        }
-        for entry in bindings
-        if entry["kube_cluster"] == kube_cluster and entry["member"] in has
-    ]
+    """The guard pods of each member of a kube cluster that are on its node, from pod_summary. A member that never had any is not there."""
+    found: list[Guards] = []
+    for entry in bindings:
+        own = [pod for pod in pods if pod["member"] == entry["member"]]
+        if entry["kube_cluster"] == kube_cluster and own:
+            here = [pod for pod in own if pod["node"] == entry["node"]]
+            run = sum(bool(pod["running"] and not pod["terminating"]) for pod in here)
+            ending = sum(bool(pod["terminating"]) for pod in here)
+            found.append(
+                {"kube_cluster": kube_cluster, "member": str(entry["member"]), "node": str(entry["node"]), "run": run, "ending": ending}
+            )
+    return found

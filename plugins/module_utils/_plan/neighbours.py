@@ -270,6 +270,7 @@ def extended(plan: Mapping[str, Any], members: Mapping[str, Sequence[Mapping[str
         "errors": [*plan["errors"], *(text for entry in neighbours for text in entry["problems"])],
         "members": planned,
         "left": [*left, *plan.get("left", [])],
+        "shared": bool(neighbours),
         "lines": [*_relined(plan["lines"], planned, left), *lines],
     }
 

@@ -467,8 +467,8 @@ def rollout_plan(
 ) -> Json:
     """What a rollout would do now.
 
-    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, ended (members that had
-    their turn in this run, one entry for each turn), due (follow.due: {member: why its VM goes now})}, and what request_errors looks at. `plan` is
+    `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, ended (the turns of this
+    run: {member, work}), due (follow.due: {member: why its VM goes now})}, and what request_errors looks at. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
@@ -520,7 +520,8 @@ def rollout_plan(
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")
     broken = [name for name, entry in entries.items() if entry["class"] not in WELL or not entry["healthy"]]
     patient = follows(request)
-    ended = [str(name) for name in request.get("ended") or ()]
+    turns = [(str(entry["member"]), str(entry["work"])) for entry in request.get("ended") or ()]
+    mended = [name for name, its in turns if its == "repair"]
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < gate.quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
@@ -542,7 +543,12 @@ def rollout_plan(
     another = work == "repair" and flying and (journal or {}).get("settings", {}).get("work") not in (None, "repair")
     if work == "repair":
         chosen, unmended = _to_mend(entries, bindings, nodes, record if in_hand else {})
-        chosen = [entry for entry in chosen if entry["member"] not in ended or entry["member"] == in_hand]
+        again = [entry for entry in chosen if entry["member"] != in_hand and mended.count(entry["member"]) >= _MENDED_AT_MOST]
+        unmended += [
+            f"member {entry['member']} was mended {_MENDED_AT_MOST} times by this run, and is broken again: {entry['why']}"
+            for entry in again
+        ]
+        chosen = [entry for entry in chosen if entry not in again]
         if another:
             mends = [entry for entry in chosen if entry["member"] != in_hand]
     else:
@@ -552,17 +558,17 @@ def rollout_plan(
         others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]
         if work != "scale_down":
             found, _left_alone = _to_mend(
-                entries, bindings, nodes, record, [name for name in others if ended.count(name) < _MENDED_AT_MOST]
+                entries, bindings, nodes, record, [name for name in others if mended.count(name) < _MENDED_AT_MOST]
             )
             mends = _narrowed([{**entry, "work": "repair"} for entry in found], request, bindings, "")
-        mended = [entry["member"] for entry in mends]
+        mending = [entry["member"] for entry in mends]
         # Whoever is in hand is finished first: half of it may be done.
         chosen = [
             *(entry for entry in chosen if entry["member"] == in_hand),
             *mends,
-            *(entry for entry in chosen if entry["member"] not in (in_hand, *mended)),
+            *(entry for entry in chosen if entry["member"] not in (in_hand, *mending)),
         ]
-        worse = [name for name in others if name not in mended and entries[name]["class"] != "foreign"]
+        worse = [name for name in others if name not in mending and entries[name]["class"] != "foreign"]
         lines = [f"member {name} is {_state(entries[name])}" for name in worse]
         if patient and flying:
             # A cloud is at work. Its VM may come, or come back; until then nobody else is taken down.
@@ -574,8 +580,12 @@ def rollout_plan(
     if work == "scale_down" and not request.get("abort"):
         errors += _scale_down_errors(hostnet, spec, request, list(bindings), in_hand, inspection or {})
     chosen = _narrowed(chosen, request, bindings, in_hand)
-    limit = max(0, int(request["max_members"]) - len(ended)) if request.get("max_members") else len(chosen)
-    left = [str(entry["member"]) for entry in chosen[limit:]]
+    # Nobody stays broken, and nobody in the middle, because enough others had their turn.
+    head = [entry for entry in chosen if entry["member"] == in_hand or (work != "repair" and entry in mends)]
+    rest = [entry for entry in chosen if entry not in head]
+    had = len([its for _name, its in turns if its == work]) + len([entry for entry in head if entry["member"] == in_hand])
+    room = max(0, int(request["max_members"]) - had) if request.get("max_members") else len(rest)
+    chosen, left = [*head, *rest[:room]], [str(entry["member"]) for entry in rest[room:]]
     if another:
         left += [
             name
@@ -586,12 +596,12 @@ def rollout_plan(
         errors += [
             f"member {entry['member']} has the only copy of {', '.join(entries[entry['member']]['alone'])}: it would be lost with the VM. Give it more "
             f"replicas first, or leave this member out with hostnet_members"
-            for entry in chosen[:limit]
+            for entry in chosen
             if entries.get(entry["member"], {}).get("alone")
         ]
     planned = []
     home = signs.homes(bindings.values(), nodes)
-    for entry in chosen[:limit]:
+    for entry in chosen:
         name = entry["member"]
         # A member that an earlier repair stopped, because its VM has another address, goes the way of those that moved.
         now = (
@@ -629,8 +639,11 @@ def rollout_plan(
         "unmended": unmended,
         "waits": waits,
         "follows": patient,
-        "yields": bool(in_hand and (mends or waits)) and not is_down(journal or {}),
-        "hold": patient and bool(planned) and not in_hand and not mends and (bool(waits) or not _is_due(planned[0], request, home)),
+        "yields": bool(in_hand) and not is_down(journal or {}) and (bool(mends or waits) or not _may_go_on(request, record, home)),
+        "hold": patient
+        and not in_hand
+        and not mends
+        and (bool(waits) or (bool(planned) and not _is_due(str(planned[0]["member"]), request, home))),
         # An abort takes nobody's place.
         "prove": []
         if request.get("abort")
@@ -658,10 +671,15 @@ def follows(request: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_due(entry: Mapping[str, Any], request: Mapping[str, Any], home: Mapping[str, Mapping[str, Any] | None]) -> bool:
+def _is_due(member: str, request: Mapping[str, Any], home: Mapping[str, Mapping[str, Any] | None]) -> bool:
     """Whether a member is to be taken down now, in a rollout that follows."""
-    node = home.get(str(entry["member"]))
-    return entry["member"] in (request.get("due") or {}) or (node is not None and signs.goes(node))
+    node = home.get(member)
+    return member in (request.get("due") or {}) or (node is not None and signs.goes(node))
+
+
+def _may_go_on(request: Mapping[str, Any], record: Mapping[str, Any], home: Mapping[str, Mapping[str, Any] | None]) -> bool:
+    """Whether the member in hand, which is up, may be taken down. A cloud may have given up since the run that was cut short: then its turn comes again."""
+    return not follows(request) or record.get("work") != request["work"] or _is_due(str(record.get("member", "")), request, home)
 
 
 def _too_long(
@@ -921,14 +939,21 @@ def _to_roll(
 
 
 def replanned(plan: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
-    """A plan that was made anew in the middle of a run, with what the one `before` it knows of members of other deployments on the same VMs."""
+    """A plan that was made anew in the middle of a run, with what the one `before` it knows of members of other deployments on the same VMs (`shared`).
+
+    Whoever was not among its members was not looked at for that, or has to wait until those are mended: it is left for the next run.
+    """
     known = {(entry["member"], entry["work"]): entry for entry in before["members"]}
-    kept = [
-        {**entry, **{key: was[key] for key in ("steps", "neighbours") if key in was}}
-        for entry in plan["members"]
-        for was in [known.get((entry["member"], entry["work"]), {})]
-    ]
-    return {**plan, "members": kept}
+    kept, left = [], []
+    for entry in plan["members"]:
+        was = known.get((entry["member"], entry["work"]))
+        if before.get("shared") and was is None and entry["work"] != "repair" and entry["member"] != plan["in_hand"]:
+            left.append(str(entry["member"]))
+        elif was is not None and was.get("neighbours") and was["class"] == entry["class"]:
+            kept.append({**entry, "steps": was["steps"], "neighbours": was["neighbours"]})
+        else:
+            kept.append(dict(entry))
+    return {**plan, "members": kept, "left": [*left, *plan["left"]], "shared": bool(before.get("shared"))}
 
 
 def _narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], in_hand: str) -> list[Json]:

@@ -58,11 +58,6 @@ def test_it_ends_in_time_and_says_so_now_and_then(wait: Any) -> None:
     assert [line.rpartition("(")[2] for line in time.lines] == ["0 of 25 minutes)", "10 of 25 minutes)", "20 of 25 minutes)"]
 
 
-def test_who_was_known_before_is_no_news(wait: Any) -> None:
-    found, _time = wait([{"east-0": "x"}] * 4 + [{"east-0": "x", "west-0": "y"}], known=["east-0"])
-    assert (found["due"], found["waited"]) == ({"east-0": "x", "west-0": "y"}, 12.0)
-
-
 def test_a_thousand_nodes_are_looked_at_less_often(wait: Any) -> None:
     found, _time = wait([{}, {"east-0": "x"}], nodes=1000)
     assert found["waited"] == 40.0

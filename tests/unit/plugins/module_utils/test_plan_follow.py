@@ -51,7 +51,13 @@ def world(levels: list[str]) -> tuple[list[Json], list[Json]]:
 
 def guarded(bindings: list[Json], **run: int) -> list[follow.Guards]:
     return [
-        {"kube_cluster": entry["kube_cluster"], "member": entry["member"], "node": entry["node"], "run": run.get(entry["member"], 2)}
+        {
+            "kube_cluster": entry["kube_cluster"],
+            "member": entry["member"],
+            "node": entry["node"],
+            "run": run.get(entry["member"], 2),
+            "ending": 0,
+        }
         for entry in bindings
     ]
 
@@ -78,23 +84,28 @@ def test_nobody_is_stopped_while_another_vm_goes_sooner(levels: list[str], membe
 def test_whoever_was_chosen_is_due_and_nobody_else(levels: list[str]) -> None:
     bindings, nodes = world(levels)
     expected = [name for name, level in zip(MEMBERS, levels, strict=True) if level in (signs.GOING, signs.OFF)]
-    assert sorted(follow.due(bindings, nodes, guarded(bindings))) == expected
+    assert sorted(follow.due(bindings, nodes, guarded(bindings), MEMBERS)) == expected
 
 
 def test_a_drain_is_seen_by_the_guard_that_it_evicts() -> None:
     bindings, nodes = world([signs.MARKED] * 3)
-    assert follow.due(bindings, nodes, guarded(bindings)) == {}
-    found = follow.due(bindings, nodes, guarded(bindings, **{"east-1": 1}))
+    assert follow.due(bindings, nodes, guarded(bindings), MEMBERS) == {}
+    found = follow.due(bindings, nodes, guarded(bindings, **{"east-1": 1}), MEMBERS)
     assert found == {"east-1": "east: node vm-east-1 is drained: one of its guard pods was evicted"}
+    # Others' drains are not this run's affair, and where no guard ever started nothing is known.
+    assert follow.due(bindings, nodes, guarded(bindings, **{"east-1": 1}), ["east-0"]) == {}
+    assert follow.due(bindings, nodes, guarded(bindings, **{"east-1": 0}), MEMBERS) == {}
+    ending = [{**entry, "run": 0, "ending": 1} if entry["member"] == "east-1" else entry for entry in guarded(bindings)]
+    assert list(follow.due(bindings, nodes, ending, MEMBERS)) == ["east-1"]
     # One that is gone from a node that takes pods comes back by itself.
     nodes[1]["unschedulable"] = False
-    assert follow.due(bindings, nodes, guarded(bindings, **{"east-1": 1})) == {}
+    assert follow.due(bindings, nodes, guarded(bindings, **{"east-1": 1}), MEMBERS) == {}
 
 
 def test_a_deployment_without_guards_is_followed_by_what_else_is_there() -> None:
     bindings, nodes = world(["", "", signs.MARKED])
-    assert follow.due(bindings, nodes, []) == {}
-    found = follow.due(bindings, [*nodes, successor()], [])
+    assert follow.due(bindings, nodes, [], MEMBERS) == {}
+    found = follow.due(bindings, [*nodes, successor()], [], MEMBERS)
     assert found == {"west-0": "west: node vm-west-0 is cordoned, and its successor is there"}
     for other in (
         successor(generation="v1"),
@@ -103,23 +114,24 @@ def test_a_deployment_without_guards_is_followed_by_what_else_is_there() -> None
         successor(ready=False),
         successor(unschedulable=True),
     ):
-        assert follow.due(bindings, [*nodes, other], []) == {}
+        assert follow.due(bindings, [*nodes, other], [], MEMBERS) == {}
 
 
 def test_of_several_that_are_cordoned_nobody_knows_whose_turn_it_is() -> None:
     bindings, nodes = world([signs.MARKED, signs.MARKED, ""])
     new = plans.node("east", "vm-new", "10.0.0.99", labels=POOL, generation="v2", created="2026-02-01T00:00:00Z")
-    assert follow.due(bindings, [*nodes, new], []) == {}
+    assert follow.due(bindings, [*nodes, new], [], MEMBERS) == {}
 
 
 def test_whoever_has_lost_its_vm_is_due_as_soon_as_there_is_another_one() -> None:
     bindings, nodes = world(["", "", ""])
     left = nodes[:2]
-    assert follow.due(bindings, left, guarded(bindings)) == {}
-    assert follow.due(bindings, [*left, successor()], []) == {"west-0": "west: node vm-west-0 is gone, and node vm-new is there"}
-    assert follow.due(bindings, [*left, successor(ready=False)], []) == {}
+    assert list(follow.due(bindings, [*left, successor()], [], [])) == ["west-0"], "whoever it is"
+    assert follow.due(bindings, left, guarded(bindings), MEMBERS) == {}
+    assert follow.due(bindings, [*left, successor()], [], MEMBERS) == {"west-0": "west: node vm-west-0 is gone, and node vm-new is there"}
+    assert follow.due(bindings, [*left, successor(ready=False)], [], MEMBERS) == {}
     same_name = [*left, {**nodes[2], "uid": "another"}]
-    assert list(follow.due(bindings, same_name, [])) == ["west-0"]
+    assert list(follow.due(bindings, same_name, [], MEMBERS)) == ["west-0"]
 
 
 def test_progress_says_what_is_waited_for() -> None:
@@ -135,4 +147,6 @@ def test_guards_are_counted_where_they_run() -> None:
     bindings, _nodes = world(["", "", ""])
     pod = {"member": "east-0", "node": "vm-east-0", "running": True, "terminating": False}
     pods = [pod, {**pod, "terminating": True}, {**pod, "node": "", "running": False}, {**pod, "node": "vm-east-1"}]
-    assert follow.guards_of("east", pods, bindings) == [{"kube_cluster": "east", "member": "east-0", "node": "vm-east-0", "run": 1}]
+    assert follow.guards_of("east", pods, bindings) == [
+        {"kube_cluster": "east", "member": "east-0", "node": "vm-east-0", "run": 1, "ending": 1}
+    ]

@@ -377,3 +377,31 @@ def test_a_write_after_one_that_failed_counts_more_than_that_one() -> None:
     undone = advance(before, "member", now="t", run_id="r1", generation=1, member={"since": 0}, after_failure=True)
     assert undone["sequence"] > failed["sequence"]
     assert newest({"east": undone, "west": failed}) == newest({"east": failed, "west": undone}) == undone
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "done"),
+    [("replace", "ok", ["east-0"]), ("repair", "missing", ["east-0"]), ("repair", "moved", []), (None, "", ["east-0"])],
+)
+def test_whoever_was_mended_on_the_vm_that_it_had_still_has_its_turn(work: str | None, kind: str, done: list[str]) -> None:
+    common: dict[str, Any] = {"now": "2026-11-30T12:00:00.000Z", "run_id": "r", "generation": 1}
+    begun = plan.advance({}, "start", detail={"work": "replace"}, **common)
+    record = {"member": "east-0", "class": kind, **({"work": work} if work else {})}
+    ended = plan.advance(plan.advance(begun, "member", member=record, **common), "member", **common)
+    assert (ended["done"], ended["member"]) == (done, None)
+
+
+def test_a_member_that_was_dropped_begins_anew() -> None:
+    common: dict[str, Any] = {"now": "2026-11-30T12:00:00.000Z", "run_id": "r", "generation": 1}
+    begun = plan.advance({}, "start", detail={"work": "replace"}, **common)
+    with pytest.raises(plan.JournalError, match="no member is in flight"):
+        plan.advance(begun, "drop", **common)
+    taken = plan.advance(begun, "member", member={"member": "east-0", "steps": ["cordon", "gate"]}, **common)
+    cordoned = plan.advance(plan.advance(taken, "next", step="cordon", **common), "next", step="gate", **common)
+    dropped = plan.advance(cordoned, "drop", **common)
+    assert (dropped["member"], dropped["done"]) == (None, [])
+    assert [(entry["step"], entry["state"]) for entry in dropped["steps"]] == [("cordon", "done"), ("gate", "failed")]
+    again = plan.advance(dropped, "member", member={"member": "east-0", "steps": ["cordon", "gate"]}, **common)
+    assert again["member"]["since"] == 2, "what it did before counts no more"
+    other = plan.advance(dropped, "member", member={"member": "west-0", "steps": []}, **common)
+    assert "since" not in other["member"]

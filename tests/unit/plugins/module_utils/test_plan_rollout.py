@@ -782,7 +782,7 @@ class TestFollowing:
         world.fly("east-1", "replace")
         world.gone("west-0")
         world.fresh("west-0", "west-new", "10.1.0.9")
-        plan = world.plan("replace")
+        plan = world.plan("replace", due={"east-1": "x"})
         assert (names_of(plan)[:2], plan["yields"]) == (["east-1", "west-0"], True)
         # Its stop was begun: finishing it is what brings it up.
         assert world.journal is not None
@@ -809,21 +809,58 @@ class TestFollowing:
     def test_vms_that_die_again_and_again_are_given_up(self, world: World) -> None:
         world.gone("west-0")
         world.fresh("west-0", "west-new", "10.1.0.9")
-        assert names_of(world.plan("reboot", ended=["west-0"] * 2))[0] == "west-0"
-        assert world.plan("reboot", ended=["west-0"] * 3)["errors"]
+        assert names_of(world.plan("reboot", ended=[{"member": "west-0", "work": "repair"}] * 2))[0] == "west-0"
+        often = [{"member": "west-0", "work": "repair"}] * 3
+        assert world.plan("reboot", ended=often)["errors"]
+        plan = world.plan("repair", ended=often)
+        assert plan["members"] == []
+        assert "member west-0 was mended 3 times by this run, and is broken again" in plan["unmended"][0]
 
     def test_turns_of_this_run_count(self, world: World) -> None:
         world.fly(None, "reboot", done=["east-0"])
-        assert names_of(world.plan("reboot", max_members=2, ended=["east-0"])) == ["east-1"]
-        plan = world.plan("reboot", max_members=1, ended=["east-0"])
+        had = [{"member": "east-0", "work": "reboot"}]
+        assert names_of(world.plan("reboot", max_members=2, ended=had)) == ["east-1"]
+        plan = world.plan("reboot", max_members=1, ended=had)
         assert (names_of(plan), len(plan["left"])) == ([], 4)
+        # Whoever has lost its VM meanwhile is mended all the same.
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        assert names_of(world.plan("reboot", max_members=1, ended=had)) == ["west-0"]
+
+    def test_one_in_hand_is_put_back_where_the_cloud_has_given_up(self, world: World) -> None:
+        world.fly("east-1", "replace")
+        plan = world.plan("replace")
+        assert (plan["yields"], plan["hold"]) == (True, False)
+        assert not world.plan("replace", due={"east-1": "x"})["yields"]
+        assert not world.plan("replace", hook="/hook.yml", hook_tasks=[{"name": "x"}])["yields"]
+        world.node("east-1")["signs"] = [{"sign": "s", "level": "going", "text": "t"}]
+        assert not world.plan("replace")["yields"]
+        # A repair is its own reason.
+        world.fly("east-1", "replace", kind="missing")["member"]["work"] = "repair"
+        assert not world.plan("replace")["yields"]
+
+    def test_nobody_is_taken_in_the_end_while_somebody_is_down(self, world: World) -> None:
+        world.fly(None, "replace", done=["east-0", "east-1", "east-2", "west-0", "west-1"])
+        world.gone("west-0")
+        plan = world.plan("replace")
+        assert (plan["members"], plan["hold"], len(plan["waits"])) == ([], True, 1)
 
     def test_a_plan_that_is_made_anew_keeps_what_is_known_of_neighbours(self, world: World) -> None:
         before = world.plan("reboot")
-        before["members"][0] |= {"neighbours": [{"deployment": "other"}], "steps": ["gate_neighbours", *before["members"][0]["steps"]]}
+        steps = ["gate_neighbours", *before["members"][0]["steps"]]
+        before["members"][0] |= {"neighbours": [{"deployment": "other"}], "steps": steps}
+        left = [entry["member"] for entry in before["members"][2:]]
+        # One VM with neighbours is replaced in a run: the others wait until those are mended.
+        before = {**before, "members": before["members"][:2], "left": left, "shared": True}
         after = rollout.replanned(world.plan("reboot"), before)
-        assert after["members"] == before["members"]
-        assert "neighbours" not in rollout.replanned(world.plan("replace"), before)["members"][0]
+        assert (after["members"], after["left"], after["shared"]) == (before["members"], left, True)
+        again = rollout.replanned(world.plan("reboot"), after)
+        assert (again["members"], again["left"]) == (after["members"], left)
+        # Without neighbours there is no such limit.
+        assert len(rollout.replanned(world.plan("reboot"), {**before, "shared": False})["members"]) == 5
+        # What became of a member decides its steps, not what was thought of it before.
+        other = {**before, "members": [{**before["members"][0], "class": "missing"}]}
+        assert rollout.replanned(world.plan("reboot"), other)["members"][0]["steps"] == steps[1:]
 
 
 class TestScalingDown:
