@@ -24,6 +24,8 @@ BUSY = {"spec": {"unschedulable": True}}
 def followed(kube_api: KubeApi, kube_api_two: KubeApi, kube_clusters: list[Json], namespace: str) -> Iterator[Json]:
     """Arguments for a deployment of two members, each on a node with its guard pods."""
     members = []
+    for kube in (kube_api, kube_api_two):
+        delete_nodes(kube)
     for kube, node in ((kube_api, "east-1"), (kube_api_two, "west-1")):
         made = create_node(kube, node, address="10.0.0.1")
         member = f"{kube.name}-0"

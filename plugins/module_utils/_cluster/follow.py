@@ -79,7 +79,8 @@ def wait(
             return {"due": due, "nodes": nodes, "waited": round(waited, 1)}
         text = "; ".join(follow.progress(wanted.bindings, nodes, guards, picture.away, sorted(clusters)))
         if text != shown or clock() - told >= 600:
-            show(f"waiting for the cloud: {text} ({waited / 60:.0f} of {timeout / 60:g} minutes)")
+            passed = f"{waited / 60:.0f} of {timeout / 60:.0f} minutes" if timeout >= 600 else f"{waited:.0f} of {timeout:g} s"
+            show(f"waiting for the cloud: {text} ({passed})")
             shown, told = text, clock()
         pace = max(interval, len(nodes) / _NODES_A_SECOND)
         pause(max(0.0, min(began + pace, started + timeout) - clock()))

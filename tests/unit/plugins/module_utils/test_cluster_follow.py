@@ -49,7 +49,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_ends_when_somebodys_turn_has_come(wait: Any) -> None:
     found, time = wait([{}, {}, {"east-0": "because"}])
     assert (found["due"], found["waited"]) == ({"east-0": "because"}, 6.0)
-    assert time.lines == ["waiting for the cloud: east: nothing (0 of 1 minutes)"]
+    assert time.lines == ["waiting for the cloud: east: nothing (0 of 60 s)"]
 
 
 def test_it_ends_in_time_and_says_so_now_and_then(wait: Any) -> None:
