@@ -153,6 +153,7 @@ class Deployment:
             "image": spec["image"],
             "resources": {},
             "tolerations": [],
+            "probe_image": "example.test/busybox:1",
             "clients": ["client"],
             "kube_clusters": [{"name": cluster} for cluster in sorted({str(item["kube_cluster"]) for item in bindings})],
         }
