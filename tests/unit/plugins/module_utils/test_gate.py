@@ -310,3 +310,22 @@ def test_an_answer_that_cannot_be_read_is_a_closed_gate() -> None:
     time = Time(ValueError("no\njson"), {"east-0": None}, seen())
     assert time.wait()["samples"] == 3
     assert "the members' answers cannot be read: ValueError: no json" in time.lines[0]
+
+
+def test_whose_vm_is_gone_is_read_from_its_node_and_never_guessed() -> None:
+    class FakeCluster:
+        name = "east"
+
+        def get(self, _kind: Any, name: str) -> Any:
+            if name == "silent":
+                raise inspect.KubeError("east", "node silent", "no answer", 503, "Unavailable")
+            found = {"metadata": {"name": name, "uid": f"uid-{name}", "labels": {}}, "spec": {}, "status": {}}
+            return None if name == "gone" else found
+
+    bindings = [
+        {"member": name, "kube_cluster": "east", "node": name, "node_uid": f"uid-{name}", "address": "10.0.0.1"}
+        for name in ("there", "gone", "silent", "other")
+    ]
+    bindings[3]["node_uid"] = "another"
+    elsewhere = {**bindings[1], "kube_cluster": "west"}
+    assert inspect.vanished({"east": FakeCluster()}, [*bindings, elsewhere]) == ["gone", "other"]  # type: ignore[dict-item]
