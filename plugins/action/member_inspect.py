@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,13 +46,8 @@ class ActionModule(InProcess):
     """Brings the filter and the display to the module."""
 
     arguments = member_inspect.ARGUMENTS
-
-    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
-        type(self).perform_run = staticmethod(functools.partial(_inspect, show=self._show))
-        return super().run(tmp, task_vars)
+    perform_run = _inspect
+    shows = True
 
     def in_process(self) -> bool:
         return True
-
-    def _show(self, text: str) -> None:
-        self._display.display(text)

@@ -5,18 +5,11 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_follow
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
 
 
 class ActionModule(InProcess):
-    """Brings the display to the module."""
-
     arguments = rollout_follow.ARGUMENTS
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        type(self).perform_run = staticmethod(functools.partial(rollout_follow.run, show=self._display.display))
-        return super().run(tmp, task_vars)
+    perform_run = rollout_follow.run
+    shows = True

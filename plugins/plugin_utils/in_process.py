@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import functools
 import json
 import multiprocessing
 import os
@@ -40,10 +41,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class InProcess(ActionBase):
-    """Base class of the action plugins: `arguments` and `perform_run` are ARGUMENTS and run of the module of the same name."""
+    """Base class of the action plugins: `arguments` and `perform_run` are ARGUMENTS and run of the module of the same name.
+
+    With `shows`, `perform_run` is also given `show`, which takes a line for whoever watches while it runs.
+    """
 
     arguments: ClassVar[Json] = {}
-    perform_run: ClassVar[Callable[[_call.Call], Json]]
+    perform_run: ClassVar[Callable[..., Json]]
+    shows: ClassVar[bool] = False
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -88,9 +93,9 @@ class InProcess(ActionBase):
         params: Json = validation.validated_parameters
         # As for a module: in the playbook's folder, with the task's environment.
         with chdir(self._loader.get_basedir()), _exported(self._environment()), _ends_with_the_playbook():
-            result = _call.perform(
-                self.arguments, type(self).perform_run, params, bool(self._task.check_mode), bool(getattr(self._task, "diff", False))
-            )
+            run = type(self).perform_run
+            shown = functools.partial(run, show=self._display.display) if self.shows else run
+            result = _call.perform(self.arguments, shown, params, bool(self._task.check_mode), bool(getattr(self._task, "diff", False)))
         if self._display.verbosity >= 3:
             result["invocation"] = {"module_args": remove_values(params, secrets)}
         return _as_json(result)

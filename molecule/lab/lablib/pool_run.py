@@ -264,15 +264,22 @@ class Upgrade:
     def remove(self, step: pool.Step) -> None:
         """The VM is shut down; its disk and its Node object go. A node that came for the upgrade takes its place in the pool."""
         with locked(self.name) as (state, cluster):
-            node = cluster.workers.get(step.node)
-            if node is None or not self.there(step.node):
-                say(f"{step.node}: gone already, or of the new generation")
+            node = self.switched_off(cluster, step.node)
+            if node is None:
                 return
-            nodes.power_off([node])
-            say(f"{step.node}: its VM is off")
             self.forget(state, cluster, node)
             nodes.destroy(cluster, node.name)
         say(f"{step.node}: VM, disk and Node object are gone")
+
+    def switched_off(self, cluster: Cluster, name: str) -> Node | None:
+        """The VM, which is off now; none where somebody else has dealt with it meanwhile. The lab's lock is held."""
+        node = cluster.workers.get(name)
+        if node is None or not self.there(name):
+            say(f"{name}: gone already, or of the new generation")
+            return None
+        nodes.power_off([node])
+        say(f"{name}: its VM is off")
+        return node
 
     @staticmethod
     def forget(state: State, cluster: Cluster, node: Node) -> None:
@@ -287,12 +294,10 @@ class Upgrade:
 
     def reimage(self, step: pool.Step) -> None:
         with locked(self.name) as (state, cluster):
-            node = cluster.workers.get(step.node)
-            if node is None or not self.there(step.node):
-                say(f"{step.node}: gone already, or of the new generation")
+            node = self.switched_off(cluster, step.node)
+            if node is None:
                 return
-            nodes.power_off([node])
-            say(f"{step.node}: its VM is off and gets a new disk")
+            say(f"{step.node}: it gets a new disk")
             nodes.create_worker(state, cluster, node, same_vm=True)
         wait_ready(cluster, [node])
         say(f"{step.node}: Ready, same name and address {node.address}, empty disk, no label that was set by hand")

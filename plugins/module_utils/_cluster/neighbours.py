@@ -84,8 +84,9 @@ def hold(clusters: dict[str, KubeCluster], held: Held, stop: bool, dry_run: bool
     The record comes first, so nothing starts a member that is to stop, and every kube cluster's copy says the same. What is so already is left alone.
     Raises KubeError: the lock of that deployment is held, so nobody else changes these.
     """
-    # Whoever may not read this is told so before the first change.
-    clusters[held.kube_cluster].get(kinds.DEPLOYMENT, names.guard(held.name, held.member), held.namespace)
+    home = clusters[held.kube_cluster]
+    # Read first: whoever may not is told so before the first change.
+    guard = home.get(kinds.DEPLOYMENT, names.guard(held.name, held.member), held.namespace)
     recorded = each_cluster(clusters, lambda cluster: _record(cluster, held, stop, dry_run))
     binding = recorded[held.kube_cluster][0]
     if binding is None:
@@ -97,13 +98,13 @@ def hold(clusters: dict[str, KubeCluster], held: Held, stop: bool, dry_run: bool
             "NotFound",
         )
     said = [f"record in kube cluster {cluster}" for cluster, (_binding, changed) in sorted(recorded.items()) if changed]
-    home = clusters[held.kube_cluster]
     if held.placement == "daemonset":
         work = _label(home, held, binding, stop, dry_run)
     else:
-        work = _scale(home, held, kinds.STATEFUL_SET, names.workload(held.name, held.member), 0 if stop else 1, dry_run)
-    guard = _scale(home, held, kinds.DEPLOYMENT, names.guard(held.name, held.member), 0 if stop else names.GUARDS, dry_run)
-    return said + [line for line in (work, guard) if line]
+        found = home.get(kinds.STATEFUL_SET, names.workload(held.name, held.member), held.namespace)
+        work = _scale(home, kinds.STATEFUL_SET, found, 0 if stop else 1, dry_run)
+    guarded = _scale(home, kinds.DEPLOYMENT, guard, 0 if stop else names.GUARDS, dry_run)
+    return said + [line for line in (work, guarded) if line]
 
 
 def _record(cluster: KubeCluster, held: Held, stop: bool, dry_run: bool) -> tuple[Json | None, bool]:
@@ -132,14 +133,14 @@ def _record(cluster: KubeCluster, held: Held, stop: bool, dry_run: bool) -> tupl
     return after, True
 
 
-def _scale(cluster: KubeCluster, held: Held, kind: Kind, workload: str, wanted: int, dry_run: bool) -> str:
-    found = cluster.get(kind, workload, held.namespace)
+def _scale(cluster: KubeCluster, kind: Kind, found: Json | None, wanted: int, dry_run: bool) -> str:
     if found is None or found["spec"].get("replicas", 1) == wanted:
         return ""
+    metadata = found["metadata"]
     if not dry_run:
-        body = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": {"replicas": wanted}}
-        cluster.merge_patch(kind, workload, body, held.namespace)
-    return f"replicas of {kind.name} {held.namespace}/{workload} in kube cluster {cluster.name}: {wanted}"
+        body = {"metadata": {"uid": metadata["uid"]}, "spec": {"replicas": wanted}}
+        cluster.merge_patch(kind, metadata["name"], body, metadata["namespace"])
+    return f"replicas of {kind.name} {metadata['namespace']}/{metadata['name']} in kube cluster {cluster.name}: {wanted}"
 
 
 def _label(cluster: KubeCluster, held: Held, binding: Json, stop: bool, dry_run: bool) -> str:

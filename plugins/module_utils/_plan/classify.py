@@ -124,6 +124,8 @@ def deployment_status(
     for found in observed.values():
         for secret in found["secrets"]:
             dates.update(secret["certificates"])
+    # Of a kube cluster that does not say, nothing is known.
+    guarded = {name: {entry["member"] for entry in found["guards"]} for name, found in observed.items() if found.get("guards") is not None}
     members = []
     bindings = sorted(plan["members"], key=join.canonical_key)
     lists = {
@@ -149,7 +151,6 @@ def deployment_status(
         if node is not None and _returned(binding, node, kind, plan.get("returned", ())):
             kind, reason = "returned", reason and f"the Node object of node {node['name']} was made anew for the same VM; {reason}"
         certificates = dates.get(str(binding["member"]), {})
-        guards = observed.get(kube_cluster, {}).get("guards")
         first = (
             certificates[next(iter(sorted(certificates, key=lambda file: (str(certificates[file]["not_after"]), file))))]
             if certificates
@@ -183,7 +184,7 @@ def deployment_status(
                 "certificate": {"serial": first.get("serial", ""), "not_after": first.get("not_after", "")},
                 "join_list": lists.get(kube_cluster, []),
                 "signs": [dict(sign) for sign in (node or {}).get("signs") or []],
-                "guarded": guards is None or any(entry["member"] == binding["member"] for entry in guards),
+                "guarded": kube_cluster not in guarded or binding["member"] in guarded[kube_cluster],
             }
         )
     absent = {name: str(observed[name]["error"]) for name in sorted(observed) if observed[name].get("absent")}

@@ -10,6 +10,7 @@ the second one is refused until the member is stopped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -66,12 +67,13 @@ def due(
     """Whose turn has come, {member: why}: who has lost its VM and can have another one, and which of the members `among` has a VM that was chosen to go."""
     at = signs.homes(bindings, nodes)
     pods = {(entry["kube_cluster"], entry["member"], entry["node"]): entry for entry in guards}
+    marked = Counter(str(home["kube_cluster"]) for home in at.values() if home is not None and signs.urgency(home))
     found: dict[str, str] = {}
     for entry in bindings:
         name, node = str(entry["member"]), at[str(entry["member"])]
         where = f"{entry['kube_cluster']}: node {entry['node']}"
         if lost(entry, node):
-            free = [other for other in rollout.candidates(entry, nodes, bindings) if rollout.usable(other, entry)]
+            free = rollout.free_nodes(entry, nodes, bindings)
             if free:
                 found[name] = f"{where} is gone, and node {free[0]['name']} is there"
         elif node is None or name not in among:
@@ -80,7 +82,8 @@ def due(
             found[name] = f"{where}: {signs.told(node)}"
         elif _drained(entry, node, pods.get((str(entry["kube_cluster"]), name, str(entry["node"])))):
             found[name] = f"{where} is drained: one of its guard pods was evicted"
-        elif _chosen(entry, node, at, nodes, bindings):
+        elif signs.urgency(node) and marked[str(node["kube_cluster"])] == 1 and _has_successor(entry, node, nodes, bindings):
+            # The one node with a member that is cordoned there: a surge upgrade's next one.
             found[name] = f"{where} is cordoned, and its successor is there"
     return found
 
@@ -95,22 +98,12 @@ def _drained(binding: Mapping[str, Any], node: Mapping[str, Any], guards: Guards
     return guards["run"] < GUARDS and guards["run"] + guards["ending"] > 0
 
 
-def _chosen(
-    binding: Mapping[str, Any],
-    node: Mapping[str, Any],
-    at: Mapping[str, Mapping[str, Any] | None],
-    nodes: Sequence[Mapping[str, Any]],
-    bindings: Sequence[Mapping[str, Any]],
+def _has_successor(
+    binding: Mapping[str, Any], node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Whether it is the one node with a member that the pool has cordoned, and one of a newer generation stands ready: a surge upgrade's next one."""
-    marked = [
-        name for name, home in at.items() if home is not None and home["kube_cluster"] == node["kube_cluster"] and signs.urgency(home)
-    ]
-    if marked != [binding["member"]]:
-        return False
+    """Whether a node of a newer generation of the pool stands ready for the member."""
     known = {key: node.get(key) for key in ("generation", "created")} | {"pool": rollout.pool(node["labels"])}
-    free = [other for other in rollout.candidates(binding, nodes, bindings) if rollout.usable(other, binding)]
-    return any(rollout.came_early(other, binding, known) for other in free)
+    return any(rollout.came_early(other, binding, known) for other in rollout.free_nodes(binding, nodes, bindings))
 
 
 def progress(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -172,9 +172,14 @@ def _close(journal: Json, now: str, following: str, detail: Json) -> None:
     """Ends the step that is under way as done. One that is begun again, now or after what begins now, was cut short, and is no step that is done."""
     order = list((journal.get("member") or {}).get("steps") or [])
     again = order[order.index(following) :] if following in order else [following]
+    _end_step(journal, now, lambda step: step in again, detail)
+
+
+def _end_step(journal: Json, now: str, is_cut: Callable[[str], bool], detail: Json) -> None:
+    """Ends the step that is under way, if any: as done with `detail`, or as one that was cut short."""
     for entry in reversed(journal["steps"]):
         if entry["state"] == BEGUN and entry["member"] == _name(journal):
-            cut = entry["step"] in again
+            cut = is_cut(entry["step"])
             told = {"interrupted": True} if cut else deepcopy(detail)
             entry.update(state=FAILED if cut else DONE, ended_at=now, detail={**entry["detail"], **told})
             return
@@ -207,12 +212,9 @@ def _member(journal: Json, member: Mapping[str, Any] | None) -> None:
 
 
 def _drop(journal: Json, now: str) -> None:
-    name = _name(journal)
-    if not name:
+    if not _name(journal):
         raise JournalError("no member is in flight that could be dropped")
-    for entry in journal["steps"]:
-        if entry["state"] == BEGUN and entry["member"] == name:
-            entry.update(state=FAILED, ended_at=now, detail={**entry["detail"], "interrupted": True})
+    _end_step(journal, now, lambda _step: True, {})
     journal["member"] = None
 
 

@@ -211,14 +211,13 @@ def guard_objects(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> lis
     member is stopped. They tolerate what the user's nodes need, and no cordon: a pod that a drain has evicted must not come back.
     """
     member = str(binding["member"])
+    selector = {names.GUARD_LABEL: str(hostnet["name"]), names.MEMBER_LABEL: member}
     labels = {
         "app.kubernetes.io/name": "guard",
         "app.kubernetes.io/instance": str(hostnet["name"]),
         names.MANAGED_BY_LABEL: names.PREFIX,
-        names.GUARD_LABEL: str(hostnet["name"]),
-        names.MEMBER_LABEL: member,
+        **selector,
     }
-    selector = {names.GUARD_LABEL: str(hostnet["name"]), names.MEMBER_LABEL: member}
     # As the first process of its container a shell hears SIGTERM only where it says so.
     container = {
         "name": "guard",
@@ -235,8 +234,7 @@ def guard_objects(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> lis
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
         "tolerations": list(hostnet["tolerations"]),
         "affinity": _on_node(binding),
-        **({"priorityClassName": hostnet["priority_class"]} if hostnet.get("priority_class") else {}),
-        **({"imagePullSecrets": [{"name": name} for name in hostnet["pull_secrets"]]} if hostnet.get("pull_secrets") else {}),
+        **_chosen_by_user(hostnet),
         "containers": [container],
     }
     metadata = _metadata(hostnet, names.guard(str(hostnet["name"]), member), member)
@@ -261,6 +259,14 @@ def guard_objects(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> lis
             "spec": {"minAvailable": names.GUARDS - 1, "selector": {"matchLabels": selector}},
         },
     ]
+
+
+def _chosen_by_user(hostnet: Mapping[str, Any]) -> Json:
+    return {
+        # Preemption and a node under pressure take others first.
+        **({"priorityClassName": hostnet["priority_class"]} if hostnet.get("priority_class") else {}),
+        **({"imagePullSecrets": [{"name": name} for name in hostnet["pull_secrets"]]} if hostnet.get("pull_secrets") else {}),
+    }
 
 
 def _on_node(binding: Mapping[str, Any]) -> Json:
@@ -423,9 +429,7 @@ def _pod_spec(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": STAY_TOLERATIONS + list(hostnet["tolerations"]),
-        # Preemption and a node under pressure take others first.
-        **({"priorityClassName": hostnet["priority_class"]} if hostnet.get("priority_class") else {}),
-        **({"imagePullSecrets": [{"name": name} for name in hostnet["pull_secrets"]]} if hostnet.get("pull_secrets") else {}),
+        **_chosen_by_user(hostnet),
         "containers": [container],
         "volumes": volumes,
     }

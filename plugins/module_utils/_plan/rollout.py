@@ -477,7 +477,6 @@ def rollout_plan(
     is about to go), prove (processes that must be proven dead before the first change), lines}. Errors are raised before anything is changed.
 
     Members that are broken are mended first, whatever the rollout is for, as a repair mends them.
-    Errors are raised before anything is changed.
     """
     work = str(request["work"])
     errors = [*request_errors(request), *plan.get("conflicts", [])]
@@ -522,6 +521,7 @@ def rollout_plan(
     patient = follows(request)
     turns = [(str(entry["member"]), str(entry["work"])) for entry in request.get("ended") or ()]
     mended = [name for name, its in turns if its == "repair"]
+    worn_out = {name for name in mended if mended.count(name) >= _MENDED_AT_MOST}
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < gate.quorum(len(entries)):
         errors.append(majority_lost(hostnet, status, bindings, nodes))
@@ -536,6 +536,7 @@ def rollout_plan(
             "leader": False,
             "image": "",
         }
+    home = signs.homes(bindings.values(), nodes)
     mends: list[Json] = []
     unmended: list[str] = []
     waits: list[str] = []
@@ -543,7 +544,7 @@ def rollout_plan(
     another = work == "repair" and flying and (journal or {}).get("settings", {}).get("work") not in (None, "repair")
     if work == "repair":
         chosen, unmended = _to_mend(entries, bindings, nodes, record if in_hand else {})
-        again = [entry for entry in chosen if entry["member"] != in_hand and mended.count(entry["member"]) >= _MENDED_AT_MOST]
+        again = [entry for entry in chosen if entry["member"] in worn_out - {in_hand}]
         unmended += [
             f"member {entry['member']} was mended {_MENDED_AT_MOST} times by this run, and is broken again: {entry['why']}"
             for entry in again
@@ -552,14 +553,12 @@ def rollout_plan(
         if another:
             mends = [entry for entry in chosen if entry["member"] != in_hand]
     else:
-        chosen = _to_roll(request, entries, bindings, journal if flying else None, nodes, hostnet)
+        chosen = _to_roll(request, entries, bindings, journal if flying else None, home, hostnet)
         # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
         leaving = request["members"] if work == "scale_down" else []
         others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]
         if work != "scale_down":
-            found, _left_alone = _to_mend(
-                entries, bindings, nodes, record, [name for name in others if mended.count(name) < _MENDED_AT_MOST]
-            )
+            found, _left_alone = _to_mend(entries, bindings, nodes, record, [name for name in others if name not in worn_out])
             mends = _narrowed([{**entry, "work": "repair"} for entry in found], request, bindings, "")
         mending = [entry["member"] for entry in mends]
         # Whoever is in hand is finished first: half of it may be done.
@@ -600,7 +599,6 @@ def rollout_plan(
             if entries.get(entry["member"], {}).get("alone")
         ]
     planned = []
-    home = signs.homes(bindings.values(), nodes)
     for entry in chosen:
         name = entry["member"]
         # A member that an earlier repair stopped, because its VM has another address, goes the way of those that moved.
@@ -874,7 +872,7 @@ def _to_mend(
             chosen.append({"member": name, "why": "in flight"})
         elif kind in dead.TAKEN:
             others = [*(other for other in bindings.values() if other["member"] != name), *given]
-            free = [node for node in candidates(binding, nodes, others) if usable(node, binding)]
+            free = free_nodes(binding, nodes, others)
             if kind in ("replaced", "reimaged"):
                 free = [node for node in free if node["name"] == binding["node"]] or free
             if free:
@@ -902,7 +900,12 @@ def _to_mend(
     return chosen, unmended
 
 
-def usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
+def free_nodes(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The `candidates` that could carry the member now."""
+    return [node for node in candidates(binding, nodes, bindings) if _usable(node, binding)]
+
+
+def _usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
     if node.get("unschedulable") or dead.out_of_service(node) or signs.goes(node):
         return False
     return bool(node["ready"] and node["zone"] == binding["zone"])
@@ -913,7 +916,7 @@ def _to_roll(
     entries: Mapping[str, Mapping[str, Any]],
     bindings: Mapping[str, Mapping[str, Any]],
     journal: Mapping[str, Any] | None,
-    nodes: Sequence[Mapping[str, Any]],
+    home: Mapping[str, Mapping[str, Any] | None],
     hostnet: Mapping[str, Any],
 ) -> list[Json]:
     done = list((journal or {}).get("done", []))
@@ -925,7 +928,6 @@ def _to_roll(
     if request["work"] == "scale_down":
         rest = [name for name in rest if name in request["members"]]
     # A node pool's upgrade goes by an order of its own, and takes the VM that it has chosen whether we are ready or not.
-    home = signs.homes((bindings[name] for name in rest), nodes)
     due: Mapping[str, str] = request.get("due") or {}
     # Whoever leads comes last, so leadership moves once and not with every member.
     rest.sort(

@@ -942,8 +942,8 @@ class TestIdentifying:
         assert self.find(world, record)["node"] == marked
         plain = world.fresh("east-1", "ccc", "10.0.0.52")
         assert self.find(world, record)["node"] == plain
-        assert not rollout.usable(going, world.binding("east-1"))
-        assert rollout.usable(plain, world.binding("east-1"))
+        assert not rollout._usable(going, world.binding("east-1"))
+        assert rollout._usable(plain, world.binding("east-1"))
 
     def test_a_node_of_the_new_generation_counts_though_it_was_there_before(self, world: World) -> None:
         """A pool's upgrade had brought it before the rollout looked."""
