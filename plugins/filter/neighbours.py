@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal, neighbours, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal, neighbours, steps
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -28,8 +28,8 @@ def shares(
     stays_up = False
     if flying is not None:
         # Its VM has been down already, or is not going to be: what is undone touches no VM.
-        done = bool({"vm", "retire"} & set(rollout.finished_steps(flying)))
-        stays_up = done or (bool(request.get("abort")) and not rollout.past_return(flying))
+        done = bool({"vm", "retire"} & set(steps.finished_steps(flying)))
+        stays_up = done or (bool(request.get("abort")) and not steps.past_return(flying))
     allowed = neighbours.as_names(request["neighbours"])
     return neighbours.shares(hostnet, plan, bindings, nodes, others, flying, allowed, stays_up)
 
@@ -46,7 +46,7 @@ def judged(
     """A neighbour, and why its members may not be taken down now (neighbours.judged)."""
     every = [share for mine in shared.values() for share in mine]
     resumed: list[Json] = []
-    if found and journal.in_flight(found) and "stop_neighbours" in rollout.begun_steps(found):
+    if found and journal.in_flight(found) and "stop_neighbours" in steps.begun_steps(found):
         resumed = (found.get("member") or {}).get("neighbours") or []
     result = neighbours.judged(neighbour, plan, status, observed, every, str(request["work"]), resumed)
     # An abort makes nothing worse, and gives back what was stopped.

@@ -11,7 +11,19 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, deployment, follow, gate, journal, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    before,
+    dead,
+    deployment,
+    follow,
+    gate,
+    journal,
+    order,
+    rebind,
+    rollout,
+    steps,
+    successor,
+)
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
 
@@ -20,7 +32,7 @@ Json = dict[str, Any]
 
 def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
     """What a rollout that is gone on with must be asked for again."""
-    return rollout.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
+    return before.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
 
 
 def plan(hostnet: Mapping[str, Any], spec: Mapping[str, Any], request: Mapping[str, Any], *observed: Any) -> Json:
@@ -53,18 +65,18 @@ def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
 
 
 def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
-    """The bindings that a step works with (rollout.bindings_in_force)."""
-    return rollout.bindings_in_force(recorded, found if journal.in_flight(found) and found else {})
+    """The bindings that a step works with (rebind.bindings_in_force)."""
+    return rebind.bindings_in_force(recorded, found if journal.in_flight(found) and found else {})
 
 
 def certified(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
-    """The bindings that certificates are for (rollout.certified)."""
-    return rollout.certified(recorded, found if journal.in_flight(found) and found else {})
+    """The bindings that certificates are for (rebind.certified)."""
+    return rebind.certified(recorded, found if journal.in_flight(found) and found else {})
 
 
 def identify(record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool) -> Json:
-    """The node that the member in hand goes on with (rollout.identify)."""
-    return rollout.identify_for(record, nodes, current, patient)
+    """The node that the member in hand goes on with (successor.identify)."""
+    return successor.identify_for(record, nodes, current, patient)
 
 
 class FilterModule:
@@ -78,36 +90,36 @@ class FilterModule:
             "rollout_bindings": bindings,
             "rollout_refusal": dead.refusal,
             "rollout_processes": dead.in_hand,
-            "rollout_replanned": rollout.replanned,
+            "rollout_replanned": order.replanned,
             "rollout_leaving": follow.leaving,
-            "rollout_record": rollout.record,
-            "rollout_remaining_steps": rollout.next_steps,
-            "rollout_begun_steps": rollout.begun_steps,
-            "rollout_bring_up": rollout.bring_up_steps,
-            "rollout_outage": rollout.outage_text,
-            "rollout_last_step": rollout.last_step,
-            "rollout_undone": rollout.undone,
+            "rollout_record": before.record,
+            "rollout_remaining_steps": steps.next_steps,
+            "rollout_undo_steps": steps.undo_steps,
+            "rollout_bring_up": steps.bring_up_steps,
+            "rollout_outage": steps.outage_text,
+            "rollout_last_step": steps.last_step,
+            "rollout_undone": steps.undone,
             "rollout_certified": certified,
-            "rollout_past_return": rollout.past_return,
+            "rollout_past_return": steps.past_return,
             "rollout_identify": identify,
-            "rollout_new_binding": rollout.new_binding,
-            "rollout_displaced": rollout.displaced,
-            "rollout_with_member": rollout.with_member,
-            "rollout_stopped": rollout.stopped,
-            "rollout_booted": rollout.booted,
+            "rollout_new_binding": rebind.new_binding,
+            "rollout_displaced": rebind.displaced,
+            "rollout_with_member": rebind.with_member,
+            "rollout_stopped": rebind.stopped,
+            "rollout_booted": rebind.booted,
             "rollout_node_labels": deployment.member_labels,
             "rollout_drain_nodes": rollout.drain_nodes,
             "rollout_cordoned": rollout.cordoned,
             "rollout_pods": rollout.stale_pods,
             "rollout_outdated": rollout.outdated,
-            "rollout_vm": rollout.vm,
-            "rollout_vm_done": rollout.vm_done,
+            "rollout_vm": successor.vm,
+            "rollout_vm_done": successor.vm_done,
             "rollout_join_problems": rollout.join_problems,
             "rollout_setting_wishes": system_settings.wanted,
             "rollout_setting_helper": system_settings.helper,
             "rollout_setting_commands": system_settings.commands,
             "rollout_seeds": deployment.seeds,
-            "rollout_issued": rollout.issued,
+            "rollout_issued": before.issued,
         }
         judged = {"rollout_setting_changes": refusal_as_text(system_settings.changes, save={}, write={})}
         return {name: errors_of_input(function) for name, function in functions.items()} | judged

@@ -21,8 +21,8 @@ import yaml
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import before, steps
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_journal
 from support.collection import CHECKOUT
@@ -292,14 +292,14 @@ def test_a_rollout_of_5000_members(base: Json, kubes: dict[str, KubeApi], namesp
     nodes = many_nodes(5000)
     # No two of them follow each other, which is the longest that the lists of names get.
     members = [f"east-{(number * 7) % 5000}" for number in range(5000)]
-    entry = {"class": "ok", "work": "replace", "surge": False, "steps": rollout.steps("replace", "ok", False, "never")}
+    entry = {"class": "ok", "work": "replace", "surge": False, "steps": steps.of("replace", "ok", False, "never")}
     place = {"kube_cluster": "east", "node": nodes[0]["name"], "provider_id": nodes[0]["provider_id"]}
     journal: Json = {}
     given = {**base, "op": "start", "detail": {"work": "replace", "order": members}}
     for member in members[-1:]:
         journal = call(given)["journal"]
         journal["done"] = [name for name in members if name != member]
-        record = rollout.record({**entry, "member": member}, {**place, "member": member}, nodes, {})
+        record = before.record({**entry, "member": member}, {**place, "member": member}, nodes, {})
         assert plan.largest(members, record) <= plan.MAX_BYTES
         # Not through the check of the documents, which a binding without its other fields does not pass: `old` is of no interest here.
         journal = call({**base, "op": "member", "member": {**record, "old": None}, "journal": journal})["journal"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import steps
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Chain:
 def names(task: Task, forget: str) -> list[str]:
     """The failpoints that the work on one member reaches, in their order. `forget` is the system's word (see the plan's `steps`)."""
     writes: list[tuple[str, str, dict[str, str] | None]] = [("start", "", None), ("member", "", {"member": "any"})]
-    for step in rollout.steps(task.work, task.kind, task.surge, forget):
+    for step in steps.of(task.work, task.kind, task.surge, forget):
         writes.append(("next", step, None))
         if step == "identify":
             writes.append(("member", "", {"new": "binding"}))

@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain, steps
 
 from .harness import HOOK, KUBE_CLUSTERS, LAB, Attempt, Choice, Json, Playbook, Stage
 from .soak import mend
@@ -316,7 +316,7 @@ def test_the_api_of_a_kube_cluster_is_paused_at_each_step(stage: Stage) -> None:
     before = stage.generation()
     with writing(stage):
         run, last = None, 0
-        for step in rollout.steps("replace", "ok", False, stage.forget):
+        for step in steps.of("replace", "ok", False, stage.forget):
             if run is None or run.process.poll() is not None:
                 known = stage.journal("east")
                 # An earlier run may have begun it before it was undone: only what this run writes counts.

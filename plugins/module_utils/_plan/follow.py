@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from . import dead, rollout, signs
+from . import dead, signs, successor
 from .names import GUARDS
 
 
@@ -73,7 +73,7 @@ def due(
         name, node = str(entry["member"]), at[str(entry["member"])]
         where = f"{entry['kube_cluster']}: node {entry['node']}"
         if lost(entry, node):
-            free = rollout.free_nodes(entry, nodes, bindings)
+            free = successor.free_nodes(entry, nodes, bindings)
             if free:
                 found[name] = f"{where} is gone, and node {free[0]['name']} is there"
         elif node is None or name not in among:
@@ -102,8 +102,8 @@ def _has_successor(
     binding: Mapping[str, Any], node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Whether a node of a newer generation of the pool stands ready for the member."""
-    known = {key: node.get(key) for key in ("generation", "created")} | {"pool": rollout.pool(node["labels"])}
-    return any(rollout.came_early(other, binding, known) for other in rollout.free_nodes(binding, nodes, bindings))
+    known = {key: node.get(key) for key in ("generation", "created")} | {"pool": successor.pool(node["labels"])}
+    return any(successor.came_early(other, binding, known) for other in successor.free_nodes(binding, nodes, bindings))
 
 
 def progress(

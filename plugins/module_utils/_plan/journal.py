@@ -20,7 +20,7 @@ from .dead import TAKEN
 
 Json = dict[str, Any]
 
-# Schema 2 writes consecutive members as one entry, and VMs that were there before as digests (rollout.digest). Who reads schema 1 alone must not go
+# Schema 2 writes consecutive members as one entry, and VMs that were there before as digests (successor.digest). Who reads schema 1 alone must not go
 # on with it: every VM would be a new one to it.
 SCHEMA = 2
 READABLE = (1, 2)

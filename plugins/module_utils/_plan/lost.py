@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import dead, gate, roster
+from .before import old_id
 from .deployment import selector_errors
-from .rollout import leave, old_id
+from .steps import leave
 
 Json = dict[str, Any]
 

@@ -23,56 +23,15 @@ from typing import Any, TypeAlias
 
 from .page import Markup, document, join, table, tag, void
 from .page import text as plain
+from .steps import TABLE
 
 Json: TypeAlias = dict[str, Any]
 Interval: TypeAlias = tuple[float, float]
 
 # Steps whose time is not the play's own, and whose it is. Every other step, and the time between steps, is the play's own.
-NOT_OWN = {
-    "vm": "vm",
-    "vm_add": "vm",
-    "retire": "vm",
-    "stop": "process",
-    "start": "process",
-    "restart": "process",
-    "join": "catch_up",
-    "settle": "catch_up",
-    "soak": "soak",
-}
-# What each step does, for those who did not write it.
-_STEPS = {
-    "observe": "looks at every member, node and object",
-    "gate": "makes sure that the others can do without this member",
-    "gate_neighbours": "makes sure that the other deployments on the VM can do without their members there",
-    "stop_neighbours": "stops the members of other deployments on the VM",
-    "start_neighbours": "lets the members of other deployments on the VM start again",
-    "gate_repair": "makes sure that the others are well enough for a repair",
-    "lead": "moves leadership to another member",
-    "cordon": "keeps new pods from the node",
-    "drain": "asks the system to move its work away from the member",
-    "stop": "stops the member's process",
-    "evict": "moves the node's other pods away",
-    "vm": "reboots or replaces the VM",
-    "vm_add": "adds the new VM beside the old one",
-    "retire": "takes the old VM away",
-    "identify": "finds the member's node and makes sure that it is the right one",
-    "unlist": "takes the old address out of the join lists",
-    "forget": "takes the old process out of the system's membership",
-    "forget_after": "takes the old process out of the system's membership",
-    "readdress": "tells the system the member's new address",
-    "note": "notes that the member's VM has started again",
-    "certify": "issues a certificate for the present address",
-    "admit": "lets the member start on this node",
-    "start": "starts the member's process",
-    "restart": "starts the member's process anew",
-    "join": "waits until the member has joined",
-    "list": "puts the new address into the join lists",
-    "settle": "waits until the member has caught up and all are well",
-    "uncordon": "lets pods come back to the node",
-    "soak": "watches for a while whether all stays well",
-    "leave": "lets the member leave the system",
-    "remove": "removes the member's objects",
-}
+NOT_OWN = {step.name: step.time for step in TABLE if step.time != "own"}
+# What each step does, for those who did not write it. Older versions noted their looking as a step.
+_STEPS = {"observe": "looks at every member, node and object", **{step.name: step.text for step in TABLE}}
 # CSS class, name in the legend, what it means.
 _KINDS = {
     "own": ("own", "the play's own", "what the play itself does and asks; the aim is at most 10 s a member"),

@@ -135,7 +135,13 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hosts[name] = {
             "tasks_from": scenario.tasks,
             "done": str(folder / "done.json"),
-            "hostnet": {"name": "ledger", "kube_clusters": [{"name": "east"}], "timeout": 10, "image": ""},
+            # Those that come to nothing wait that long.
+            "hostnet": {
+                "name": "ledger",
+                "kube_clusters": [{"name": "east"}],
+                "timeout": 120 if name in ("fresh", "late", "raced") else 10,
+                "image": "",
+            },
             "hostnet_identity": {"members": ",".join(scenario.bound), "token": "ledger-1"},
             "hostnet_bindings": [binding(member) for member in reversed(scenario.bound)],
             "hostnet_targets": [target(member, folder) for member in reversed(scenario.running)],

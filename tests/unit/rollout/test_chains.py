@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journals
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import steps as member_steps
 from rollout import soak
 from rollout.chains import MOST_RUNS, go, table
 from rollout.failpoints import TASKS, Chain, Kill, Task, at_failpoints, at_random_times, clean, names
@@ -97,9 +97,9 @@ class FakeStage:
         left = [member for member in order if member not in self.journal["done"]]
         for member in sorted(left, key=lambda name: name != in_hand):
             if self.journal["member"] is None:
-                steps = rollout.steps(task.work, task.kind, task.surge, self.forget)
+                steps = member_steps.of(task.work, task.kind, task.surge, self.forget)
                 self._write("member", member={"member": member, "steps": steps})
-            for step in rollout.remaining_steps(self.journal):
+            for step in member_steps.remaining_steps(self.journal):
                 self._write("next", step=step)
                 if step == "identify":
                     self._write("member", member={"new": {"node": "new"}, "displaced": []})

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import before, steps
 from rollout.failpoints import KINDS, RANDOM_KILLS, TASKS, at_failpoints, at_random_times, deal, names, rotating, soak
 from support.collection import CHECKOUT
 
@@ -43,8 +43,8 @@ def test_every_operation_on_the_journal_in_the_role_has_its_names() -> None:
 def test_every_step_of_every_plan_has_its_names() -> None:
     planned = set()
     for task in TASKS.values():
-        planned |= set(rollout.steps(task.work, task.kind, task.surge, "before_join"))
-        planned |= set(rollout.steps(task.work, task.kind, task.surge, "after_join"))
+        planned |= set(steps.of(task.work, task.kind, task.surge, "before_join"))
+        planned |= set(steps.of(task.work, task.kind, task.surge, "after_join"))
     every = {name for forget in FORGETS for task in TASKS.values() for name in names(task, forget)}
     reached = {name.partition(":")[0] for name in every} - {"journal"}
     assert reached == planned
@@ -66,8 +66,8 @@ def test_the_writes_about_a_member_are_told_apart_as_the_role_writes_them() -> N
         ["journal:bind:before"],
         ["journal:bind:before"],
     )
-    assert "member" in rollout.record({"member": "a", "class": "ok", "work": "w", "surge": False, "steps": []}, BINDING, [], {})
-    assert "member" not in rollout.undone({})
+    assert "member" in before.record({"member": "a", "class": "ok", "work": "w", "surge": False, "steps": []}, BINDING, [], {})
+    assert "member" not in steps.undone({})
     assert names(TASKS["replace"], "never")[:6] == [
         *("journal:start:before", "journal:start:after", "journal:note:before", "journal:note:after"),
         *("cordon:before-begin", "cordon:after-begin"),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import documents, journal, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import before, documents, journal, steps
 from support import plans
 from support.collection import CHECKOUT
 
@@ -48,10 +48,10 @@ def in_flight() -> Json:
         "class": "ok",
         "work": "replace",
         "surge": False,
-        "steps": rollout.steps("replace", "ok", False, "before_join"),
+        "steps": steps.of("replace", "ok", False, "before_join"),
     }
     found = journal.advance({}, "start", now=NOW, run_id="r1", generation=3, detail={"work": "replace", "order": ["east-0", "west-0"]})
-    note = rollout.record(entry, BINDING, [{**node, "boot_id": "b"} for node in plans.five_nodes()], {})
+    note = before.record(entry, BINDING, [{**node, "boot_id": "b"} for node in plans.five_nodes()], {})
     found = journal.advance(found, "member", now=NOW, run_id="r1", generation=3, member=note)
     for step in ("cordon", "evict"):
         found = journal.advance(found, "next", now=NOW, run_id="r1", generation=3, step=step)

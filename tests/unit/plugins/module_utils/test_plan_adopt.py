@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, deployment, names, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, deployment, names, refusals
 from support import plans
 from support.plans import Json
 
@@ -161,7 +161,7 @@ def test_everything_else_waits_until_it_is_adopted() -> None:
     assert any(error.startswith(words) for error in plan["errors"])
     for abort in (False, True):
         request = {"work": "reboot", "surge": False, "abort": abort}
-        assert rollout._journal_errors(disaster.hostnet, request, journal)[0].startswith(words)
+        assert refusals.journal_errors(disaster.hostnet, request, journal)[0].startswith(words)
     assert adopt.in_progress("ledger", {**journal, "state": "done"}) == []
     assert adopt.in_progress("ledger", None) == []
 

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, dead, deployment, gate, names, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    classify,
+    dead,
+    deployment,
+    gate,
+    names,
+    rebind,
+    rollout,
+    steps,
+    successor,
+)
 from support import plans
 
 Json = dict[str, Any]
@@ -172,7 +182,7 @@ def test_a_dead_host_is_mended_on_a_free_node_after_the_proof() -> None:
     plan = planned(nodes, seen())
     (entry,) = plan["members"]
     assert (entry["member"], entry["class"], entry["node"]) == ("east-0", "dead", "east-spare")
-    assert entry["steps"] == rollout.steps("repair", "missing", False, "before_join")
+    assert entry["steps"] == steps.of("repair", "missing", False, "before_join")
     assert plan["prove"] == [dead.process_of(EAST0, "id-east-0", entry["reason"])]
     # Without the word: nobody is mended, and the word is told.
     quiet = planned([{**NODES[0], "ready": False}, *NODES[1:], spare], seen())
@@ -185,7 +195,7 @@ def test_nobody_gets_a_node_that_is_out_of_service() -> None:
     plan = planned([*NODES[1:], spare], seen())
     assert plan["members"] == []
     assert "has no free node" in plan["unmended"][0]
-    found = rollout.identify(EAST0, [*NODES[1:], spare], BINDINGS, {}, True)
+    found = successor.identify(EAST0, [*NODES[1:], spare], BINDINGS, {}, True)
     assert found["node"] is None
     assert "out of service" in found["waiting"]
     # A deploy neither admits anybody there nor waits for it.
@@ -278,9 +288,9 @@ def test_a_member_that_runs_under_a_new_node_object_has_its_disk() -> None:
     assert status["members"][0]["class"] == "returned"
     assert [entry["member"] for entry in plan["members"]] == ["east-0"]
     again = [{**NODES[0], "uid": "uid-new", "boot_id": "b"}]
-    assert rollout.booted(BINDINGS, "east-0", again, True)[0] == {**EAST0, "node_uid": "uid-new", "boot_id": "b"}
+    assert rebind.booted(BINDINGS, "east-0", again, True)[0] == {**EAST0, "node_uid": "uid-new", "boot_id": "b"}
     # Whoever only waits for a reboot has not seen it run: another VM may have come under the name.
-    assert rollout.booted(BINDINGS, "east-0", again)[0] == EAST0
+    assert rebind.booted(BINDINGS, "east-0", again)[0] == EAST0
 
 
 def test_another_vm_under_the_name_is_not_followed() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import steps as member_steps
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.journal import JournalError, advance, in_flight, newest
 
 Json = dict[str, Any]
@@ -108,11 +108,11 @@ def test_a_step_that_was_cut_short_is_not_done_because_the_gate_before_it_is_ask
     again = go(journal, "next", step="gate", run_id="r2", generation=2)
     assert [entry["state"] for entry in again["steps"]] == ["done", "done", "done", "failed", "begun"]
     # Killed again, in the gate: nobody takes the stop for done.
-    assert rollout.remaining_steps(again, up=True) == ["gate", "stop", "vm"]
-    assert rollout.remaining_steps(again) == ["stop", "vm"]
+    assert member_steps.remaining_steps(again, up=True) == ["gate", "stop", "vm"]
+    assert member_steps.remaining_steps(again) == ["stop", "vm"]
     after = go(again, "next", step="stop", run_id="r2", generation=2)
     assert [entry["state"] for entry in after["steps"]] == ["done", "done", "done", "failed", "done", "begun"]
-    assert rollout.remaining_steps(go(after, "next", step="vm", run_id="r2", generation=2)) == ["vm"]
+    assert member_steps.remaining_steps(go(after, "next", step="vm", run_id="r2", generation=2)) == ["vm"]
 
 
 def test_a_start_after_an_end_is_a_new_rollout() -> None:

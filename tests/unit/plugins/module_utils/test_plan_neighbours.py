@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, neighbours, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, neighbours, steps
 from support import plans
 
 Json = dict[str, Any]
@@ -37,7 +37,7 @@ def pod(deployment_name: str = "nats", namespace: str = "hostnet-nats", member: 
 
 def plan(work: str = "reboot", *members: str, in_hand: str = "", surge: bool = False) -> Json:
     entries = [
-        {"member": name, "work": work, "surge": surge, "steps": rollout.steps(work, "ok", surge, "before_join")}
+        {"member": name, "work": work, "surge": surge, "steps": steps.of(work, "ok", surge, "before_join")}
         for name in members or ("east-0",)
     ]
     return {"errors": [], "members": entries, "in_hand": in_hand, "left": [], "lines": ["the plan"]}
@@ -134,7 +134,7 @@ class TestShares:
         assert "pods is forbidden" in error
         assert "playbooks/deploy.yml of nats" in error
 
-    @pytest.mark.parametrize("work", [work for work in rollout.WORKS if work not in neighbours.VM_WORKS])
+    @pytest.mark.parametrize("work", [work for work in steps.WORKS if work not in neighbours.VM_WORKS])
     def test_works_that_leave_the_vm_alone_ask_nobody(self, work: str) -> None:
         planned = {**plan(), "members": [{"member": "east-0", "work": work, "surge": False, "steps": []}]}
         assert shares([node(labels=LABELS)], planned=planned)["errors"] == []
@@ -171,24 +171,24 @@ class TestResumed:
 
 class TestSteps:
     def test_reboot(self) -> None:
-        found = neighbours.steps(rollout.steps("reboot", "ok", False, "never"), "reboot", False)
+        found = neighbours.steps(steps.of("reboot", "ok", False, "never"), "reboot", False)
         assert " ".join(found) == (
             "cordon evict gate_neighbours gate lead drain stop stop_neighbours vm uncordon start start_neighbours settle soak"
         )
 
     def test_replace(self) -> None:
-        found = neighbours.steps(rollout.steps("replace", "ok", False, "before_join"), "replace", False)
+        found = neighbours.steps(steps.of("replace", "ok", False, "before_join"), "replace", False)
         assert " ".join(found[:11]) == "cordon evict gate_neighbours gate lead drain stop stop_neighbours vm start_neighbours identify"
 
     def test_surge(self) -> None:
-        found = neighbours.steps(rollout.steps("replace", "ok", True, "before_join"), "replace", True)
+        found = neighbours.steps(steps.of("replace", "ok", True, "before_join"), "replace", True)
         assert found[:4] == ["vm_add", "identify", "gate_neighbours", "gate"]
         assert found[-6:] == ["cordon", "evict", "stop_neighbours", "retire", "start_neighbours", "soak"]
 
     @given(st.sampled_from(["reboot", "replace"]), st.booleans(), st.sampled_from(["before_join", "after_join", "never"]))
     def test_they_are_stopped_before_the_vm_goes_and_nothing_else_changes(self, work: str, surge: bool, forget: str) -> None:
         surge = surge and work == "replace"
-        before = rollout.steps(work, "ok", surge, forget)
+        before = steps.of(work, "ok", surge, forget)
         after = neighbours.steps(before, work, surge)
         assert [step for step in after if not step.endswith("_neighbours")] == before
         down = after.index("retire" if surge else "vm")
@@ -197,7 +197,7 @@ class TestSteps:
         assert after.index("start_neighbours") > down
         if not surge:
             undoable = after[: after.index("stop_neighbours") + 1]
-            assert not set(undoable) & set(rollout.POINT_OF_NO_RETURN), "a closed gate of theirs leaves no member down"
+            assert not set(undoable) & set(steps.POINT_OF_NO_RETURN), "a closed gate of theirs leaves no member down"
 
 
 def known(**more: Any) -> Json:

@@ -12,21 +12,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    before,
+    classify,
+    deployment,
+    nodes,
+    order,
+    rebind,
+    refusals,
+    rollout,
+    successor,
+)
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, nodes, rollout
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journals
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import steps as table
 from support import plans
 
 Json = dict[str, Any]
 FORGETS = ("before_join", "after_join", "never")
-KINDS = ("ok", *rollout.BROKEN)
+KINDS = ("ok", *order.BROKEN)
 # In five_nodes' order: the first one leads.
 MEMBERS = ["east-0", "east-1", "east-2", "west-0", "west-1"]
 HOSTNET = plans.settings()
 SPEC = plans.spec_of("etcd")
 
 
-STEPS_OF_A_REBOOT = rollout.steps("reboot", "ok", False, "never")
+STEPS_OF_A_REBOOT = table.of("reboot", "ok", False, "never")
 
 
 class World:
@@ -82,16 +93,16 @@ class World:
             "class": kind,
             "work": work,
             "surge": surge,
-            "steps": rollout.steps(work, kind, surge, self.spec["forget"]),
+            "steps": table.of(work, kind, surge, self.spec["forget"]),
         }
-        return rollout.record(entry, self.binding(member), self.nodes, self.inspection)
+        return before.record(entry, self.binding(member), self.nodes, self.inspection)
 
     def fly(self, member: str | None, work: str = "reboot", *, done: Sequence[str] = (), surge: bool = False, kind: str = "ok") -> Json:
         """A rollout was cut short with this member in hand."""
         self.journal = {
             "state": "in_flight",
             "run_id": "r-1",
-            "settings": rollout.wanted_settings(work, surge, self.hostnet["image"]),
+            "settings": before.wanted_settings(work, surge, self.hostnet["image"]),
             "member": self.record(member, work, kind, surge) if member else None,
             "done": list(done),
             "steps": [],
@@ -118,9 +129,9 @@ class TestSteps:
     @pytest.mark.parametrize("forget", FORGETS)
     @pytest.mark.parametrize("surge", [False, True])
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_what_holds_for_all_of_them(self, work: str, kind: str, surge: bool, forget: str) -> None:
-        found = rollout.steps(work, kind, surge, forget)
+        found = table.of(work, kind, surge, forget)
         at = found.index
         assert len(set(found)) == len(found)
         # No member is touched, and no VM ended, before a gate has let it. A new VM, and pods of others that make room, need none.
@@ -151,14 +162,14 @@ class TestSteps:
                 assert at(undone) < at(done)
 
     def test_surge_brings_the_new_vm_before_anything_stops_and_ends_the_old_one_last(self) -> None:
-        found = rollout.steps("replace", "ok", True, "before_join")
+        found = table.of("replace", "ok", True, "before_join")
         assert found.index("identify") < found.index("stop")
         assert found.index("settle") < found.index("retire")
 
     def test_a_repair_never_drains_or_asks_for_a_vm(self) -> None:
         for kind in KINDS:
-            assert not {"vm", "vm_add", "drain", "cordon", "evict", "retire"} & {*rollout.steps("repair", kind, True, "before_join")}
-        assert rollout.steps("repair", "rebooted", False, "before_join") == ["note"]
+            assert not {"vm", "vm_add", "drain", "cordon", "evict", "retire"} & {*table.of("repair", kind, True, "before_join")}
+        assert table.of("repair", "rebooted", False, "before_join") == ["note"]
 
 
 class TestOrder:
@@ -194,7 +205,7 @@ class TestOrder:
         plan = world.plan("replace")
         assert plan["errors"] == []
         assert plan["members"][0]["class"] == "ok"
-        assert plan["members"][0]["steps"] == rollout.steps("replace", "ok", False, "before_join")
+        assert plan["members"][0]["steps"] == table.of("replace", "ok", False, "before_join")
 
     @given(st.permutations(range(5)))
     def test_whatever_the_order_of_reading(self, order: list[int]) -> None:
@@ -317,16 +328,16 @@ class TestResuming:
 
     def test_the_steps_after_the_last_one_that_is_done(self) -> None:
         steps = ["gate", "stop", "vm", "identify"]
-        assert rollout.remaining_steps(steps_journal([], steps=steps)) == steps
-        assert rollout.remaining_steps(steps_journal(["gate", "stop"], ["vm"], steps=steps)) == ["vm", "identify"]
-        assert rollout.remaining_steps(steps_journal(["gate", "vm"], steps=steps)) == ["identify"]
-        assert rollout.remaining_steps(steps_journal(steps, steps=steps)) == []
+        assert table.remaining_steps(steps_journal([], steps=steps)) == steps
+        assert table.remaining_steps(steps_journal(["gate", "stop"], ["vm"], steps=steps)) == ["vm", "identify"]
+        assert table.remaining_steps(steps_journal(["gate", "vm"], steps=steps)) == ["identify"]
+        assert table.remaining_steps(steps_journal(steps, steps=steps)) == []
         # Those of another member say nothing, nor does a step that has no part in this.
         other = steps_journal(["gate", "stop"], steps=steps)
         other["member"]["member"] = "east-1"
-        assert rollout.remaining_steps(other) == steps
-        assert rollout.remaining_steps(steps_journal(["undo"], steps=steps)) == steps
-        assert rollout.remaining_steps({"member": None, "steps": []}) == []
+        assert table.remaining_steps(other) == steps
+        assert table.remaining_steps(steps_journal(["undo"], steps=steps)) == steps
+        assert table.remaining_steps({"member": None, "steps": []}) == []
 
     @pytest.mark.parametrize(
         ("done", "begun", "up", "left"),
@@ -348,52 +359,50 @@ class TestResuming:
     )
     def test_a_run_that_goes_on_asks_the_gate_before_the_stop(self, done: list[str], begun: list[str], up: bool, left: str) -> None:
         steps = ["cordon", "evict", "gate", "lead", "drain", "stop", "vm"]
-        assert rollout.remaining_steps(steps_journal(done, begun, steps=steps), up) == left.split()
+        assert table.remaining_steps(steps_journal(done, begun, steps=steps), up) == left.split()
 
     @pytest.mark.parametrize(("stopped", "reachable", "gate"), [(False, True, True), (True, True, False), (False, False, False)])
     def test_up_is_who_answers_and_is_not_recorded_as_stopped(self, world: World, stopped: bool, reachable: bool, gate: bool) -> None:
         journal = steps_journal(["gate", "lead", "drain"], ["stop"], steps=["gate", "lead", "drain", "stop", "vm"])
         name = journal["member"]["member"]
-        bindings = rollout.stopped(world.bindings, name, stopped)
+        bindings = rebind.stopped(world.bindings, name, stopped)
         inspection = {**world.inspection, name: {**world.inspection[name], "reachable": reachable}}
-        assert ("gate" in rollout.next_steps(journal, bindings, inspection)) == gate
-        assert rollout.next_steps(journal, [], {}) == ["stop", "vm"]
+        assert ("gate" in table.next_steps(journal, bindings, inspection)) == gate
+        assert table.next_steps(journal, [], {}) == ["stop", "vm"]
 
     def test_neighbours_are_asked_again_too(self) -> None:
         steps = ["gate_neighbours", "gate", "lead", "drain", "stop", "stop_neighbours", "vm"]
-        assert rollout.remaining_steps(steps_journal(steps[:4], steps=steps)) == steps
-        assert rollout.remaining_steps(steps_journal(steps[:4], steps[4:5], steps=steps), up=True) == [
+        assert table.remaining_steps(steps_journal(steps[:4], steps=steps)) == steps
+        assert table.remaining_steps(steps_journal(steps[:4], steps[4:5], steps=steps), up=True) == [
             "gate_neighbours",
             "gate",
             *steps[4:],
         ]
-        assert rollout.remaining_steps(steps_journal(steps[:5], steps=steps)) == steps[5:]
+        assert table.remaining_steps(steps_journal(steps[:5], steps=steps)) == steps[5:]
 
     def test_a_pod_that_was_restarted_is_not_drained_again(self) -> None:
-        steps = rollout.steps("version", "ok", False, "never")
+        steps = table.of("version", "ok", False, "never")
         begun = steps_journal(steps[:3], ["restart"], steps=steps)
-        assert rollout.remaining_steps(begun, up=True) == ["gate", "restart", "settle", "soak"]
+        assert table.remaining_steps(begun, up=True) == ["gate", "restart", "settle", "soak"]
         # One whose image does not work gets the right one, whatever its absence says to a gate.
-        assert rollout.remaining_steps(begun) == ["restart", "settle", "soak"]
-        assert rollout.bring_up_steps(steps_journal(steps[:3], ["restart"], steps=steps), noted=False) == ["settle"]
+        assert table.remaining_steps(begun) == ["restart", "settle", "soak"]
+        assert table.bring_up_steps(steps_journal(steps[:3], ["restart"], steps=steps), noted=False) == ["settle"]
 
     def test_whoever_has_begun_to_leave_is_not_asked_about(self) -> None:
-        steps = rollout.steps("scale_down", "ok", False, "after_join")
+        steps = table.of("scale_down", "ok", False, "after_join")
         assert steps[:5] == ["gate", "lead", "drain", "leave", "stop"]
-        assert rollout.remaining_steps(steps_journal(steps[:3], steps=steps)) == steps
-        assert rollout.remaining_steps(steps_journal(steps[:3], ["leave"], steps=steps)) == steps[3:]
+        assert table.remaining_steps(steps_journal(steps[:3], steps=steps)) == steps
+        assert table.remaining_steps(steps_journal(steps[:3], ["leave"], steps=steps)) == steps[3:]
 
-    @given(
-        st.integers(0, 20), st.booleans(), st.sampled_from(rollout.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS)
-    )
+    @given(st.integers(0, 20), st.booleans(), st.sampled_from(table.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS))
     def test_nobody_is_taken_down_without_a_gate_of_the_same_run(
         self, number: int, begun: bool, work: str, kind: str, surge: bool, forget: str
     ) -> None:
-        steps = rollout.steps(work, kind, surge, forget)
+        steps = table.of(work, kind, surge, forget)
         journal = steps_journal(steps[:number], steps[number : number + 1] if begun else [], steps=steps)
-        left = rollout.remaining_steps(journal, up=True)
-        for down in set(left) & set(rollout.TAKES_DOWN):
-            assert set(left[: left.index(down)]) & set(rollout.GATES) or "leave" in rollout.begun_steps(journal)
+        left = table.remaining_steps(journal, up=True)
+        for down in set(left) & set(table.TAKES_DOWN):
+            assert set(left[: left.index(down)]) & set(table.GATES) or "leave" in table.begun_steps(journal)
 
     def test_cordoned_nodes_are_those_of_the_kube_clusters_that_are_asked(self) -> None:
         nodes = [
@@ -404,14 +413,14 @@ class TestResuming:
         assert rollout.cordoned(nodes, [{"name": "west"}]) == [{"kube_cluster": "west", "name": "west-1", "uid": "u"}]
 
     def test_the_last_step_is_that_of_whatever_member(self) -> None:
-        assert rollout.last_step(steps_journal(["gate", "lead"])) == "lead"
-        assert rollout.last_step({"member": None, "steps": []}) == ""
+        assert table.last_step(steps_journal(["gate", "lead"])) == "lead"
+        assert table.last_step({"member": None, "steps": []}) == ""
 
-    @given(st.integers(0, 20), st.sampled_from(rollout.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS))
+    @given(st.integers(0, 20), st.sampled_from(table.WORKS), st.sampled_from(KINDS), st.booleans(), st.sampled_from(FORGETS))
     def test_done_and_remaining_are_all(self, number: int, work: str, kind: str, surge: bool, forget: str) -> None:
-        steps = rollout.steps(work, kind, surge, forget)
+        steps = table.of(work, kind, surge, forget)
         found = steps_journal(steps[:number], steps[number : number + 1], steps=steps)
-        left = rollout.remaining_steps(found)
+        left = table.remaining_steps(found)
         # A gate that was asked before is asked again, and what follows it.
         assert left[-len(steps[number:]) or len(left) :] == steps[number:]
         assert [name for name in [*steps[:number], *left] if name in steps] == [*steps[:number], *left]
@@ -422,46 +431,46 @@ class TestResuming:
     )
     def test_bindings_in_force(self, world: World, done: list[str], new: bool) -> None:
         fresh = {**world.binding("east-0"), "address": "10.0.0.77", "admission": "other"}
-        found = rollout.bindings_in_force(world.bindings, steps_journal(done, ["start"], new=fresh))
+        found = rebind.bindings_in_force(world.bindings, steps_journal(done, ["start"], new=fresh))
         assert len(found) == 5
         assert next(entry for entry in found if entry["member"] == "east-0") == (fresh if new else world.binding("east-0"))
 
     def test_steps_that_were_undone_are_done_anew(self, world: World) -> None:
         fresh = {**world.binding("east-0"), "address": "10.0.0.77"}
         found = steps_journal(["gate", "certify", "admit"], ["start"], steps=["gate", "certify", "admit", "start"], new=fresh)
-        assert rollout.begun_steps(found) == ["gate", "certify", "admit", "start"]
-        assert rollout.certified(world.bindings, found) == rollout.with_member(world.bindings, fresh)
-        found["member"].update(rollout.undone(found))
+        assert table.begun_steps(found) == ["gate", "certify", "admit", "start"]
+        assert rebind.certified(world.bindings, found) == rebind.with_member(world.bindings, fresh)
+        found["member"].update(table.undone(found))
         assert found["member"]["new"] is None
-        assert rollout.remaining_steps(found) == ["gate", "certify", "admit", "start"]
-        assert rollout.begun_steps(found) == []
-        assert not rollout.past_return(found)
-        assert rollout.certified(world.bindings, found) == rollout.bindings_in_force(world.bindings, found) == world.bindings
+        assert table.remaining_steps(found) == ["gate", "certify", "admit", "start"]
+        assert table.begun_steps(found) == []
+        assert not table.past_return(found)
+        assert rebind.certified(world.bindings, found) == rebind.bindings_in_force(world.bindings, found) == world.bindings
 
     def test_a_new_binding_is_certified_before_it_is_in_force(self, world: World) -> None:
         fresh = {**world.binding("east-0"), "address": "10.0.0.77"}
         found = steps_journal(["certify"], ["admit"], new=fresh)
-        assert rollout.certified(world.bindings, found) == rollout.with_member(world.bindings, fresh)
-        assert rollout.bindings_in_force(world.bindings, found) == world.bindings
-        assert rollout.certified(world.bindings, steps_journal([], ["certify"], new=fresh)) == world.bindings
+        assert rebind.certified(world.bindings, found) == rebind.with_member(world.bindings, fresh)
+        assert rebind.bindings_in_force(world.bindings, found) == world.bindings
+        assert rebind.certified(world.bindings, steps_journal([], ["certify"], new=fresh)) == world.bindings
 
     def test_bindings_without_a_rollout(self, world: World) -> None:
-        assert rollout.bindings_in_force(world.bindings, {}) == world.bindings
+        assert rebind.bindings_in_force(world.bindings, {}) == world.bindings
 
     @pytest.mark.parametrize("step", ["gate", "lead", "cordon", "drain", "stop", "evict"])
     def test_what_can_be_undone(self, step: str) -> None:
-        assert not rollout.past_return(steps_journal(["gate"], [step]))
+        assert not table.past_return(steps_journal(["gate"], [step]))
 
     @pytest.mark.parametrize("step", ["vm", "vm_add", "forget", "readdress", "admit", "restart", "leave", "start"])
     def test_what_cannot(self, step: str) -> None:
-        assert rollout.past_return(steps_journal(["gate"], [step]))
-        assert rollout.past_return(steps_journal(["gate", step]))
+        assert table.past_return(steps_journal(["gate"], [step]))
+        assert table.past_return(steps_journal(["gate", step]))
 
     def test_what_another_member_did_is_its_own(self) -> None:
         found = steps_journal(["gate", "vm"])
         found["member"] = {"member": "east-1", "steps": []}
-        assert not rollout.past_return(found)
-        assert not rollout.past_return({"member": None, "steps": []})
+        assert not table.past_return(found)
+        assert not table.past_return({"member": None, "steps": []})
 
 
 class TestRefused:
@@ -475,7 +484,7 @@ class TestRefused:
         world.observed["west"]["identity"]["token"] = "another"
         assert any("differs between kube clusters east and west" in error for error in world.plan("repair")["errors"])
 
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_where_another_system_answers(self, world: World, work: str) -> None:
         world.inspection["west-1"]["cluster_id"] = "f00"
         errors = world.plan(work, members=["west-1"] if work == "scale_down" else [])["errors"]
@@ -511,7 +520,7 @@ class TestRefused:
         plan = world.plan(abort=True)
         assert (plan["errors"], names_of(plan)) == ([], ["west-1"])
 
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_where_the_majority_is_lost(self, world: World, work: str) -> None:
         world.gone("west-0")
         world.quiet("west-1")
@@ -529,7 +538,7 @@ class TestRefused:
         assert "node not Ready: it may come back with its disk" in text
         assert "https://etcd.io/docs/" in text
 
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_without_a_kube_cluster_that_alone_is_said(self, world: World, work: str) -> None:
         world.hostnet["kube_clusters"] = [{"name": "east"}]
         world.observed.pop("west")
@@ -538,14 +547,14 @@ class TestRefused:
         assert len(plan["errors"]) == 1, plan["errors"]
         assert "kube cluster west is missing" in plan["errors"][0]
 
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_a_member_without_a_binding_is_a_voter_that_nobody_counts(self, world: World, work: str) -> None:
         for found in world.observed.values():
             found["members"] = [entry for entry in found["members"] if entry["member"] != "west-1"]
         plan = world.plan(work, members=["west-0"] if work == "scale_down" else [])
         assert any("runs member west-1, and there is no such member: somebody deleted its binding" in error for error in plan["errors"])
 
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_where_all_bindings_are_gone(self, world: World, work: str) -> None:
         for found in world.observed.values():
             found.update(members=[], members_found=False)
@@ -562,7 +571,7 @@ class TestRefused:
         plan = world.plan("scale_down", members=["west-1"])
         assert (plan["errors"], names_of(plan)) == ([], ["west-1"])
 
-    @given(st.sets(st.sampled_from(MEMBERS)), st.sampled_from(rollout.WORKS), st.booleans())
+    @given(st.sets(st.sampled_from(MEMBERS)), st.sampled_from(table.WORKS), st.booleans())
     def test_never_anything_without_a_majority(self, down: set[str], work: str, abort: bool) -> None:
         world = World()
         world.fly("west-1", work)
@@ -664,7 +673,7 @@ class TestMending:
         fresh = plans.node("east", "fresh-0", "10.0.0.50", zone="east-b")
         world.nodes.append(fresh)
         journal = world.fly("east-2", "repair", kind="missing")
-        journal["member"]["new"] = rollout.rebound(world.hostnet, world.spec, world.binding("east-2"), fresh, plans.TOKEN, plans.NONCE)
+        journal["member"]["new"] = rebind.rebound(world.hostnet, world.spec, world.binding("east-2"), fresh, plans.TOKEN, plans.NONCE)
         plan = world.plan("repair")
         assert names_of(plan) == ["east-2"]
         assert [line.split(" (")[0] for line in plan["unmended"]] == ["member east-1 is missing"]
@@ -693,11 +702,11 @@ class TestMending:
 
     def test_what_a_rollout_stopped_is_started(self, world: World) -> None:
         for found in world.observed.values():
-            found["members"] = rollout.stopped(found["members"], "east-1", True)
+            found["members"] = rebind.stopped(found["members"], "east-1", True)
             found["pods"] = [pod for pod in found["pods"] if pod["member"] != "east-1"]
         world.quiet("east-1")
         plan = world.plan("repair")
-        wanted = rollout.steps("repair", "stopped", False, world.spec["forget"])
+        wanted = table.of("repair", "stopped", False, world.spec["forget"])
         assert [(entry["member"], entry["steps"]) for entry in plan["members"]] == [("east-1", wanted)]
 
     def test_swapped_and_moved(self, world: World) -> None:
@@ -755,13 +764,13 @@ class TestFollowing:
         world.nodes.remove(world.node("west-0"))
         buffer = world.fresh("west-0", "aks-buffer", "10.1.0.9")
         assert record["in_place"]
-        found = rollout.identify_for(record, world.nodes, world.bindings, True)
+        found = successor.identify_for(record, world.nodes, world.bindings, True)
         assert found["node"] is None
         assert "no new node that matches the selector" in found["waiting"]
         again = world.fresh("west-0", world.binding("west-0")["node"], "10.0.1.1", uid="again", provider_id="kind://again")
-        assert rollout.identify_for(record, world.nodes, world.bindings, True)["node"] == again
+        assert successor.identify_for(record, world.nodes, world.bindings, True)["node"] == again
         # A hook says which VM it has made.
-        assert rollout.identify_for(record, [buffer], world.bindings, False)["node"] == buffer
+        assert successor.identify_for(record, [buffer], world.bindings, False)["node"] == buffer
 
     def test_one_in_hand_is_not_held(self, world: World) -> None:
         world.fly("east-1", "replace")
@@ -852,15 +861,15 @@ class TestFollowing:
         left = [entry["member"] for entry in before["members"][2:]]
         # One VM with neighbours is replaced in a run: the others wait until those are mended.
         before = {**before, "members": before["members"][:2], "left": left, "shared": True}
-        after = rollout.replanned(world.plan("reboot"), before)
+        after = order.replanned(world.plan("reboot"), before)
         assert (after["members"], after["left"], after["shared"]) == (before["members"], left, True)
-        again = rollout.replanned(world.plan("reboot"), after)
+        again = order.replanned(world.plan("reboot"), after)
         assert (again["members"], again["left"]) == (after["members"], left)
         # Without neighbours there is no such limit.
-        assert len(rollout.replanned(world.plan("reboot"), {**before, "shared": False})["members"]) == 5
+        assert len(order.replanned(world.plan("reboot"), {**before, "shared": False})["members"]) == 5
         # What became of a member decides its steps, not what was thought of it before.
         other = {**before, "members": [{**before["members"][0], "class": "missing"}]}
-        assert rollout.replanned(world.plan("reboot"), other)["members"][0]["steps"] == steps[1:]
+        assert order.replanned(world.plan("reboot"), other)["members"][0]["steps"] == steps[1:]
 
 
 class TestScalingDown:
@@ -918,7 +927,7 @@ class TestIdentifying:
         return world, record
 
     def find(self, world: World, record: Mapping[str, Any], patient: bool = False) -> Json:
-        return rollout.identify_for(record, world.nodes, world.bindings, patient)
+        return successor.identify_for(record, world.nodes, world.bindings, patient)
 
     def test_not_yet(self, replaced: tuple[World, Json]) -> None:
         found = self.find(*replaced)
@@ -942,8 +951,8 @@ class TestIdentifying:
         assert self.find(world, record)["node"] == marked
         plain = world.fresh("east-1", "ccc", "10.0.0.52")
         assert self.find(world, record)["node"] == plain
-        assert not rollout._usable(going, world.binding("east-1"))
-        assert rollout._usable(plain, world.binding("east-1"))
+        assert not successor._usable(going, world.binding("east-1"))
+        assert successor._usable(plain, world.binding("east-1"))
 
     def test_a_node_of_the_new_generation_counts_though_it_was_there_before(self, world: World) -> None:
         """A pool's upgrade had brought it before the rollout looked."""
@@ -1030,7 +1039,7 @@ class TestIdentifying:
     def test_what_was_chosen_stays_chosen(self, replaced: tuple[World, Json]) -> None:
         world, record = replaced
         chosen = world.fresh("east-1", "zzz", "10.0.0.50")
-        record["new"] = rollout.new_binding(world.hostnet, world.spec, record, chosen, plans.TOKEN, plans.NONCE)
+        record["new"] = rebind.new_binding(world.hostnet, world.spec, record, chosen, plans.TOKEN, plans.NONCE)
         world.fresh("east-1", "aaa", "10.0.0.51")
         assert self.find(world, record)["node"] == chosen
         world.nodes.remove(chosen)
@@ -1081,7 +1090,7 @@ class TestIdentifying:
         assert bool(found["node"]) + bool(found["waiting"]) + bool(found["error"]) == 1
         if found["node"]:
             node = found["node"]
-            assert (node["zone"], node["ready"], node["selected"], rollout.digest(node["uid"]) in record["seen"]) == (
+            assert (node["zone"], node["ready"], node["selected"], successor.digest(node["uid"]) in record["seen"]) == (
                 "east-b",
                 True,
                 True,
@@ -1094,14 +1103,14 @@ class TestBindings:
     def test_a_new_vm_is_a_new_admission(self, world: World) -> None:
         old = {**world.binding("east-1"), "stopped": True, "disk": {"mount": "/"}, "admission_id": "old", "progress": {"revision": 7}}
         node = plans.node("east", "east-worker2", "10.0.0.12", uid="another", zone="east-b", boot_id="b2")
-        fresh = rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, plans.NONCE)
+        fresh = rebind.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, plans.NONCE)
         assert fresh["admission"] not in ("", old["admission"])
-        assert fresh["admission"] != rollout.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, "another")["admission"]
+        assert fresh["admission"] != rebind.rebound(world.hostnet, world.spec, old, node, plans.TOKEN, "another")["admission"]
         # What an earlier run has noted stays in force, as long as the VM is the same.
         record = {**world.record("east-1", "repair", "replaced"), "new": {**fresh, "admission": "noted", "disk": {"mount": "/"}}}
-        again = rollout.new_binding(world.hostnet, world.spec, record, node, plans.TOKEN, "another")
+        again = rebind.new_binding(world.hostnet, world.spec, record, node, plans.TOKEN, "another")
         assert (again["admission"], again["disk"]) == ("noted", {"mount": "/"})
-        other = rollout.new_binding(world.hostnet, world.spec, record, {**node, "uid": "the next"}, plans.TOKEN, "another")
+        other = rebind.new_binding(world.hostnet, world.spec, record, {**node, "uid": "the next"}, plans.TOKEN, "another")
         assert other["admission"] != "noted"
         assert "disk" not in other
         assert (fresh["member"], fresh["ordinal"], fresh["node_uid"], fresh["boot_id"]) == ("east-1", 1, "another", "b2")
@@ -1109,7 +1118,7 @@ class TestBindings:
 
     def test_a_vm_that_kept_its_disk_keeps_its_admission(self, world: World) -> None:
         record = world.record("east-1", "repair", "moved")
-        found = rollout.new_binding(
+        found = rebind.new_binding(
             world.hostnet, world.spec, record, {**world.node("east-1"), "address": "10.0.0.99"}, plans.TOKEN, plans.NONCE
         )
         # The old address is still among those that the node lists here, so its certificate names it too.
@@ -1121,29 +1130,29 @@ class TestBindings:
     )
     def test_its_process(self, world: World, placement: str, process: str, expected: str) -> None:
         hostnet, spec = {**world.hostnet, "placement": placement}, {**world.spec, "process": process}
-        found = rollout.rebound(hostnet, spec, world.binding("east-1"), plans.node("east", "n9", "10.0.0.50"), plans.TOKEN, plans.NONCE)
+        found = rebind.rebound(hostnet, spec, world.binding("east-1"), plans.node("east", "n9", "10.0.0.50"), plans.TOKEN, plans.NONCE)
         assert found["process"] == expected
         assert found["admission"] == (plans.TOKEN if placement == "daemonset" else found["admission"])
 
     def test_with_member(self, world: World) -> None:
         fresh = {**world.binding("east-1"), "address": "10.0.0.99"}
-        found = rollout.with_member(world.bindings, fresh)
+        found = rebind.with_member(world.bindings, fresh)
         assert [entry["member"] for entry in found] == MEMBERS
         assert [entry["address"] for entry in found if entry["member"] == "east-1"] == ["10.0.0.99"]
 
     def test_stopped_and_started(self, world: World) -> None:
-        once = rollout.stopped(world.bindings, "east-1", True)
+        once = rebind.stopped(world.bindings, "east-1", True)
         assert [entry["member"] for entry in once if entry.get("stopped")] == ["east-1"]
-        assert rollout.stopped(once, "east-2", False) == once
-        assert rollout.stopped(once, "east-1", False) == world.bindings
+        assert rebind.stopped(once, "east-2", False) == once
+        assert rebind.stopped(once, "east-1", False) == world.bindings
 
     def test_booted(self, world: World) -> None:
         world.node("east-1")["boot_id"] = world.node("east-2")["boot_id"] = "again"
-        found = {entry["member"]: entry["boot_id"] for entry in rollout.booted(world.bindings, "east-1", world.nodes)}
+        found = {entry["member"]: entry["boot_id"] for entry in rebind.booted(world.bindings, "east-1", world.nodes)}
         assert (found["east-1"], found["east-2"]) == ("again", "boot-east-worker3")
 
     def test_nodes_that_are_labelled_and_drained_are_the_members_own(self, world: World) -> None:
-        world.bindings = rollout.stopped(world.bindings, "east-2", True)
+        world.bindings = rebind.stopped(world.bindings, "east-2", True)
         world.node("east-1")["uid"] = "another"
         world.nodes.remove(world.node("west-0"))
         labels = deployment.member_labels(world.hostnet, world.bindings, world.nodes)
@@ -1161,14 +1170,14 @@ class TestLimits:
     def test_a_journal_that_would_not_fit_is_refused_before_the_first_change(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         found = world.plan("replace")
         assert found["errors"] == []
-        record = rollout.record(found["members"][0], world.binding(found["members"][0]["member"]), world.nodes, {})
+        record = before.record(found["members"][0], world.binding(found["members"][0]["member"]), world.nodes, {})
         size = journals.largest(names_of(found), record)
         assert journals.RESERVED_BYTES < size < journals.MAX_BYTES
         # The new provider id may be as long as the old one, and whoever is in hand is the last one.
         done = {**world.fly(None), "order": names_of(found), "done": names_of(found), "member": {**record, "new": record["old"]}}
         assert journals.size({key: done[key] for key in ("order", "done", "member")}) + journals.RESERVED_BYTES == size
         world.journal = None
-        monkeypatch.setattr(rollout, "MAX_BYTES", journals.RESERVED_BYTES)
+        monkeypatch.setattr(refusals, "MAX_BYTES", journals.RESERVED_BYTES)
         (error,) = world.plan("replace")["errors"]
         for part in (
             "ConfigMap bank/ledger-rollout",
@@ -1183,9 +1192,9 @@ class TestLimits:
 
     def test_bindings_that_would_not_fit_are_refused_and_members_may_leave(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         size = sum(map(len, copies.dump(world.bindings, {}).values())) + 2048
-        monkeypatch.setattr(rollout, "DATA_BYTES", size)
+        monkeypatch.setattr(refusals, "DATA_BYTES", size)
         assert world.plan("replace")["errors"] == []
-        monkeypatch.setattr(rollout, "DATA_BYTES", size - 1)
+        monkeypatch.setattr(refusals, "DATA_BYTES", size - 1)
         (error,) = world.plan("replace")["errors"]
         for part in ("bindings of 5 members", "ConfigMap bank/ledger-members", str(size), "scale_down.yml"):
             assert part in error
@@ -1194,15 +1203,15 @@ class TestLimits:
 
     def test_members_that_are_done_count_too(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.fly(None, "replace", done=["east-1", "east-2", "west-0", "west-1"])
-        monkeypatch.setattr(rollout, "MAX_BYTES", journals.RESERVED_BYTES)
+        monkeypatch.setattr(refusals, "MAX_BYTES", journals.RESERVED_BYTES)
         assert "it is of 5 members" in world.plan("replace")["errors"][0]
 
     def test_nodes_of_a_journal_of_version_0_2_0_are_no_new_ones(self, world: World) -> None:
         record = world.record("east-1", "replace")
         plain = {"seen": [node["uid"] for node in world.nodes], "providers": [node["provider_id"] for node in world.nodes], "machines": []}
         for node in world.nodes[:3]:
-            assert not rollout.is_new(node, record)
-            assert not rollout.is_new(node, {**record, **plain})
+            assert not successor.is_new(node, record)
+            assert not successor.is_new(node, {**record, **plain})
 
     @pytest.mark.parametrize("work", ["replace", "repair", "reboot", "version", "scale_down"])
     def test_a_selector_is_needed_where_a_member_gets_a_node(self, world: World, work: str) -> None:
@@ -1221,8 +1230,8 @@ class TestRecord:
         assert found["old"] == world.binding("east-1")
         assert (found["old_id"], found["new"], found["boot_id"], found["pool"]) == ("id-east-1", None, "boot-east-worker2", "db")
         nodes = ("east-worker", "east-worker2", "east-worker3")
-        assert found["seen"] == sorted(rollout.digest(f"uid-east-{name}") for name in nodes)
-        assert found["providers"] == sorted(rollout.digest(f"kind://{name}") for name in nodes)
+        assert found["seen"] == sorted(successor.digest(f"uid-east-{name}") for name in nodes)
+        assert found["providers"] == sorted(successor.digest(f"kind://{name}") for name in nodes)
         assert (world.record("east-1", "repair")["seen"], world.record("east-1", "repair")["providers"]) == ([], [])
 
     def test_of_a_vm_that_is_gone(self, world: World) -> None:
@@ -1240,15 +1249,15 @@ class TestRecord:
             {"name": "", "id": "7", "address": "10.0.0.1", "live": False},
             {"name": "", "id": "8", "address": "10.0.0.12:1"},
         ]
-        assert rollout.old_id(others, binding) == "8"
+        assert before.old_id(others, binding) == "8"
         others["east-2"]["peers"].append({"name": "east-1", "id": "9"})
-        assert rollout.old_id(others, binding) == "9"
+        assert before.old_id(others, binding) == "9"
         # Somebody alive at that address is somebody else.
         others["east-2"]["peers"] = [{"name": "", "id": "8", "address": "10.0.0.12", "live": True}]
-        assert rollout.old_id(others, binding) == ""
+        assert before.old_id(others, binding) == ""
 
     def test_what_the_hook_is_told(self, world: World) -> None:
-        assert rollout.vm(world.record("east-1", "replace"), "replace") == {
+        assert successor.vm(world.record("east-1", "replace"), "replace") == {
             "action": "replace",
             "kube_cluster": "east",
             "node": "east-worker2",
@@ -1265,46 +1274,46 @@ class TestWhatIsDone:
     def test_reboot(self, world: World) -> None:
         record = world.record("east-1")
         node = world.node("east-1")
-        assert not rollout.vm_done(record, "reboot", world.nodes)
+        assert not successor.vm_done(record, "reboot", world.nodes)
         node["boot_id"] = "again"
-        assert rollout.vm_done(record, "reboot", world.nodes)
+        assert successor.vm_done(record, "reboot", world.nodes)
         node["ready"] = False
-        assert not rollout.vm_done(record, "reboot", world.nodes)
-        assert not rollout.vm_done({**record, "boot_id": ""}, "reboot", world.nodes)
+        assert not successor.vm_done(record, "reboot", world.nodes)
+        assert not successor.vm_done({**record, "boot_id": ""}, "reboot", world.nodes)
         world.nodes.remove(node)
-        assert not rollout.vm_done(record, "reboot", world.nodes)
+        assert not successor.vm_done(record, "reboot", world.nodes)
 
     def test_replace(self, world: World) -> None:
         record = world.record("east-1", "replace")
-        assert not rollout.vm_done(record, "replace", world.nodes)
+        assert not successor.vm_done(record, "replace", world.nodes)
         world.gone("east-1")
         # The hook was killed between the end of the old VM and the start of the new one.
-        assert not rollout.vm_done(record, "replace", world.nodes)
+        assert not successor.vm_done(record, "replace", world.nodes)
         node = world.fresh("east-1", "east-worker2", "10.0.0.12", uid="another", machine_id="")
         # The Node object was made again, and provider id and machine id say that it is the old VM.
-        assert not rollout.vm_done(record, "replace", world.nodes)
+        assert not successor.vm_done(record, "replace", world.nodes)
         node["machine_id"] = "machine-another"
-        assert rollout.vm_done(record, "replace", world.nodes) == bool(record["machines"])
+        assert successor.vm_done(record, "replace", world.nodes) == bool(record["machines"])
         node["provider_id"] = "kind://another"
-        assert rollout.vm_done(record, "replace", world.nodes)
+        assert successor.vm_done(record, "replace", world.nodes)
         node["zone"] = "east-z"
-        assert not rollout.vm_done(record, "replace", world.nodes)
+        assert not successor.vm_done(record, "replace", world.nodes)
 
     def test_add_and_remove(self, world: World) -> None:
         record = world.record("east-1", "replace", surge=True)
-        assert not rollout.vm_done(record, "add", world.nodes)
+        assert not successor.vm_done(record, "add", world.nodes)
         world.fresh("east-1", "new", "10.0.0.50")
-        assert rollout.vm_done(record, "add", world.nodes)
+        assert successor.vm_done(record, "add", world.nodes)
         # The old VM is still there: nothing is replaced yet, nor removed.
-        assert not rollout.vm_done(record, "replace", world.nodes)
-        assert not rollout.vm_done(record, "remove", world.nodes)
+        assert not successor.vm_done(record, "replace", world.nodes)
+        assert not successor.vm_done(record, "remove", world.nodes)
         world.gone("east-1")
-        assert rollout.vm_done(record, "remove", world.nodes)
+        assert successor.vm_done(record, "remove", world.nodes)
 
     def test_a_new_vm_of_another_kube_cluster_is_not_meant(self, world: World) -> None:
         record = world.record("east-1", "replace", surge=True)
         world.nodes.append(plans.node("west", "new", "10.0.1.50", zone="east-b"))
-        assert not rollout.vm_done(record, "add", world.nodes)
+        assert not successor.vm_done(record, "add", world.nodes)
 
 
 class TestPods:
@@ -1341,7 +1350,7 @@ class TestPods:
             "reissued": True,
             "reason": "new",
         }
-        assert rollout.issued([certificate, {**certificate, "name": "east-2"}], "east-1") == [
+        assert before.issued([certificate, {**certificate, "name": "east-2"}], "east-1") == [
             {
                 "file": "server",
                 "serial": "1f",
@@ -1390,48 +1399,48 @@ class TestBringingUp:
 
     def test_a_reboot(self) -> None:
         before = STEPS_OF_A_REBOOT[: STEPS_OF_A_REBOOT.index("vm")]
-        assert rollout.bring_up_steps(self.journal(before, "vm")) == [], "the VM may not have come back"
-        assert rollout.bring_up_steps(self.journal(before, "vm"), noted=False) == ["uncordon", "start", "settle"]
-        assert rollout.bring_up_steps(self.journal([*before, "vm"], "uncordon")) == ["uncordon", "start", "settle"]
-        assert rollout.bring_up_steps(self.journal([*before, "vm", "uncordon", "start"], "settle")) == ["settle"]
+        assert table.bring_up_steps(self.journal(before, "vm")) == [], "the VM may not have come back"
+        assert table.bring_up_steps(self.journal(before, "vm"), noted=False) == ["uncordon", "start", "settle"]
+        assert table.bring_up_steps(self.journal([*before, "vm"], "uncordon")) == ["uncordon", "start", "settle"]
+        assert table.bring_up_steps(self.journal([*before, "vm", "uncordon", "start"], "settle")) == ["settle"]
 
     @pytest.mark.parametrize("forget", ["before_join", "after_join", "never"])
     @pytest.mark.parametrize("surge", [False, True])
-    @pytest.mark.parametrize("work", rollout.WORKS)
+    @pytest.mark.parametrize("work", table.WORKS)
     def test_nobody_is_stopped_forgotten_or_taken_in(self, work: str, surge: bool, forget: str) -> None:
-        kinds = ["ok", *rollout.BROKEN]
+        kinds = ["ok", *order.BROKEN]
         for kind in kinds:
-            steps = rollout.steps(work, kind, surge, forget)
+            steps = table.of(work, kind, surge, forget)
             for at in range(len(steps)):
                 for noted in (True, False):
-                    found = rollout.bring_up_steps(self.journal(steps[:at], steps[at], steps), noted)
+                    found = table.bring_up_steps(self.journal(steps[:at], steps[at], steps), noted)
                     assert set(found) <= {"uncordon", "start", "start_neighbours", "join", "settle"}
                     first = at if noted else at + 1
                     assert found == steps[first : first + len(found)], "in their order, and none is left out"
 
     def test_a_replacement_is_started_once_it_was_admitted(self) -> None:
-        steps = rollout.steps("replace", "ok", False, "before_join")
+        steps = table.of("replace", "ok", False, "before_join")
         for name, wanted in (("unlist", []), ("forget", []), ("certify", []), ("admit", []), ("start", ["start", "join"]), ("list", [])):
-            assert rollout.bring_up_steps(self.journal(steps[: steps.index(name)], name, steps)) == wanted
-        assert rollout.bring_up_steps(self.journal(steps[: steps.index("admit")], "admit", steps), noted=False) == ["start", "join"]
+            assert table.bring_up_steps(self.journal(steps[: steps.index(name)], name, steps)) == wanted
+        assert table.bring_up_steps(self.journal(steps[: steps.index("admit")], "admit", steps), noted=False) == ["start", "join"]
 
     def test_what_is_said(self) -> None:
         before = STEPS_OF_A_REBOOT[: STEPS_OF_A_REBOOT.index("vm")]
         journal = self.journal(before, "vm")
         west = {"west": "kube cluster west: no answer"}
-        said = rollout.outage_text(journal, west, False, ["uncordon", "start", "settle"])
+        said = table.outage_text(journal, west, False, ["uncordon", "start", "settle"])
         assert said == (
             "kube cluster west could not be asked; done without it for member east-0: uncordon, start, settle; left: soak. Run the playbook again as "
             "soon as it answers: it goes on from there. kube cluster west: no answer"
         )
-        assert "the steps of member east-0 were undone without it, and it is up. Run" in rollout.outage_text(journal, west, True)
-        said = rollout.outage_text(journal, {"east": "a", "west": "b"}, True)
+        assert "the steps of member east-0 were undone without it, and it is up. Run" in table.outage_text(journal, west, True)
+        said = table.outage_text(journal, {"east": "a", "west": "b"}, True)
         assert (
             "kube cluster east, west could not be asked; member east-0 is there, so nothing was done for it, and it may be down; left: vm, uncordon"
             in said
         )
         assert "as soon as they answer: it goes on from there. a; b" in said
-        assert "failed (too slow), and it may be down; left: vm, uncordon, start, settle, soak" in rollout.outage_text(
+        assert "failed (too slow), and it may be down; left: vm, uncordon, start, settle, soak" in table.outage_text(
             journal, west, True, [], "too slow"
         )
-        assert "member east-0 cannot be brought up without it, and it may be down" in rollout.outage_text(journal, west, False)
+        assert "member east-0 cannot be brought up without it, and it may be down" in table.outage_text(journal, west, False)

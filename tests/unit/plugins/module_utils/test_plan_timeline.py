@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.filter.rollout_report import FilterModule
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import before, order, page, steps, timeline
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as journal_plan
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import page, rollout, timeline
 from support import journals
 from support.journals import Json, entry
 
@@ -127,11 +127,11 @@ def test_own_seconds_are_the_time_less_what_others_took() -> None:
 def test_every_step_of_every_rollout_is_explained() -> None:
     names = {
         step
-        for work in rollout.WORKS
-        for kind in ("ok", *rollout.BROKEN)
+        for work in steps.WORKS
+        for kind in ("ok", *order.BROKEN)
         for surge in (False, True)
         for forget in ("before_join", "after_join", "never")
-        for step in rollout.steps(work, kind, surge, forget)
+        for step in steps.of(work, kind, surge, forget)
     }
     assert names <= set(timeline._STEPS)
     assert set(timeline.NOT_OWN) <= names
@@ -332,7 +332,7 @@ def test_a_certificate_that_was_kept_is_not_called_issued() -> None:
     """In the shape that the rollout notes."""
     binding = {"file": "peer", "not_after": "2027-01-01T00:00:00Z", "sans": ["IP:10.0.0.1", "DNS:east-0"], "name": "east-0"}
     told = [{**binding, "serial": "aa", "reason": "it lacks 10.0.0.1"}, {**binding, "serial": "bb", "reason": ""}]
-    issued = rollout.issued(told, "east-0")
+    issued = before.issued(told, "east-0")
     text = Shape(timeline.html({"steps": [entry(1, "east-0", "certify", 0, 1, detail={"issued": issued})]})).text
     assert "Certificates issued 1" in text
     assert "1 issued, 1 found in place" in text

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,6 +87,10 @@ def test_what_outlives_a_killed_process_is_found_until_it_ends(kind: str) -> Non
         assert left(mark, since) == sorted([pid, process.pid]), "the process itself has the mark too"
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        until = time.monotonic() + 60
+        while kind == "started" and Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
+            assert time.monotonic() < until, "setsid has not become sleep for a minute"
+            os.sched_yield()
         found = processes.left_of(mark, since, "")
         assert [entry.pid for entry in found] == [pid], "a zombie is not"
         assert found[0].text == f"process {pid} ({'sleep' if kind == 'started' else Path(f'/proc/{pid}/comm').read_text().strip()})"

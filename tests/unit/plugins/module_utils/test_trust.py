@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, journal, rollout, trust
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import before, deployment, journal, rebind, steps, trust
 from support import plans
 from support.plans import Json
 
@@ -22,7 +22,7 @@ HOSTNET = plans.settings()
 NODES = plans.five_nodes()
 BINDINGS = plans.admitted(HOSTNET, SPEC, NODES)
 VM = plans.node("west", "west-worker9", "10.0.1.9", zone="west-a")
-STEPS = rollout.steps("replace", "ok", False, "before_join")
+STEPS = steps.of("replace", "ok", False, "before_join")
 NOW = "2026-11-22T02:58:30.000Z"
 
 
@@ -32,14 +32,12 @@ def binding(member: str) -> Json:
 
 def record(member: str) -> Json:
     entry = {"member": member, "class": "ok", "work": "replace", "surge": False, "steps": STEPS}
-    return rollout.record(
-        entry, binding(member), [{"boot_id": "b", "machine_id": "m", **node} for node in NODES], plans.inspected(BINDINGS)
-    )
+    return before.record(entry, binding(member), [{"boot_id": "b", "machine_id": "m", **node} for node in NODES], plans.inspected(BINDINGS))
 
 
 def moved(member: str) -> Json:
     node = {**VM, "boot_id": "b", "machine_id": "m9"}
-    return rollout.rebound(HOSTNET, SPEC, binding(member), node, plans.TOKEN, "n0nce")
+    return rebind.rebound(HOSTNET, SPEC, binding(member), node, plans.TOKEN, "n0nce")
 
 
 def writes(member: str = "west-0", generation: int = 5) -> Iterator[Json]:

@@ -1,0 +1,192 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What forbids a rollout, said before its first change. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import adopt, before, gate, join, order, steps
+from . import bindings as copies
+from .journal import MAX_BYTES, largest
+from .names import members as members_name
+from .names import rollout as journal_name
+from .placement import data_folder
+from .sizes import DATA_BYTES
+
+Json = dict[str, Any]
+
+# Works that a repair may come into, with the rollout left open.
+_INTERRUPTIBLE = ("reboot", "replace", "version")
+# Bytes by which a binding may grow when its member gets another VM.
+_LONGER_IDS = 2048
+
+
+def request_errors(request: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the settings of a rollout by themselves, one sentence each; nothing has been changed by then.
+
+    Beside what `rollout_plan` needs: `soak_seconds`, `step_timeout_seconds`, `hook` (the path in hostnet_replace_tasks, or `wait`), `hook_tasks`
+    (what the file holds, null where there is none), `hook_unreadable` (why it cannot be read), `probe_file` and `probe_file_exists`.
+    """
+    errors = []
+    if request["work"] not in steps.WORKS:
+        errors.append(f"hostnet_work is {request['work']!r}: upgrade.yml needs -e hostnet_work=reboot, replace or version")
+    # Not with repair and scale_down: an inventory may have it for its upgrades, and those are needed at once.
+    if request["surge"] and request["work"] in ("reboot", "version"):
+        errors.append(
+            f"hostnet_surge is for hostnet_work=replace, where a new VM comes; it means nothing with {request['work']}: leave it out"
+        )
+    least = {"max_members": 0, "soak_seconds": 0, "step_timeout_seconds": 1, "follow_seconds": 1}
+    errors += [
+        f"hostnet_{key} is {request[key]}: it must be a whole number of at least {minimum}"
+        for key, minimum in least.items()
+        if int(request.get(key, minimum)) < minimum
+    ]
+    if request["work"] in ("reboot", "replace"):
+        errors += _hook_errors(str(request.get("hook") or "wait"), request.get("hook_tasks"), str(request.get("hook_unreadable", "")))
+    if request.get("probe_file") and not request.get("probe_file_exists"):
+        errors.append(
+            f"hostnet_probe_file is {request['probe_file']}, which is no file on the controller: start the probe first, or leave it out"
+        )
+    return errors
+
+
+def _hook_errors(path: str, tasks: Any, unreadable: str) -> list[str]:
+    """Why the file of tasks cannot be what does the VMs: a member would be down before Ansible finds that out."""
+    if path == "wait":
+        return []
+    where = f"hostnet_replace_tasks is {path}"
+    if not path.startswith("/"):
+        return [f"{where}: it must be an absolute path on the controller, for example $PWD/hook.yml, or the word wait"]
+    if tasks is None:
+        return [f"{where}, which is no file on the controller: give the path of a file of Ansible tasks, or the word wait"]
+    if unreadable:
+        return [f"{where}, which Ansible cannot read: {unreadable}"]
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(task, Mapping) for task in tasks):
+        return [f"{where}: it must hold a list of Ansible tasks, at least one; docs/upgrade.md has examples"]
+    return []
+
+
+def journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None) -> list[str]:
+    adopting = adopt.in_progress(str(hostnet["name"]), journal)
+    if journal is None or request.get("abort") or adopting:
+        return adopting
+    begun = journal.get("settings", {})
+    wanted = before.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
+    # A repair finishes the member in hand, mends the others, and leaves the rollout open. With another image it would finish that member wrongly.
+    if begun == wanted or (
+        request["work"] == "repair" and begun.get("work") in _INTERRUPTIBLE and begun.get("image") in ("", None, str(hostnet["image"]))
+    ):
+        return []
+    differs = ", ".join(f"{key} {begun.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if begun.get(key) != wanted[key])
+    playbook = {"repair": "repair.yml", "scale_down": "scale_down.yml"}.get(
+        str(begun.get("work")), f"upgrade.yml -e hostnet_work={begun.get('work')}"
+    )
+    return [
+        (
+            f"a rollout of {hostnet['name']} was begun and not finished (run {journal.get('run_id')}, {differs}): finish it with playbooks/{playbook}"
+            f"{' -e hostnet_surge=true' if begun.get('surge') else ''}{' -e hostnet_image=' + str(begun['image']) if begun.get('image') else ''}, "
+            f"or end it with -e hostnet_abort=true"
+        )
+    ]
+
+
+def too_long(
+    hostnet: Mapping[str, Any],
+    planned: Sequence[Mapping[str, Any]],
+    bindings: Mapping[str, Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    done: Sequence[str],
+) -> list[str]:
+    """A journal that would not fit into its ConfigMap: refused before the first change, and not met in the middle."""
+    if planned:
+        data = copies.dump(list(bindings.values()), {})
+        # The one in hand may have longer ids afterwards.
+        size = sum(len(value) for value in data.values()) + _LONGER_IDS
+        if size > DATA_BYTES:
+            return [
+                (
+                    f"the bindings of {len(bindings)} members (ConfigMap {hostnet['namespace']}/{members_name(str(hostnet['name']))}, the same in every kube "
+                    f"cluster) may become {size} bytes long, and Kubernetes takes {DATA_BYTES}: take members out with playbooks/scale_down.yml first"
+                )
+            ]
+    order = [*done, *(str(entry["member"]) for entry in planned)]
+    # What was there before is noted of the member's own kube cluster, so one member of each is enough.
+    some = {str(bindings[str(entry["member"])]["kube_cluster"]): entry for entry in planned}
+    sizes = {name: largest(order, before.record(entry, bindings[str(entry["member"])], nodes, {})) for name, entry in some.items()}
+    worst = max(sizes, key=lambda name: (sizes[name], name), default="")
+    if not worst or sizes[worst] <= MAX_BYTES:
+        return []
+    there = len([node for node in nodes if node["kube_cluster"] == worst])
+    return [
+        (
+            f"the journal of this rollout (ConfigMap {hostnet['namespace']}/{journal_name(str(hostnet['name']))}, the same in every kube cluster) may become "
+            f"{sizes[worst]} bytes long, and at most {MAX_BYTES} fit: it is of {len(order)} members, and kube cluster {worst} has {there} nodes. "
+            f"Name fewer members with hostnet_members, or narrow hostnet_node_selector"
+        )
+    ]
+
+
+def scale_down_errors(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    request: Mapping[str, Any],
+    names: Sequence[str],
+    in_hand: str,
+    inspection: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    errors = []
+    if not request["members"]:
+        errors.append('hostnet_members is empty: name the members that are to leave for good, as in -e \'{"hostnet_members": ["east-2"]}\'')
+    if steps.leave(spec) == "never":
+        errors.append(
+            f"{hostnet['system']}: a member cannot be taken out for good yet, because its peers would count it for ever; see docs/systems.md"
+        )
+    left = len([name for name in names if name not in request["members"]])
+    minimum = int(spec.get("minimum_members", 1))
+    if left < minimum:
+        errors.append(f"{left} members would be left, {hostnet['system']} needs at least {minimum} to survive the loss of one")
+    # Waiting opens none of these: they are said at once, for all who are to leave. Whoever has begun to is finished.
+    begins = any(name in names and name != in_hand for name in request["members"])
+    gates = (spec.get("gates") or {}).get("leave", []) if begins else []
+    errors += [f"{hostnet['system']}: {text}" for text in gate.evaluate(gates, {**gate.document(inspection, "", names), "left": left})]
+    return errors
+
+
+def majority_lost(
+    hostnet: Mapping[str, Any], status: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
+) -> str:
+    """The refusal where no majority is left: facts for the human who has to decide, and what was not done."""
+    entries = status["members"]
+    healthy = [str(entry["member"]) for entry in entries if entry["healthy"]]
+    lines = [
+        (
+            f"{len(healthy)} of {len(entries)} members of {hostnet['name']} are healthy, {gate.quorum(len(entries))} are needed: the majority is lost, "
+            "so nothing is removed, wiped, initialised or forgotten. Where the data was last seen:"
+        )
+    ]
+    by_name = {(node["kube_cluster"], node["name"]): node for node in nodes}
+    for entry in sorted(entries, key=lambda item: join.natural_key(str(item["member"]))):
+        binding = bindings[str(entry["member"])]
+        node = by_name.get((binding["kube_cluster"], binding["node"]))
+        gone = (
+            "there is no such node any more"
+            if node is None
+            else ("node Ready" if node["ready"] else "node not Ready: it may come back with its disk")
+        )
+        lines.append(
+            f"* {entry['member']}: {order.state(entry) if not entry['healthy'] else 'healthy'}; disk {data_folder(hostnet, binding)} on node {binding['node']} "
+            f"(kube cluster {binding['kube_cluster']}, {binding['provider_id'] or 'no provider id'}, address {binding['address']}): {gone}"
+        )
+    manual = {
+        "etcd": "https://etcd.io/docs/v3.6/op-guide/recovery/ (restore a snapshot, or --force-new-cluster on the one member that you choose)",
+        "nats": "https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/disaster_recovery",
+        "cockroachdb": "https://www.cockroachlabs.com/docs/stable/disaster-recovery-planning (backups; cockroach debug recover)",
+    }.get(str(hostnet["system"]), "the system's own documentation on lost majorities")
+    lines.append(
+        f"In this order: bring back VMs or disks that still exist (an address may change, playbooks/repair.yml follows it); wait for what is only unreachable; "
+        f"and only where disks are lost for good, the system's own procedure by hand: {manual}. docs/recovery.md has more"
+    )
+    return "\n".join(lines)
