@@ -49,10 +49,10 @@ def _hook(text: Any) -> Json:
         return {"hook_tasks": [], "hook_unreadable": " ".join(str(error).split())}
 
 
-def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
+def gates(name: str, spec: Mapping[str, Any], work: str = "") -> list[Json]:
     """The gates `stop`, `replace` (stop, and the disk goes), `leave` (replace, and nobody comes), `admit`, `alive`, `dead` or `settled`.
 
-    Those of every system, then the system's own.
+    Those of every system, then the system's own, without those that are `not_for` this work.
     """
     gone = name in ("replace", "leave")
     kind = "stop" if gone else name
@@ -61,7 +61,8 @@ def gates(name: str, spec: Mapping[str, Any]) -> list[Json]:
         raise ValueError(f"there is no gate {name!r}; known are replace, leave, {', '.join(generic)}")
     own = spec.get("gates") or {}
     more = own.get("leave", []) if name == "leave" else []
-    return [dict(entry) for entry in [*generic[kind], *(gate.ONLY_COPY if gone else []), *own.get(kind, []), *more]]
+    found = [*generic[kind], *(gate.ONLY_COPY if gone else []), *own.get(kind, []), *more]
+    return [{key: value for key, value in entry.items() if key != "not_for"} for entry in found if work not in (entry.get("not_for") or ())]
 
 
 def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
@@ -112,6 +113,7 @@ class FilterModule:
             "rollout_cordoned": rollout.cordoned,
             "rollout_pods": rollout.stale_pods,
             "rollout_outdated": rollout.outdated,
+            "rollout_touched": rollout.touched,
             "rollout_vm": successor.vm,
             "rollout_vm_done": successor.vm_done,
             "rollout_join_problems": rollout.join_problems,

@@ -1313,6 +1313,14 @@ GUARDS = (
     ),
     Guard(
         11,
+        "a workload gets another image with its member's turn",
+        f"{PLAN}/rollout.py",
+        "return member in turns if member else bool(turns)",
+        "return True",
+        _some(_ROLLOUT, "another_image"),
+    ),
+    Guard(
+        11,
         "a StatefulSet restarts nobody",
         f"{PLAN}/placement.py",
         '"podManagementPolicy": "Parallel",\n            "updateStrategy": {"type": "OnDelete"},',

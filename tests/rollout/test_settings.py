@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A setting of the system that a rollout changes comes back, wherever the rollout is killed (invariant 12).
+"""Settings of a system: one that a rollout changes comes back, wherever the rollout is killed (invariant 12); one that a deploy changes comes with a restart.
 
 etcd has no such settings, so a key stands for one: it is read and written by the same commands in the same containers as CockroachDB's would be.
 """
@@ -24,20 +24,14 @@ from .harness import KUBE_CLUSTERS, Attempt, Choice, Json, Stage
 
 pytestmark = pytest.mark.lab
 
+SMALL = 8 * 1024 * 1024
+# Linux takes no longer argument of a command than 128 KiB.
+VALUE = "x" * 120_000
 SETTING, BEFORE, MEANWHILE = "dead.after", "00:05:00", "00:30:00"
 
 
-class Kept(Stage):
-    """etcd with a setting that `version` changes."""
-
-    def variables(self, **more: Any) -> Json:
-        role = yaml.safe_load((CHECKOUT / "roles/system_etcd/vars/main.yml").read_text())
-        settings = {
-            "read": "{{ system_etcd_ctl + ['get', '{setting}', '--print-value-only'] }}",
-            "write": "{{ system_etcd_ctl + ['put', '{setting}', '{value}'] }}",
-            "values": {"version": {SETTING: MEANWHILE}},
-        }
-        return super().variables(system_etcd_spec={**role["system_etcd_spec"], "settings": settings}, **more)
+class Etcd(Stage):
+    """etcd, and its own tool in the members' containers."""
 
     def etcdctl(self, *words: str) -> str:
         """Asked through the first member that answers."""
@@ -54,6 +48,19 @@ class Kept(Stage):
                     return str(said["stdout"]).strip()
         raise AssertionError("no member answers")
 
+
+class Kept(Etcd):
+    """etcd with a setting that `version` changes."""
+
+    def variables(self, **more: Any) -> Json:
+        role = yaml.safe_load((CHECKOUT / "roles/system_etcd/vars/main.yml").read_text())
+        settings = {
+            "read": "{{ system_etcd_ctl + ['get', '{setting}', '--print-value-only'] }}",
+            "write": "{{ system_etcd_ctl + ['put', '{setting}', '{value}'] }}",
+            "values": {"version": {SETTING: MEANWHILE}},
+        }
+        return super().variables(system_etcd_spec={**role["system_etcd_spec"], "settings": settings}, **more)
+
     @property
     def value(self) -> str:
         return self.etcdctl("get", SETTING, "--print-value-only")
@@ -64,6 +71,67 @@ class Kept(Stage):
 
     def roll(self, member: str, failpoint: str = "", **more: Any) -> Attempt:
         return self.start("upgrade.yml", failpoint=failpoint, hostnet_work="version", hostnet_members=[member], **more).wait()
+
+
+class Small(Etcd):
+    """etcd that is soon full."""
+
+    quota = SMALL
+
+    def variables(self, **more: Any) -> Json:
+        return super().variables(system_etcd_quota_bytes=self.quota, **more)
+
+    def starts(self) -> dict[str, str]:
+        """Member -> UID of its pod."""
+        pods = [pod for kube in KUBE_CLUSTERS for pod in self.core(kube).list_namespaced_pod(self.namespace).items]
+        label = "hostnet.multicluster/member"
+        return {
+            pod.metadata.labels[label]: pod.metadata.uid
+            for pod in pods
+            if "guard" not in pod.metadata.name and label in pod.metadata.labels
+        }
+
+
+def test_a_full_etcd_is_mended_by_a_restart_with_a_larger_quota(tmp_path: Path) -> None:
+    stage = Small(Choice(name="settings"), tmp_path)
+    stage.remove()
+    stage.deploy()
+    try:
+        before = stage.starts()
+        assert len(before) == 5
+        with pytest.raises(AssertionError):
+            for number in range(2 * SMALL // len(VALUE)):
+                stage.etcdctl("put", f"fill/{number}", VALUE)
+        assert "alarm:NOSPACE" in stage.etcdctl("alarm", "list")
+        status = stage.start("status.yml").wait()
+        assert "alarm:NOSPACE" in " ".join(status.log.read_text().split())
+        # It is well but for that: nobody is told that the majority is lost, and what takes a VM away waits until it ends.
+        reboot = stage.start("upgrade.yml", hostnet_work="reboot", hostnet_step_timeout_seconds=5).wait()
+        assert "alarms of etcd: NOSPACE" in reboot.failure
+        aborted = stage.start("upgrade.yml", hostnet_work="reboot", hostnet_abort=True).wait()
+        assert aborted.rc == 0, aborted.failure
+
+        stage.quota = 8 * SMALL
+        deployed = stage.start("deploy.yml").wait()
+        assert deployed.rc == 0, deployed.failure
+        assert stage.starts() == before, "a deploy restarts nobody"
+        status = stage.start("status.yml").wait()
+        said = "another image or configuration was deployed since east-0, east-1, east-2, west-0, west-1 started"
+        assert said in " ".join(status.log.read_text().split())
+        first = stage.start("upgrade.yml", hostnet_work="restart", hostnet_max_members=1).wait()
+        assert first.rc == 0, first.failure
+        assert len(stage.starts().items() & before.items()) == 4
+        rest = stage.start("upgrade.yml", hostnet_work="restart").wait()
+        assert rest.rc == 0, rest.failure
+        after = stage.starts()
+        assert set(after) == set(before)
+        assert not after.items() & before.items()
+        stage.etcdctl("alarm", "disarm")
+        stage.etcdctl("put", "fill/last", VALUE)
+        again = stage.start("upgrade.yml", hostnet_work="restart").wait()
+        assert (again.rc, again.changed, stage.starts()) == (0, [], after), again.failure
+    finally:
+        stage.remove()
 
 
 @pytest.fixture

@@ -161,6 +161,7 @@ def _workload(item: Json) -> Json:
         "token": annotations.get(names.TOKEN_ANNOTATION, ""),
         "ca_fingerprint": annotations.get(names.CA_ANNOTATION, ""),
         "image": spec["template"]["spec"]["containers"][0]["image"],
+        "configuration": ((spec["template"].get("metadata") or {}).get("annotations") or {}).get(names.CONFIGURATION_ANNOTATION, ""),
         "node": _pinned_to(spec["template"]["spec"]),
         "address": next((str(entry.get("value", "")) for entry in environment if entry["name"] == "HOSTNET_ADDRESS"), ""),
         "data_path": next((str(entry["hostPath"]["path"]) for entry in volumes if entry["name"] == "data" and "hostPath" in entry), ""),
@@ -220,6 +221,7 @@ def pod_summary(pod: Json) -> Json:
         "terminating": "deletionTimestamp" in metadata,
         "host_ip": status.get("hostIP", ""),
         "image": spec["containers"][0]["image"],
+        "configuration": (metadata.get("annotations") or {}).get(names.CONFIGURATION_ANNOTATION, ""),
         "revision": labels.get("controller-revision-hash", "") or labels.get("pod-template-generation", ""),
         "waiting": waiting,
     }

@@ -107,6 +107,17 @@ def _returned(binding: Mapping[str, Any], node: Mapping[str, Any], kind: str, re
     return kind in WELL and node["uid"] != binding["node_uid"]
 
 
+def is_outdated(pod: Mapping[str, Any], workloads: Sequence[Mapping[str, Any]], member: str) -> bool:
+    """Whether a pod runs with another image or configuration than its workload has now, so that a restart would change something.
+
+    A pod that does not say what it was started with is of an older version of this collection, and so of an older template.
+    """
+    workload = next((entry for entry in workloads if entry["member"] in (member, "")), None)
+    if workload is None:
+        return False
+    return any(pod.get(key) != workload.get(key) for key in ("image", "configuration"))
+
+
 def deployment_status(
     hostnet: Mapping[str, Any],
     plan: Mapping[str, Any],
@@ -178,6 +189,7 @@ def deployment_status(
                 "alone": [str(entry) for entry in said.get("alone") or []],
                 "version": said.get("version", ""),
                 "image": pod["image"] if pod else "",
+                "outdated": pod is not None and is_outdated(pod, there["workloads"], str(binding["member"])),
                 "pod": pod["name"] if pod else "",
                 "started_at": pod["started_at"] if pod else "",
                 "restarts": pod["restarts"] if pod else 0,
@@ -194,6 +206,9 @@ def deployment_status(
     problems += [f"{text}: run playbooks/deploy.yml" for text in plan.get("restored", [])]
     problems += _lost_records(plan, observed)
     problems += [f"member {entry['member']}: {entry['class']}: {entry['reason']}" for entry in members if not entry["healthy"]]
+    # Whoever is well and has something to say nevertheless: the alarm of a full etcd, for example.
+    well = [str(entry["member"]) for entry in members if entry["healthy"]]
+    problems += [f"member {name}: {inspection[name]['reason']}" for name in well if (inspection.get(name) or {}).get("reason")]
     ids = sorted({str(entry["cluster_id"]) for entry in members if entry["cluster_id"]})
     if len(ids) > 1:
         problems.insert(0, f"members report {len(ids)} cluster ids: {', '.join(ids)}")
@@ -329,6 +344,11 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
     bare = [str(entry["member"]) for entry in status["members"] if not entry.get("guarded", True)]
     if bare:
         lines.append(f"no guard pods hold a drain of the nodes of {', '.join(bare)}: run playbooks/deploy.yml")
+    behind = [str(entry["member"]) for entry in status["members"] if entry.get("outdated")]
+    if behind:
+        lines.append(
+            f"another image or configuration was deployed since {', '.join(behind)} started: run playbooks/upgrade.yml -e hostnet_work=restart"
+        )
     rollout = status.get("rollout")
     if rollout:
         at = f", at member {rollout['member']}" if rollout["member"] else ""

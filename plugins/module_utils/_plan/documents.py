@@ -16,15 +16,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import names
+from .steps import TABLE
 
 Json = dict[str, Any]
 
-# Steps of a member, as roles/rollout/tasks/steps has them: what a journal names is included as a file.
-_DOWN = ("cordon", "evict", "gate", "gate_repair", "lead", "drain", "leave", "stop", "restart", "note")
-_PLACE = ("vm", "vm_add", "identify", "unlist", "forget", "forget_after", "readdress", "certify", "admit", "remove", "retire")
-_UP = ("uncordon", "start", "join", "list", "settle", "soak")
-_NEIGHBOURS = ("gate_neighbours", "stop_neighbours", "start_neighbours")
-STEPS = frozenset((*_DOWN, *_PLACE, *_UP, *_NEIGHBOURS))
+# What a journal names is included as a file of roles/rollout/tasks/steps.
+STEPS = frozenset(step.name for step in TABLE)
 STATES = ("in_flight", "done", "aborted")
 ENTRY_STATES = ("begun", "done", "failed")
 # A key of ConfigMap <name>-members beside the members' names, which all end in a number.

@@ -17,6 +17,8 @@ GUARD_LABEL = f"{PREFIX}/guard-of"
 GUARDS = 2
 TOKEN_ANNOTATION = f"{PREFIX}/token"
 CA_ANNOTATION = f"{PREFIX}/ca-fingerprint"
+# Of a pod: what its process was started with, placement.configuration.
+CONFIGURATION_ANNOTATION = f"{PREFIX}/configuration"
 CERTIFICATES_ANNOTATION = f"{PREFIX}/certificates"
 
 # https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service

@@ -111,6 +111,8 @@ def to_roll(
     rest = [name for name in bindings if name != in_hand and name not in done]
     if request["work"] == "version":
         rest = [name for name in rest if entries[name]["image"] != hostnet["image"]]
+    if request["work"] == "restart":
+        rest = [name for name in rest if entries[name].get("outdated")]
     if request["work"] == "scale_down":
         rest = [name for name in rest if name in request["members"]]
     # A node pool's upgrade goes by an order of its own, and takes the VM that it has chosen whether we are ready or not.

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 import json
 import re
@@ -39,6 +40,8 @@ STAY_TOLERATIONS = [
     {"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"},
     {"key": "node.kubernetes.io/pid-pressure", "operator": "Exists", "effect": "NoSchedule"},
 ]
+# Environment of a member's process that its node decides.
+_OF_THE_PLACE = ("HOSTNET_ADDRESS", "HOSTNET_PROCESS", "HOSTNET_NODE")
 # https://karpenter.sh/docs/concepts/disruption/#pod-level-controls: no consolidation and no drift of the node while the pod is there.
 _POD_ANNOTATIONS = {"karpenter.sh/do-not-disrupt": "true"}
 
@@ -448,6 +451,27 @@ def _annotations(identity: Mapping[str, Any]) -> dict[str, str]:
     return {names.TOKEN_ANNOTATION: str(identity["token"]), names.CA_ANNOTATION: str(identity["ca_fingerprint"])}
 
 
+def _pod_annotations(spec: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, str]:
+    return {**_POD_ANNOTATIONS, names.CONFIGURATION_ANNOTATION: configuration(spec, pod)}
+
+
+def configuration(spec: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
+    """What a process has to be started anew for, as 12 hexadecimal digits: its command, settings, files, probes and resources.
+
+    Not the image, which each pod tells by itself, and nothing that changes with a member's place or with other members: its address, its
+    certificates, the join list. So the pods of all members have the same, and whoever has another was started before the last deploy changed it.
+    """
+    container = pod["containers"][0]
+    said = {
+        **{key: value for key, value in container.items() if key not in ("image", "env", "volumeMounts")},
+        "env": [entry for entry in container["env"] if entry["name"] not in _OF_THE_PLACE],
+        "config": spec.get("config") or {},
+        "user": pod["securityContext"],
+        "grace": pod["terminationGracePeriodSeconds"],
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def _data_volume(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> Json:
     # `Directory`, never `DirectoryOrCreate`: the kubelet refuses to start the pod where the folder does not exist.
     return {"name": "data", "hostPath": {"path": data_folder(hostnet, binding), "type": "Directory"}}
@@ -476,7 +500,7 @@ def _stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity:
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": selector},
-            "template": {"metadata": {"labels": _labels(hostnet, member), "annotations": dict(_POD_ANNOTATIONS)}, "spec": pod},
+            "template": {"metadata": {"labels": _labels(hostnet, member), "annotations": _pod_annotations(spec, pod)}, "spec": pod},
         },
     }
 
@@ -513,6 +537,6 @@ def _daemon_set(
         "spec": {
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}},
-            "template": {"metadata": {"labels": _labels(hostnet), "annotations": dict(_POD_ANNOTATIONS)}, "spec": pod},
+            "template": {"metadata": {"labels": _labels(hostnet), "annotations": _pod_annotations(spec, pod)}, "spec": pod},
         },
     }

@@ -19,7 +19,7 @@ from .sizes import DATA_BYTES
 Json = dict[str, Any]
 
 # Works that a repair may come into, with the rollout left open.
-_INTERRUPTIBLE = ("reboot", "replace", "version")
+_INTERRUPTIBLE = ("reboot", "replace", "version", "restart")
 # Bytes by which a binding may grow when its member gets another VM.
 _LONGER_IDS = 2048
 
@@ -32,9 +32,9 @@ def request_errors(request: Mapping[str, Any]) -> list[str]:
     """
     errors = []
     if request["work"] not in steps.WORKS:
-        errors.append(f"hostnet_work is {request['work']!r}: upgrade.yml needs -e hostnet_work=reboot, replace or version")
+        errors.append(f"hostnet_work is {request['work']!r}: upgrade.yml needs -e hostnet_work=reboot, replace, version or restart")
     # Not with repair and scale_down: an inventory may have it for its upgrades, and those are needed at once.
-    if request["surge"] and request["work"] in ("reboot", "version"):
+    if request["surge"] and request["work"] in ("reboot", "version", "restart"):
         errors.append(
             f"hostnet_surge is for hostnet_work=replace, where a new VM comes; it means nothing with {request['work']}: leave it out"
         )

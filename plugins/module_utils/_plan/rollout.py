@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import before, dead, documents, gate, join, order, refusals, settings, signs, steps, trust
-from .classify import WELL
+from .classify import WELL, is_outdated
 from .deployment import selector_errors
 from .journal import in_flight
+from .names import MEMBER_LABEL
 
 Json = dict[str, Any]
 
@@ -314,9 +315,38 @@ def cordoned(nodes: Sequence[Mapping[str, Any]], kube_clusters: Sequence[Mapping
 
 
 def outdated(pods: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], image: str) -> list[Json]:
-    """Those of `pods` (of stale_pods) that do not run `image`: a pod that was started anew before a kill is not stopped a second time."""
-    images = {pod["uid"]: pod["image"] for found in observed.values() for pod in found["pods"]}
-    return [dict(pod) for pod in pods if images.get(pod["uid"]) != image]
+    """Those of `pods` (of stale_pods) that have to end, so that others come: a pod that was started anew before a kill is not stopped a second time.
+
+    With an `image`, those that do not run it; without one, those that are older than what their workload says (classify.is_outdated).
+    """
+    found = {pod["uid"]: (pod, there["workloads"]) for there in observed.values() for pod in there["pods"]}
+
+    def old(uid: str) -> bool:
+        if uid not in found:
+            return True
+        pod, workloads = found[uid]
+        return bool(pod["image"] != image) if image else is_outdated(pod, workloads, str(pod["member"]))
+
+    return [dict(pod) for pod in pods if old(str(pod["uid"]))]
+
+
+def touched(objects: Sequence[Mapping[str, Any]], journal: Mapping[str, Any] | None) -> list[Json]:
+    """The `objects` of a deployment without the workloads whose turn has not come, while a rollout brings another image.
+
+    A pod that is lost before is made anew from them, and nothing may bring it the new version without a gate. A DaemonSet is one for all of a
+    kube cluster: it gets the new image with the first member's turn.
+    """
+    if not in_flight(journal) or not journal or not journal["settings"].get("image"):
+        return [dict(entry) for entry in objects]
+    turns = {*journal["done"], str((journal.get("member") or {}).get("member", ""))} - {""}
+
+    def has_its_turn(definition: Mapping[str, Any]) -> bool:
+        if definition["kind"] not in ("StatefulSet", "DaemonSet"):
+            return True
+        member = definition["metadata"]["labels"].get(MEMBER_LABEL, "")
+        return member in turns if member else bool(turns)
+
+    return [dict(entry) for entry in objects if has_its_turn(entry["definition"])]
 
 
 def stale_pods(binding: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -166,7 +166,7 @@ TAKES_DOWN = tuple(step.name for step in TABLE if step.down)
 BRING_UP = tuple(step.name for step in TABLE if step.up)
 
 # What each playbook may be asked to do with a member.
-WORKS = ("reboot", "replace", "version", "repair", "scale_down")
+WORKS = ("reboot", "replace", "version", "restart", "repair", "scale_down")
 # Classes of members whose VM kept its disk and has another address.
 KEPT_DISK = ("moved", "swapped", "stopped")
 # Evictions take long and may be refused by a budget, so they come while the member still serves; and the gate right before the stop.
@@ -187,7 +187,7 @@ def of(work: str, kind: str, surge: bool, forget: str, leaves: str = "") -> list
     before = ["forget"] if forget == "before_join" else []
     after = ["forget_after"] if forget == "after_join" else []
     arrive = ["unlist", *before, "certify", "admit", "start", "join", *after, "list", "settle"]
-    if work == "version":
+    if work in ("version", "restart"):
         return ["gate", "lead", "drain", "restart", "settle", "soak"]
     if work == "reboot":
         # A pod that the scheduler places does not start on a cordoned node.

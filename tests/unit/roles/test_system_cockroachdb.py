@@ -139,7 +139,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "hostnet": {
                 "name": "ledger",
                 "kube_clusters": [{"name": "east"}],
-                "timeout": 120 if name in ("fresh", "late", "raced") else 10,
+                "timeout": 10 if name in ("sick", "silent", "split", "stranger", "forget-live") else 120,
                 "image": "",
             },
             "hostnet_identity": {"members": ",".join(scenario.bound), "token": "ledger-1"},

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 Json = dict[str, Any]
 
 # `Status.errors` has one text for each alarm: "memberID:123 alarm:NOSPACE ".
+_FULL = re.compile(r"\balarm:NOSPACE\b")
 _ALARM = re.compile(r"\balarm:([A-Z_]+)")
 # Whether a member is connected with another one: 1 or 0; no line where it never was.
 # https://etcd.io/docs/v3.6/metrics/
@@ -96,7 +97,8 @@ def _one(answers: Mapping[str, Mapping[str, Any]], members: Mapping[str, str]) -
     if not leader:
         problems.append("it knows no leader")
     shape["reason"] = "; ".join(problems)
-    shape["healthy"] = not problems
+    # A full one serves reads, and takes part in everything but writes of clients: gates look at its alarm.
+    shape["healthy"] = all(_FULL.search(problem) for problem in problems)
     return shape
 
 

@@ -15,6 +15,15 @@ HOSTNET = plans.settings()
 NODES = plans.five_nodes()
 
 
+def test_gates_that_do_not_hold_for_a_work() -> None:
+    own = {"gates": {"stop": [{"say": "full", "find": "full", "not_for": ["restart"]}, {"say": "sick", "find": "sick"}]}}
+    said = [
+        [gate["say"] for gate in filters.gates("stop", own, work) if gate["say"] in ("full", "sick")] for work in ("", "reboot", "restart")
+    ]
+    assert said == [["full", "sick"], ["full", "sick"], ["sick"]]
+    assert all(set(gate) == {"say", "find"} for gate in filters.gates("stop", own))
+
+
 def errors(hook_text: str | None) -> list[str]:
     """What a plan says about this text of a hook, for a deployment that is not there."""
     request = {"work": "replace", "surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False}

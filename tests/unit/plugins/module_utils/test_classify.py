@@ -301,6 +301,7 @@ def test_status_of_a_system_that_is_well(placement: str) -> None:
         "alone": [],
         "version": "3.6.16",
         "image": "example.test/etcd:1",
+        "outdated": False,
         "pod": "ledger-east-worker2" if placement == "daemonset" else "ledger-east-1",
         "started_at": "2026-11-22T12:00:00Z",
         "restarts": 0,

@@ -218,6 +218,7 @@ def test_records_bindings_and_workloads() -> None:
             "token": "t",
             "ca_fingerprint": "ab",
             "image": "example.test/etcd:1",
+            "configuration": "",
             "node": "vm-1",
             "address": "10.0.0.1",
             "data_path": "/data/ledger/east-0-1f",
@@ -231,6 +232,7 @@ def test_records_bindings_and_workloads() -> None:
             "token": "",
             "ca_fingerprint": "",
             "image": "example.test/etcd:1",
+            "configuration": "",
             "node": "",
             "address": "",
             "data_path": "",
@@ -264,6 +266,7 @@ def test_summary_of_a_pod_that_runs() -> None:
         "terminating": False,
         "host_ip": "10.0.0.1",
         "image": "example.test/etcd:1",
+        "configuration": "",
         "revision": "r1",
         "waiting": "",
     }

@@ -512,11 +512,26 @@ def test_namespaces_are_made_only_where_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+def test_a_pod_tells_what_a_restart_would_change(placed: str) -> None:
+    def told(found: Sequence[Json]) -> set[str]:
+        return {entry["spec"]["template"]["metadata"]["annotations"]["hostnet.multicluster/configuration"] for entry in workloads(found)}
+
+    _hostnet, _spec, bindings, objects = rendered(placed=placed)
+    (before,) = told(objects)
+    # Neither its place, nor other members, nor the join list, nor the image, which each pod tells by itself.
+    assert told(rendered(placed=placed, seeds=[bindings[1]["address"]])[3]) == {before}
+    assert told(rendered(placed=placed, image="example.test/etcd:2")[3]) == {before}
+    for changes in ({"resources": {"requests": {"cpu": "3"}}}, {"spec": {**plans.spec_of("etcd"), "args": ["--snapshot-count=9"]}}):
+        (after,) = told(rendered(placed=placed, **changes)[3])
+        assert after != before
+
+
+@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
 def test_members_are_guarded_against_preemption_and_karpenter(placed: str) -> None:
     for workload in workloads(rendered(placed=placed)[3]):
         template = workload["spec"]["template"]
         assert template["spec"]["priorityClassName"] == "system-cluster-critical"
-        assert template["metadata"]["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
+        assert template["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
         assert workload["spec"]["updateStrategy"] == {"type": "OnDelete"}, "a new template restarts nobody"
         assert "imagePullSecrets" not in template["spec"]
     for workload in workloads(rendered(placed=placed, priority_class="", pull_secrets=["mirror"])[3]):

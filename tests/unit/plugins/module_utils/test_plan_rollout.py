@@ -216,6 +216,40 @@ class TestOrder:
             found["members"].reverse()
         assert names_of(world.plan()) == expected
 
+    def test_a_restart_is_for_whoever_runs_with_less_than_the_last_deploy_says(self, world: World) -> None:
+        assert names_of(world.plan("restart")) == []
+        for entry in world.observed["east"]["workloads"]:
+            entry["configuration"] = "new"
+        pods = world.observed["east"]["pods"]
+        next(pod for pod in pods if pod["member"] == "east-1")["configuration"] = "new"
+        plan = world.plan("restart")
+        assert names_of(plan) == ["east-2", "east-0"], "east-0 leads"
+        assert plan["members"][0]["steps"] == ["gate", "lead", "drain", "restart", "settle", "soak"]
+        stale = rollout.stale_pods(world.binding("east-2"), world.observed, world.nodes)
+        assert rollout.outdated(stale, world.observed, "") == stale
+        # One that was started anew before a kill is not stopped a second time.
+        stale = rollout.stale_pods(world.binding("east-1"), world.observed, world.nodes)
+        assert rollout.outdated(stale, world.observed, "") == []
+
+    def test_a_workload_gets_another_image_with_its_members_turn(self, world: World) -> None:
+        def definition(kind: str, member: str) -> Json:
+            labels = {"hostnet.multicluster/member": member} if member else {}
+            return {"kube_cluster": "east", "definition": {"kind": kind, "metadata": {"name": "x", "labels": labels}}}
+
+        objects = [definition("Secret", "east-2"), *(definition("StatefulSet", name) for name in MEMBERS)]
+        journal = world.fly("east-1", "version")
+        journal["settings"]["image"] = "example.test/etcd:2"
+        journal["done"] = ["east-2"]
+
+        def shown(found: list[Json]) -> list[str]:
+            return [entry["definition"]["metadata"]["labels"].get("hostnet.multicluster/member", "") for entry in found]
+
+        assert shown(rollout.touched(objects, journal)) == ["east-2", "east-1", "east-2"]
+        assert shown(rollout.touched([definition("DaemonSet", "")], journal)) == [""]
+        assert rollout.touched([definition("DaemonSet", "")], {**journal, "done": [], "member": None}) == []
+        for other in (None, {**journal, "state": "done"}, {**journal, "settings": {"work": "reboot", "image": ""}}):
+            assert rollout.touched(objects, other) == objects
+
     def test_a_version_that_runs_already_is_left_alone(self, world: World) -> None:
         assert names_of(world.plan("version")) == []
         world.hostnet["image"] = "example.test/etcd:2"
@@ -597,7 +631,7 @@ class TestBadRequests:
     @pytest.mark.parametrize(
         ("request_", "says"),
         [
-            ({"work": "upgrade"}, "hostnet_work is 'upgrade': upgrade.yml needs -e hostnet_work=reboot, replace or version"),
+            ({"work": "upgrade"}, "hostnet_work is 'upgrade': upgrade.yml needs -e hostnet_work=reboot, replace, version or restart"),
             ({"work": ""}, "hostnet_work is ''"),
             ({"work": "reboot", "surge": True}, "hostnet_surge is for hostnet_work=replace"),
             ({"work": "version", "surge": True}, "hostnet_surge is for hostnet_work=replace"),

@@ -177,7 +177,7 @@ def test_the_options_of_a_kube_cluster_are_those_of_the_modules() -> None:
         ("hostnet_node_selector", {"role": "db"}, "hostnet_node_selector is a dictionary, and must be text"),
         ("hostnet_address_type", "internalip", 'hostnet_address_type is "internalip": write InternalIP'),
         ("hostnet_address_type", "a b", 'hostnet_address_type is "a b", neither InternalIP'),
-        ("hostnet_work", "restart", 'hostnet_work is "restart", and must be one of reboot, replace, version'),
+        ("hostnet_work", "upgrade", 'hostnet_work is "upgrade", and must be one of reboot, replace, version, restart'),
         ("hostnet_members", {"east-0": 1}, "hostnet_members is a dictionary, and must be a list"),
         ("hostnet_members", [0], "hostnet_members[0] is 0, and must be text"),
         ("hostnet_status_file", None, "hostnet_status_file is empty (null)"),
@@ -201,7 +201,7 @@ def test_what_has_to_be_set() -> None:
     found = settings_check.check({"hostnet_name": "", "hostnet_system": ""}, [], OPTIONS, ["hostnet_system", "hostnet_work"])["errors"]
     assert found == [
         f"hostnet_system is not set: {how('hostnet_system')} (etcd, nats, cockroachdb, or a system of your own as docs/systems.md describes)",
-        f"hostnet_work is not set: {how('hostnet_work')} (reboot, replace, version, repair, scale_down)",
+        f"hostnet_work is not set: {how('hostnet_work')} (reboot, replace, version, restart, repair, scale_down)",
     ]
 
 

@@ -36,7 +36,7 @@ def test_a_pod_as_the_members_will_be_where_the_namespace_is_there(placed: str) 
     assert (pod["kind"], pod["metadata"]["namespace"], pod["metadata"]["name"]) == ("Pod", "bank", "ledger-trial")
     assert pod["spec"]["priorityClassName"] == "system-cluster-critical"
     assert (pod["spec"]["hostNetwork"], pod["spec"]["containers"][0]["image"]) == (True, "example.test/etcd:1")
-    assert pod["metadata"]["annotations"] == {"karpenter.sh/do-not-disrupt": "true"}
+    assert pod["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
 
 
 def test_a_kube_cluster_that_is_away_is_not_asked() -> None:
