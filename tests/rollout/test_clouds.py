@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import steps
 from support.commit import part
 
 from .harness import LAB, Choice, Json, Stage
@@ -53,45 +54,73 @@ def chosen(cases: Sequence[tuple[str, str, str]]) -> list[object]:
 
 
 class Pool:
-    """A pool that is being upgraded as a cloud does it."""
+    """What a cloud does to a node pool, at work."""
 
-    def __init__(self, stage: Stage, kube: str, cloud: str, *words: str) -> None:
-        self.log = stage.folder / f"pool-{kube}.log"
-        command = [str(LAB), "pool-upgrade", kube, "--as", cloud, "--factor", str(FACTORS[cloud]), "--seed", "7", *words]
+    def __init__(self, stage: Stage, verb: str, where: str, cloud: str, factor: int = 0, *words: str) -> None:
+        self.log = stage.folder / f"{verb}-{where}.log"
+        command = [str(LAB), verb, where, "--as", cloud, "--factor", str(factor or FACTORS[cloud]), *words]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
+    @classmethod
+    def upgrade(cls, stage: Stage, kube: str, cloud: str, factor: int = 0) -> Pool:
+        return cls(stage, "pool-upgrade", kube, cloud, factor, "--seed", "7")
+
+    def drop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
     def end(self) -> str:
-        """What it printed; the cloud's upgrade has to end well."""
+        """What it printed; what the cloud does has to end well."""
         rc = self.process.wait(1500)
         text = self.log.read_text(errors="replace")
         assert rc == 0, text
         return text
 
 
-def followed(stage: Stage, clouds: dict[str, str], *words: str, most_down: int = 1) -> Json:
-    """Upgrades these kube clusters' pools beside the playbook; the checker's verdict."""
+def followed(
+    stage: Stage,
+    clouds: dict[str, str],
+    *,
+    factor: int = 0,
+    most_down: int = 1,
+    kill_at: Sequence[str] = (),
+    repaired: str = "",
+) -> Json:
+    """Upgrades these kube clusters' pools beside the playbook; the checker's verdict.
+
+    The controller is killed at the failpoints `kill_at`, in as many runs, and one more ends it. The cloud repairs the VM of member `repaired`, by
+    its own idea, while the first member is down.
+    """
     first = stage.cluster_ids()
     members = sorted(member for member, (kube, _node) in stage.members().items() if kube in clouds)
     before = {node.metadata.uid for kube in clouds for node in stage.nodes(kube)}
     work = "reboot" if "mco" in clouds.values() else "replace"
+    wanted: Json = {"hostnet_work": work, "hostnet_replace_tasks": "wait", "hostnet_members": [*members, *([repaired] if repaired else [])]}
     with stage.load(most_down) as load:
-        playbook = stage.start(
-            "upgrade.yml", hostnet_work=work, hostnet_replace_tasks="wait", hostnet_members=members, hostnet_follow_seconds=240
-        )
-        pools = [Pool(stage, kube, cloud, *words) for kube, cloud in clouds.items()]
+        playbook = stage.start("upgrade.yml", failpoint=kill_at[0] if kill_at else "", hostnet_follow_seconds=240, **wanted)
+        clouds_work = [Pool.upgrade(stage, kube, cloud, factor) for kube, cloud in clouds.items()]
         try:
+            if repaired:
+                stage.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 300)
+                clouds_work.append(Pool(stage, "pool-repair", stage.members()[repaired][1], "gke", 60))
             run = playbook.wait()
-            texts = [pool.end() for pool in pools]
+            for failpoint in kill_at[1:]:
+                assert run.killed, (failpoint, run.failure)
+                run = stage.start("upgrade.yml", failpoint=failpoint, hostnet_follow_seconds=240, **wanted).wait()
+            if kill_at:
+                assert run.killed, (kill_at[-1], run.failure)
+                run = stage.start("upgrade.yml", hostnet_follow_seconds=240, **wanted).wait()
+            texts = [work.end() for work in clouds_work]
         finally:
-            for pool in pools:
-                pool.process.kill()
-                pool.process.wait()
+            for cloud in clouds_work:
+                cloud.drop()
         verdict = load.end()
     print(json.dumps({key: verdict[key] for key in ("result", "reasons", "writes", "lost", "gaps", "down")}))
     assert run.rc == 0, f"{run.failure}\n{run.log.read_text(errors='replace')[-3000:]}"
     assert verdict["result"] == "holds", (verdict["reasons"], texts)
-    assert sorted(stage.done()) == members
+    assert verdict["lost"] == 0
+    assert set(members) <= set(stage.done()) | ({repaired} if repaired else set())
     assert stage.problems(first["east"]) == []
     # They are all members again, and on VMs of the new generation.
     assert sorted(member for member, (kube, _node) in stage.members().items() if kube in clouds) == members
@@ -102,11 +131,31 @@ def followed(stage: Stage, clouds: dict[str, str], *words: str, most_down: int =
 
 @pytest.mark.parametrize(("staged", "cloud"), chosen(CASES), indirect=["staged"])
 def test_a_pools_upgrade_is_followed(staged: Stage, cloud: str) -> None:
-    verdict = followed(staged, {"west": cloud})
-    assert verdict["lost"] == 0
+    followed(staged, {"west": cloud})
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], indirect=True)
 def test_two_pools_are_upgraded_in_the_same_minute(staged: Stage) -> None:
     followed(staged, {"east": "gke", "west": "gke"})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "node_name")], indirect=True)
+def test_a_limit_passes_while_another_member_is_in_hand(staged: Stage) -> None:
+    # The clouds wait for 15 seconds, which is less than one member takes: two may be down, by their doing, and the play goes on.
+    followed(staged, {"east": "gke", "west": "gke"}, factor=240, most_down=2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("staged", [("etcd", "daemonset"), ("nats", "node_name")], indirect=True)
+def test_a_vm_is_repaired_by_its_cloud_while_another_member_is_in_hand(staged: Stage) -> None:
+    followed(staged, {"west": "gke"}, most_down=2, repaired="east-1")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], indirect=True)
+def test_the_controller_is_killed_at_every_step_and_the_cloud_goes_on(staged: Stage) -> None:
+    names = steps.of("replace", "ok", False, str(staged.spec.get("forget", "never")))
+    # The cloud waits for 15 minutes.
+    followed(staged, {"west": "gke"}, factor=4, kill_at=[f"{name}:after-begin" for name in names])
