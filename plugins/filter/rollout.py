@@ -93,6 +93,7 @@ class FilterModule:
             "rollout_processes": dead.in_hand,
             "rollout_replanned": order.replanned,
             "rollout_leaving": follow.leaving,
+            "rollout_again": follow.again,
             "rollout_record": before.record,
             "rollout_remaining_steps": steps.next_steps,
             "rollout_undo_steps": steps.undo_steps,

@@ -37,7 +37,8 @@ options:
     type: str
     required: true
   expect:
-    description: Members to wait for.
+    description:
+      - Members to wait for. The wait ends before its time where the node of one of them is gone; such members are C(lost) in what the failure returns.
     type: list
     elements: dict
     default: []
@@ -211,6 +212,7 @@ requests:
   type: int
 """
 
+import time
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
@@ -254,10 +256,12 @@ def run(call: _call.Call) -> dict[str, Any]:
     # Nothing was created in check mode, so there is nothing to wait for.
     if expect and not call.check_mode:
         condition, timeout = call.params["condition"], call.params["timeout"]
-        missing = observe.wait_for_members(call.clusters, name, namespace, expect, condition, timeout)
+        began = time.monotonic()
+        missing, lost = observe.wait_for_members(call.clusters, name, namespace, expect, condition, timeout)
         if missing:
-            text = f"after {timeout} seconds {len(missing)} of {len(expect)} members are not {condition}: {'; '.join(missing)}"
-            raise _call.Failure(text, missing=missing)
+            after = f"after {time.monotonic() - began:.0f} seconds" if lost else f"after {timeout} seconds"
+            text = f"{after} {len(missing)} of {len(expect)} members are not {condition}: {'; '.join(missing)}"
+            raise _call.Failure(text, missing=missing, lost=lost)
     clusters, absent_ok = call.clusters, call.params["absent_ok"]
 
     def read_nodes() -> dict[str, Any]:

@@ -135,26 +135,26 @@ def test_a_pools_upgrade_is_followed(staged: Stage, cloud: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd-node_name", "nats-daemonset"], indirect=True)
 def test_two_pools_are_upgraded_in_the_same_minute(staged: Stage) -> None:
     followed(staged, {"east": "gke", "west": "gke"})
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "node_name")], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "node_name")], ids=["etcd-node_name", "nats-node_name"], indirect=True)
 def test_a_limit_passes_while_another_member_is_in_hand(staged: Stage) -> None:
     # The clouds wait for 15 seconds, which is less than one member takes: two may be down, by their doing, and the play goes on.
     followed(staged, {"east": "gke", "west": "gke"}, factor=240, most_down=2)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "daemonset"), ("nats", "node_name")], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "daemonset"), ("nats", "node_name")], ids=["etcd-daemonset", "nats-node_name"], indirect=True)
 def test_a_vm_is_repaired_by_its_cloud_while_another_member_is_in_hand(staged: Stage) -> None:
     followed(staged, {"west": "gke"}, most_down=2, repaired="east-1")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd-node_name", "nats-daemonset"], indirect=True)
 def test_the_controller_is_killed_at_every_step_and_the_cloud_goes_on(staged: Stage) -> None:
     names = steps.of("replace", "ok", False, str(staged.spec.get("forget", "never")))
     # The cloud waits for 15 minutes.

@@ -149,6 +149,34 @@ def test_all_vms_of_west_are_replaced_at_once_and_the_majority_is_kept(stage: St
         ended(stage.play("repair.yml"))
 
 
+@pytest.mark.parametrize("step", ["certify", "admit", "start", "join"])
+def test_the_new_vm_goes_too_before_its_member_is_there(stage: Stage, step: str) -> None:
+    member = first_of(stage, "west")
+    work = {"hostnet_work": "replace", "hostnet_members": [member]}
+    with writing(stage):
+        killed = stage.start("upgrade.yml", failpoint=f"{step}:after-begin", **work).wait()
+        assert killed.killed, killed.failure
+        gone = stage.journal("east")["member"]["new"]["node"]
+        stage.verb("replace-node", gone)
+        ended(stage.play("upgrade.yml", **work))
+        assert stage.members()[member][1] != gone
+
+
+def test_the_new_vm_goes_while_the_play_works_with_it(stage: Stage) -> None:
+    member = first_of(stage, "west")
+    with writing(stage):
+        run = stage.start("upgrade.yml", hostnet_work="replace", hostnet_members=[member])
+
+        def new() -> str:
+            return str(((stage.journal("east").get("member") or {}).get("new") or {}).get("node", ""))
+
+        stage.until("the new node", lambda: bool(new()) or run.process.poll() is not None)
+        gone = new()
+        stage.verb("replace-node", gone)
+        ended(run.wait())
+        assert stage.members()[member][1] != gone
+
+
 def test_a_vm_is_reimaged(stage: Stage) -> None:
     with writing(stage):
         stage.verb("reimage-node", nodes_of(stage, "west")[0])

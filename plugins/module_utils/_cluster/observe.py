@@ -18,6 +18,8 @@ from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, ui
 from .nodes import does_not_answer
 from .watch import follow
 
+# How often a wait for pods looks whether their nodes are still there.
+_LOOK_AT_NODES_SECONDS = 20.0
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
 # Of these all in the namespace: one that has a name which is wanted here may be another deployment's.
@@ -245,19 +247,28 @@ def _secrets(cluster: KubeCluster, namespace: str, selector: str) -> list[Json]:
 
 def wait_for_members(
     clusters: dict[str, KubeCluster], name: str, namespace: str, expected: Sequence[Json], condition: str, timeout_seconds: float
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Wait until every expected member ({kube_cluster, member, node}) has a pod that is `running` or `ready`, or until it has none (`gone`).
 
-    One watch per kube cluster. Returns what is missing at the deadline, a line for each member; empty means success.
+    One watch per kube cluster. Returns what is missing at the deadline, a line for each member, where nothing means success; and whose VM is gone: the
+    wait ends with the first of them.
     """
     deadline = time.monotonic() + timeout_seconds
     wanted = {cluster: [entry for entry in expected if entry["kube_cluster"] == cluster] for cluster in clusters}
     involved = {cluster: clusters[cluster] for cluster, entries in wanted.items() if entries}
     lines = each_cluster(involved, lambda cluster: _wait_one(cluster, name, namespace, wanted[cluster.name], condition, deadline))
-    return [line for cluster in sorted(lines) for line in lines[cluster]]
+    ordered = [lines[cluster] for cluster in sorted(lines)]
+    return [line for found, _lost in ordered for line in found], [member for _found, lost in ordered for member in lost]
 
 
-def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequence[Json], condition: str, deadline: float) -> list[str]:
+def _without_node(cluster: KubeCluster, expected: Sequence[Json]) -> list[str]:
+    """Those of these members whose Node is gone: no pod of theirs will ever start there."""
+    return [str(entry["member"]) for entry in expected if cluster.get(kinds.NODE, entry["node"]) is None]
+
+
+def _wait_one(
+    cluster: KubeCluster, name: str, namespace: str, expected: Sequence[Json], condition: str, deadline: float
+) -> tuple[list[str], list[str]]:
     selector = names.deployment_selector(name)
 
     def missing(pods: dict[str, Json]) -> list[Json]:
@@ -277,8 +288,16 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
         pods.update(objects)
         return not missing(pods)
 
-    if follow(cluster, kinds.POD, done, deadline, namespace, selector):
-        return []
+    lost, gone = list[str](), list[str]()
+    while not lost:
+        if follow(cluster, kinds.POD, done, min(deadline, time.monotonic() + _LOOK_AT_NODES_SECONDS), namespace, selector):
+            return [], []
+        if time.monotonic() >= deadline:
+            break
+        if condition != "gone":
+            # Twice in a row: a Node object that somebody has deleted is made anew by its kubelet.
+            gone, before = _without_node(cluster, missing(pods)), gone
+            lost = sorted(set(gone) & set(before))
     summaries = _pods(cluster, list(pods.values()), namespace)
     lines = []
     rest = missing(pods)
@@ -294,5 +313,6 @@ def _wait_one(cluster: KubeCluster, name: str, namespace: str, expected: Sequenc
             if found is None
             else f"pod {found['name']} is {found['phase']}, not {condition}" + (f" ({found['waiting']})" if found["waiting"] else "")
         )
-        lines.append(f"kube cluster {cluster.name}: member {entry['member']} on node {entry['node']}: {state}")
-    return lines
+        end = "; its VM is gone" if entry["member"] in lost else ""
+        lines.append(f"kube cluster {cluster.name}: member {entry['member']} on node {entry['node']}: {state}{end}")
+    return lines, lost

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from . import dead, signs, successor
+from . import before, dead, signs, steps, successor
 from .names import GUARDS
 
 
@@ -148,3 +148,43 @@ def guards_of(kube_cluster: str, pods: Sequence[Mapping[str, Any]], bindings: Se
                 {"kube_cluster": kube_cluster, "member": str(entry["member"]), "node": str(entry["node"]), "run": run, "ending": ending}
             )
     return found
+
+
+def again(
+    journal: Mapping[str, Any] | None,
+    nodes: Sequence[Mapping[str, Any]],
+    inspection: Mapping[str, Mapping[str, Any]],
+    spec: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the journal has to say of the member in hand where the VM that it was to go on with is gone too; {} where there is nothing to say.
+
+    It becomes a member that has lost its VM, as any other: whoever was there is proven dead, forgotten, and another node is found. Not so where two
+    processes would have to be forgotten, where the old VM is still there (surge), and where members of other deployments wait for that VM.
+    """
+    record: Mapping[str, Any] = (journal or {}).get("member") or {}
+    new, names = record.get("new"), record.get("steps") or []
+    if not journal or not new or "identify" not in names or record.get("class") in steps.KEPT_DISK:
+        return {}
+    if record.get("surge") or record.get("neighbours"):
+        return {}
+    home = [node for node in nodes if (node["kube_cluster"], node["name"]) == (new["kube_cluster"], new["node"])]
+    if not lost(new, home[0] if home else None):
+        return {}
+    announced = "admit" in steps.begun_steps(journal)
+    late = "forget_after" in names
+    if late and "join" in steps.finished_steps(journal):
+        return {}
+    gone = new if announced else record["old"]
+    return {
+        "class": "missing",
+        "work": "repair",
+        "steps": steps.of("repair", "missing", False, str(spec.get("forget", "never")), steps.leave(spec)),
+        "old": {key: value for key, value in gone.items() if key != "stopped"},
+        # Where the old process is forgotten late, it still is the one; otherwise that is done, and the announced one is left.
+        "old_id": before.old_id(inspection, new) if announced and not late else str(record.get("old_id") or ""),
+        "displaced": [],
+        "seen": [],
+        "providers": [],
+        "machines": [],
+        **steps.undone(journal),
+    }

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import before, dead, documents, gate, join, order, refusals, settings, signs, steps, trust
+from . import before, dead, documents, follow, gate, join, order, refusals, settings, signs, steps, trust
 from .classify import WELL, is_outdated
 from .deployment import selector_errors
 from .journal import in_flight
@@ -40,8 +40,9 @@ def rollout_plan(
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
     that max_members leaves for the next run), broken, unmended, waits (lines: what has to come back, or get a VM, before anybody else is taken down),
-    follows (somebody else does the VMs), yields (the member in hand is up, and others are broken: they come first), hold (nobody is taken down now: no VM
-    is about to go), prove (processes that must be proven dead before the first change), lines}. Errors are raised before anything is changed.
+    follows (somebody else does the VMs), again (follow.again: the member in hand needs another node), yields (the member in hand is up, and others
+    are broken: they come first), hold (nobody is taken down now: no VM is about to go), prove (processes that must be proven dead before the first
+    change), lines}. Errors are raised before anything is changed.
 
     Members that are broken are mended first, whatever the rollout is for, as a repair mends them.
     """
@@ -206,7 +207,10 @@ def rollout_plan(
         "unmended": unmended,
         "waits": waits,
         "follows": patient,
+        "again": follow.again(journal if flying and not request.get("abort") else None, nodes, inspection or {}, spec),
+        # A repair is not put back: what it was about may be known to the journal alone.
         "yields": bool(in_hand)
+        and record.get("work") != "repair"
         and not steps.is_down(journal or {})
         and (bool(mends or waits) or not order.may_go_on(request, record, home)),
         "hold": patient
@@ -241,6 +245,7 @@ def _nothing(errors: list[str]) -> Json:
         "unmended": [],
         "waits": [],
         "follows": False,
+        "again": {},
         "yields": False,
         "hold": False,
         "prove": [],
@@ -259,6 +264,8 @@ def _lines(
     lines = []
     if plan["resume"]:
         lines.append("an earlier run was cut short: it is gone on with")
+    if plan["again"]:
+        lines.append(f"the VM that member {plan['in_hand']} was to go on with is gone too: another node is found for it")
     if plan["hold"]:
         lines.append("held: no member is stopped before the cloud is about to take its VM, and the cloud's order counts")
     if not plan["members"]:

@@ -325,7 +325,7 @@ EXPECTED = [{"kube_cluster": "east", "member": "east-0", "node": "vm-1"}]
 
 
 def wait(cluster: FakeCluster, condition: str = "ready", seconds: float = 0.05) -> list[str]:
-    return observe.wait_for_members(as_clusters(cluster), "ledger", "bank", EXPECTED, condition, seconds)
+    return observe.wait_for_members(as_clusters(cluster), "ledger", "bank", EXPECTED, condition, seconds)[0]
 
 
 def test_waiting_for_what_is_there_already_needs_one_list() -> None:
@@ -336,7 +336,7 @@ def test_waiting_for_what_is_there_already_needs_one_list() -> None:
 
 def test_a_kube_cluster_without_expected_members_is_not_asked() -> None:
     east, west = FakeCluster(pods=[pod()]), FakeCluster("west")
-    assert observe.wait_for_members(as_clusters(east, west), "ledger", "bank", EXPECTED, "ready", 1) == []
+    assert observe.wait_for_members(as_clusters(east, west), "ledger", "bank", EXPECTED, "ready", 1) == ([], [])
     assert west.asked == []
 
 

@@ -16,6 +16,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     before,
     classify,
     deployment,
+    follow,
     nodes,
     order,
     rebind,
@@ -1348,6 +1349,75 @@ class TestWhatIsDone:
         record = world.record("east-1", "replace", surge=True)
         world.nodes.append(plans.node("west", "new", "10.0.1.50", zone="east-b"))
         assert not successor.vm_done(record, "add", world.nodes)
+
+
+class TestAgain:
+    """The VM that a member was to go on with is gone too."""
+
+    def world(self, done: str, begun: str = "", **record: Any) -> World:
+        """The replacement of east-1 was cut short after a step of it, and its new VM is not there any more."""
+        world = World()
+        journal = world.fly("east-1", "replace")
+        steps = journal["member"]["steps"]
+        node = plans.node("east", "east-worker9", "10.0.0.19", uid="u-new", zone="east-b", boot_id="b9")
+        new = rebind.rebound(world.hostnet, world.spec, world.binding("east-1"), node, plans.TOKEN, plans.NONCE)
+        journal["member"].update({"new": new, "old_id": "0ld", **record})
+        world.gone("east-1")
+        after = steps[: steps.index(done) + 1]
+        journal["steps"] = [
+            {"n": number, "member": "east-1", "step": name, "state": "done" if name in after else "begun"}
+            for number, name in enumerate([*after, *([begun] if begun else [])], 1)
+        ]
+        world.journal = journal
+        return world
+
+    def again(self, world: World, **spec: Any) -> Json:
+        return follow.again(world.journal, world.nodes, world.inspection, {**world.spec, **spec})
+
+    @pytest.mark.parametrize("begun", ["admit", "start"])
+    def test_who_was_announced_there_is_forgotten(self, begun: str) -> None:
+        world = self.world("certify" if begun == "admit" else "admit", begun)
+        world.inspection["east-0"]["peers"] = [{"id": "ab", "name": "", "address": "10.0.0.19", "live": False}]
+        found = self.again(world)
+        assert found["steps"] == table.of("repair", "missing", False, "before_join")
+        assert (found["old"]["node"], found["old_id"], found["new"], found["class"]) == ("east-worker9", "ab", None, "missing")
+        # What was done with that VM is no step that is done any more.
+        journal = {**world.journal, "member": {**world.journal["member"], **found}} if world.journal else {}
+        assert table.remaining_steps(journal) == found["steps"]
+        assert not table.past_return(journal)
+
+    def test_nobody_was_announced_there(self) -> None:
+        found = self.again(self.world("identify", "certify"))
+        assert (found["old"]["node"], found["old_id"]) == ("east-worker2", "0ld")
+
+    def test_it_is_planned_and_said_and_nothing_is_put_back(self) -> None:
+        world = self.world("admit", "start")
+        plan = world.plan("replace")
+        assert plan["again"]["class"] == "missing"
+        assert "the VM that member east-1 was to go on with is gone too: another node is found for it" in plan["lines"]
+        assert world.journal
+        world.journal["member"].update(plan["again"])
+        plan = world.plan("replace")
+        assert (plan["again"], plan["yields"], names_of(plan)[0]) == ({}, False, "east-1")
+        # Whoever was there has to be proven dead, as of any other whose place is taken.
+        assert [process["member"] for process in plan["prove"]] == ["east-1"]
+
+    def test_an_abort_and_a_vm_that_is_there_need_none(self) -> None:
+        world = self.world("admit", "start")
+        assert world.plan("replace", abort=True)["again"] == {}
+        world.nodes.append(plans.node("east", "east-worker9", "10.0.0.19", uid="u-new", zone="east-b", boot_id="b9"))
+        assert self.again(world) == {}
+
+    @pytest.mark.parametrize(
+        "record", [{"surge": True}, {"neighbours": [{"name": "nats"}]}, {"class": "moved"}, {"new": None}, {"steps": ["vm", "start"]}]
+    )
+    def test_where_it_is_not_that_simple(self, record: Json) -> None:
+        assert self.again(self.world("admit", "start", **record)) == {}
+
+    def test_two_processes_are_never_forgotten_for_one(self) -> None:
+        late = table.of("replace", "ok", False, "after_join")
+        assert self.again(self.world("admit", "start", steps=late), forget="after_join")["old_id"] == "0ld"
+        assert self.again(self.world("join", "forget_after", steps=late), forget="after_join") == {}
 
 
 class TestPods:
