@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,8 +63,8 @@ class Pool:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
     @classmethod
-    def upgrade(cls, stage: Stage, kube: str, cloud: str, factor: int = 0) -> Pool:
-        return cls(stage, "pool-upgrade", kube, cloud, factor, "--seed", "7")
+    def upgrade(cls, stage: Stage, kube: str, cloud: str, factor: int = 0, *words: str) -> Pool:
+        return cls(stage, "pool-upgrade", kube, cloud, factor, "--seed", "7", *words)
 
     def drop(self) -> None:
         self.process.kill()
@@ -85,25 +85,26 @@ def followed(
     factor: int = 0,
     most_down: int = 1,
     kill_at: Sequence[str] = (),
-    repaired: str = "",
+    lost: str = "",
+    meanwhile: Callable[[str], Pool] | None = None,
 ) -> Json:
     """Upgrades these kube clusters' pools beside the playbook; the checker's verdict.
 
-    The controller is killed at the failpoints `kill_at`, in as many runs, and one more ends it. The cloud repairs the VM of member `repaired`, by
-    its own idea, while the first member is down.
+    The controller is killed at the failpoints `kill_at`, in as many runs, and one more ends it. While the first member is down, `meanwhile` has
+    another cloud begin with the node of member `lost`, which it gets.
     """
     first = stage.cluster_ids()
     members = sorted(member for member, (kube, _node) in stage.members().items() if kube in clouds)
     before = {node.metadata.uid for kube in clouds for node in stage.nodes(kube)}
     work = "reboot" if "mco" in clouds.values() else "replace"
-    wanted: Json = {"hostnet_work": work, "hostnet_replace_tasks": "wait", "hostnet_members": [*members, *([repaired] if repaired else [])]}
+    wanted: Json = {"hostnet_work": work, "hostnet_replace_tasks": "wait", "hostnet_members": [*members, *([lost] if lost else [])]}
     with stage.load(most_down) as load:
         playbook = stage.start("upgrade.yml", failpoint=kill_at[0] if kill_at else "", hostnet_follow_seconds=240, **wanted)
         clouds_work = [Pool.upgrade(stage, kube, cloud, factor) for kube, cloud in clouds.items()]
         try:
-            if repaired:
+            if meanwhile:
                 stage.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 300)
-                clouds_work.append(Pool(stage, "pool-repair", stage.members()[repaired][1], "gke", 60))
+                clouds_work.append(meanwhile(stage.members()[lost][1]))
             run = playbook.wait()
             for failpoint in kill_at[1:]:
                 assert run.killed, (failpoint, run.failure)
@@ -120,7 +121,7 @@ def followed(
     assert run.rc == 0, f"{run.failure}\n{run.log.read_text(errors='replace')[-3000:]}"
     assert verdict["result"] == "holds", (verdict["reasons"], texts)
     assert verdict["lost"] == 0
-    assert set(members) <= set(stage.done()) | ({repaired} if repaired else set())
+    assert set(members) <= set(stage.done()) | ({lost} if lost else set())
     assert stage.problems(first["east"]) == []
     # They are all members again, and on VMs of the new generation.
     assert sorted(member for member, (kube, _node) in stage.members().items() if kube in clouds) == members
@@ -135,26 +136,32 @@ def test_a_pools_upgrade_is_followed(staged: Stage, cloud: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd-node_name", "nats-daemonset"], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd", "nats"], indirect=True)
 def test_two_pools_are_upgraded_in_the_same_minute(staged: Stage) -> None:
     followed(staged, {"east": "gke", "west": "gke"})
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "node_name")], ids=["etcd-node_name", "nats-node_name"], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "node_name")], ids=["etcd", "nats"], indirect=True)
 def test_a_limit_passes_while_another_member_is_in_hand(staged: Stage) -> None:
-    # The clouds wait for 15 seconds, which is less than one member takes: two may be down, by their doing, and the play goes on.
-    followed(staged, {"east": "gke", "west": "gke"}, factor=240, most_down=2)
+    # That cloud waits for 15 seconds, which is less than one member takes: two may be down, by its doing, and the play goes on.
+    def meanwhile(node: str) -> Pool:
+        return Pool.upgrade(staged, "east", "gke", 240, "--nodes", node)
+
+    followed(staged, {"west": "gke"}, most_down=2, lost="east-1", meanwhile=meanwhile)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "daemonset"), ("nats", "node_name")], ids=["etcd-daemonset", "nats-node_name"], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "daemonset"), ("nats", "node_name")], ids=["etcd", "nats"], indirect=True)
 def test_a_vm_is_repaired_by_its_cloud_while_another_member_is_in_hand(staged: Stage) -> None:
-    followed(staged, {"west": "gke"}, most_down=2, repaired="east-1")
+    def meanwhile(node: str) -> Pool:
+        return Pool(staged, "pool-repair", node, "gke", 60)
+
+    followed(staged, {"west": "gke"}, most_down=2, lost="east-1", meanwhile=meanwhile)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd-node_name", "nats-daemonset"], indirect=True)
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd", "nats"], indirect=True)
 def test_the_controller_is_killed_at_every_step_and_the_cloud_goes_on(staged: Stage) -> None:
     names = steps.of("replace", "ok", False, str(staged.spec.get("forget", "never")))
     # The cloud waits for 15 minutes.
