@@ -152,7 +152,7 @@ def test_all_vms_of_west_are_replaced_at_once_and_the_majority_is_kept(stage: St
 @pytest.mark.parametrize("step", ["certify", "admit", "start", "join"])
 def test_the_new_vm_goes_too_before_its_member_is_there(stage: Stage, step: str) -> None:
     member = first_of(stage, "west")
-    work = {"hostnet_work": "replace", "hostnet_members": [member]}
+    work: Json = {"hostnet_work": "replace", "hostnet_members": [member]}
     with writing(stage):
         killed = stage.start("upgrade.yml", failpoint=f"{step}:after-begin", **work).wait()
         assert killed.killed, killed.failure
