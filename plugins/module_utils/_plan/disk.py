@@ -15,9 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import names
-from .placement import data_folder
+from .certificates import BACKDATE
+from .placement import all_ports, data_folder
 
 Json = dict[str, Any]
+
+# Less than certificates are issued in advance, so that the clock of a new VM may also be read a while later.
+_CLOCK_MARGIN_SECONDS = 600
 
 MARKER = ".hostnet-admission"
 # What a node is looked at through.
@@ -127,15 +131,25 @@ def admit_nodes(
     new: Sequence[Mapping[str, Any]],
     token: str,
     former: Mapping[str, Any] | None = None,
+    now: float = 0,
 ) -> list[Json]:
     """`nodes` of node_run with ADMIT_SCRIPT: the members of the batch that were never admitted before.
+
+    Where a port of the system is taken on the host, or its clock is so far behind `now` (the controller's, seconds since the epoch) that certificates
+    would not be valid there, it makes nothing: no old process is forgotten for a VM that cannot carry the member.
 
     A folder is made before its binding is written, so a member with a binding has one; where it is gone, the disk was
     emptied, and the member must wait for a repair. `former` is the member's binding before a repair: where its disk was mounted, the
     same VM's has to be so now too.
     """
     fresh = {binding["member"] for binding in new}
-    return [_marked(hostnet, spec, binding, token, former) for binding in batch if binding["member"] in fresh]
+    found = [_marked(hostnet, spec, binding, token, former) for binding in batch if binding["member"] in fresh]
+    host = {
+        # As /proc/net/tcp has them.
+        "PORTS": " ".join(f"{number:04X}={name}" for name, number in sorted(all_ports(spec).items())),
+        "NOT_BEFORE": str(int(now - BACKDATE.total_seconds() + _CLOCK_MARGIN_SECONDS)) if now else "0",
+    }
+    return [{**entry, "env": {**entry["env"], **host}} for entry in found]
 
 
 def mark_nodes(
@@ -591,6 +605,17 @@ folder="$base/${{ADMISSION:?}}"
 if [ "$MUST_MOUNT" = true ] && [ "$mounted" = false ]; then
   echo "no disk is mounted at $ROOT, which is a folder of ${{point:-/}}: mount the data disk there"
   exit 4
+fi
+for wanted in ${{PORTS:-}}; do
+  if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q "^ *[0-9]*: [0-9A-F]*:${{wanted%%=*}} [0-9A-F:]* 0A "; then
+    echo "port $((0x${{wanted%%=*}})) (${{wanted##*=}}) is already taken on the host: free it"
+    exit 5
+  fi
+done
+clock=$(date +%s)
+if [ "$clock" -lt "${{NOT_BEFORE:-0}}" ]; then
+  echo "its clock is at least $((NOT_BEFORE - clock)) seconds too far behind for a certificate to be valid there: synchronise its clock"
+  exit 6
 fi
 for other in "$base"/* "$base"/.new-*; do
   case "${{other##*/}}" in

@@ -108,7 +108,7 @@ TABLE = (
         "identify",
         "finds the member's node and makes sure that it is the right one",
         "its kube cluster and zone, Ready, matches `hostnet_node_selector`, a VM that was not there before (below), and an address of no other member. "
-        "A repair takes any such node that carries no member",
+        "A repair takes any such node that carries no member. Its ports are free, its clock is right and its disk is there before anybody is forgotten",
     ),
     Step("uncordon", "lets pods come back to the node", "only a cordon of our own is taken away", up=True),
     Step(

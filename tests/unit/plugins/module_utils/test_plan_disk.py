@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,19 @@ class Machine:
         self.base = self.root / "ledger"
         self.mounts: list[tuple[str, str]] = []
         self.mountinfo = folder / "mountinfo"
+        # Local address, state.
+        self.sockets: list[tuple[str, str]] = []
+        self.tcp = folder / "tcp"
 
     def run(self, name: str, **changes: str) -> subprocess.CompletedProcess[str]:
         lines = [f"21 1 8:1 / {self.look} rw,relatime shared:1 - ext4 /dev/sda1 rw", "22 1 0:5 / /proc rw - proc proc rw"]
         lines += [f"{30 + n} 21 8:{n + 2} / {self.look}{at} rw - {kind} /dev/x rw" for n, (at, kind) in enumerate(self.mounts)]
         self.mountinfo.write_text("\n".join(lines) + "\n")
+        rows = [f"{n:4}: {at} 00000000:0000 {state} 00000000:00000000 00:00000000" for n, (at, state) in enumerate(self.sockets)]
+        self.tcp.write_text("\n".join(["  sl  local_address rem_address   st tx_queue", *rows]) + "\n")
         script = disk.SCRIPTS[name].replace("/proc/self/mountinfo", str(self.mountinfo))
+        if name == "admit":
+            script = script.replace("/proc/net/tcp6", "/dev/null").replace("/proc/net/tcp", str(self.tcp))
         script = script.replace("/look", str(self.look)).replace("/host/", f"{self.root}/")
         env = {
             **disk.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN)[0]["env"],
@@ -69,6 +77,32 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
+
+
+# -- a VM that cannot carry the member ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_made_where_a_port_is_taken(machine: Machine) -> None:
+    # Connections from and to such a port take nobody's place, nor does another port with these digits.
+    machine.sockets = [("0100007F:094B", "01"), ("00000000:194B", "0A")]
+    assert machine.run("admit").returncode == 0
+    machine.folder.rename(machine.base.parent / "elsewhere")
+    machine.sockets += [("00000000:094B", "0A")]
+    done = machine.run("admit")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (5, "port 2379 (client) is already taken on the host: free it")
+    assert not machine.folder.exists()
+
+
+def test_nothing_is_made_where_no_certificate_would_be_valid(machine: Machine) -> None:
+    now = time.time()
+    (entry,) = disk.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN, now=now + 7200)
+    done = machine.run("admit", NOT_BEFORE=entry["env"]["NOT_BEFORE"])
+    assert done.returncode == 6
+    assert "seconds too far behind for a certificate to be valid there: synchronise its clock" in done.stdout
+    assert not machine.folder.exists()
+    # Certificates are good from an hour before they are issued.
+    (entry,) = disk.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN, now=now + 2400)
+    assert machine.run("admit", NOT_BEFORE=entry["env"]["NOT_BEFORE"]).returncode == 0
 
 
 # -- the data root ---------------------------------------------------------------------------------------------------
@@ -365,6 +399,8 @@ def test_who_gets_a_folder_and_where_it_must_be_mounted() -> None:
         "ADMISSION_ID": bindings[1]["admission"],
         "NODE_UID": bindings[1]["node_uid"],
         "MACHINE": "",
+        "PORTS": "094B=client 094D=metrics 094C=peer",
+        "NOT_BEFORE": "0",
     }
 
     def must(former: Json | None, **changes: Any) -> str:
