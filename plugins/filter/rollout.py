@@ -62,7 +62,7 @@ def gates(name: str, spec: Mapping[str, Any], work: str = "") -> list[Json]:
     own = spec.get("gates") or {}
     more = own.get("leave", []) if name == "leave" else []
     found = [*generic[kind], *(gate.ONLY_COPY if gone else []), *own.get(kind, []), *more]
-    return [{key: value for key, value in entry.items() if key != "not_for"} for entry in found if work not in (entry.get("not_for") or ())]
+    return [{key: value for key, value in entry.items() if key != "not_for"} for entry in found if gate.is_for(entry, work)]
 
 
 def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:

@@ -363,7 +363,8 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
         vanished=lambda names: vanished(call.clusters, [entry for entry in params["bindings"] if entry["member"] in names]),
         without=params["without_lost"],
     )
-    if found["blocked"] and found["lost"] and not params["without_lost"] and not call.check_mode:
+    waited_for = not params["without_lost"] or params["member"] in found["lost"]
+    if found["blocked"] and found["lost"] and waited_for and not call.check_mode:
         raise _call.Failure(f"{wait.what}: {'; '.join(found['blocked'])}", **found)
     if found["blocked"] and not call.check_mode:
         raise _call.Failure(f"{wait.what}: not within {wait.timeout:g} s: {'; '.join(found['blocked'])}", **found)

@@ -1315,7 +1315,7 @@ GUARDS = (
         11,
         "a workload gets another image with its member's turn",
         f"{PLAN}/rollout.py",
-        "return member in turns if member else bool(turns)",
+        "return member in turns if member else kube_cluster in kube_clusters",
         "return True",
         _some(_ROLLOUT, "another_image"),
     ),

@@ -112,11 +112,10 @@ def test_a_full_etcd_is_mended_by_a_restart_with_a_larger_quota(tmp_path: Path) 
         assert "alarm:NOSPACE" in stage.etcdctl("alarm", "list")
         status = stage.start("status.yml").wait()
         assert "alarm:NOSPACE" in " ".join(status.log.read_text().split())
-        # It is well but for that: nobody is told that the majority is lost, and what takes a VM away waits until it ends.
-        reboot = stage.start("upgrade.yml", hostnet_work="reboot", hostnet_step_timeout_seconds=5).wait()
+        # It is well but for that: nobody is told that the majority is lost, and nothing is begun that takes a VM away.
+        reboot = stage.start("upgrade.yml", hostnet_work="reboot").wait()
         assert "alarms of etcd: NOSPACE" in reboot.failure
-        aborted = stage.start("upgrade.yml", hostnet_work="reboot", hostnet_abort=True).wait()
-        assert aborted.rc == 0, aborted.failure
+        assert reboot.changed == []
 
         stage.quota = 8 * SMALL
         deployed = stage.start("deploy.yml").wait()

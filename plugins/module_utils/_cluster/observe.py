@@ -16,7 +16,7 @@ from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster, i
 from .lock import holder_summary
 from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, uid_of
 from .nodes import does_not_answer
-from .watch import follow
+from .watch import Seen, follow
 
 # How often a wait for pods looks whether their nodes are still there.
 _LOOK_AT_NODES_SECONDS = 20.0
@@ -262,8 +262,12 @@ def wait_for_members(
 
 
 def _without_node(cluster: KubeCluster, expected: Sequence[Json]) -> list[str]:
-    """Those of these members whose Node is gone: no pod of theirs will ever start there."""
-    return [str(entry["member"]) for entry in expected if cluster.get(kinds.NODE, entry["node"]) is None]
+    """Those of these members whose Node is gone: no pod of theirs will ever start there. Nobody, where the API server cannot be asked just now."""
+    try:
+        nodes = {str(node["metadata"]["name"]) for node in cluster.list(kinds.NODE)[0]}
+    except KubeError:
+        return []
+    return [str(entry["member"]) for entry in expected if entry["node"] not in nodes]
 
 
 def _wait_one(
@@ -288,11 +292,12 @@ def _wait_one(
         pods.update(objects)
         return not missing(pods)
 
-    lost, gone = list[str](), list[str]()
+    lost, gone, seen = list[str](), list[str](), Seen()
     while not lost:
-        if follow(cluster, kinds.POD, done, min(deadline, time.monotonic() + _LOOK_AT_NODES_SECONDS), namespace, selector):
+        until = min(deadline, time.monotonic() + _LOOK_AT_NODES_SECONDS)
+        if follow(cluster, kinds.POD, done, until, namespace, selector, seen=seen, last_look=until == deadline):
             return [], []
-        if time.monotonic() >= deadline:
+        if until == deadline:
             break
         if condition != "gone":
             # Twice in a row: a Node object that somebody has deleted is made anew by its kubelet.

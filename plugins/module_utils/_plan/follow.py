@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from . import before, dead, signs, steps, successor
+from . import dead, signs, steps, successor
 from .names import GUARDS
 
 
@@ -150,41 +150,38 @@ def guards_of(kube_cluster: str, pods: Sequence[Mapping[str, Any]], bindings: Se
     return found
 
 
-def again(
-    journal: Mapping[str, Any] | None,
-    nodes: Sequence[Mapping[str, Any]],
-    inspection: Mapping[str, Mapping[str, Any]],
-    spec: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What the journal has to say of the member in hand where the VM that it was to go on with is gone too; {} where there is nothing to say.
+class Again(TypedDict):
+    """A member in hand whose VM is gone. `announced`: the system may know it as the member's, although its binding is not recorded yet."""
 
-    It becomes a member that has lost its VM, as any other: whoever was there is proven dead, forgotten, and another node is found. Not so where two
-    processes would have to be forgotten, where the old VM is still there (surge), and where members of other deployments wait for that VM.
+    member: str
+    announced: bool
+
+
+def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]]) -> Again | None:
+    """Whether the VM that the member in hand has, or was to go on with, is gone past the point of no return.
+
+    Then it is in hand no more, and mended like any other that has lost its VM: whoever was there is proven dead first, and another node is found. Not
+    where two processes would have to be forgotten, where the old VM is still there, and where members of other deployments wait for that VM.
     """
     record: Mapping[str, Any] = (journal or {}).get("member") or {}
-    new, names = record.get("new"), record.get("steps") or []
-    if not journal or not new or "identify" not in names or record.get("class") in steps.KEPT_DISK:
-        return {}
-    if record.get("surge") or record.get("neighbours"):
-        return {}
-    home = [node for node in nodes if (node["kube_cluster"], node["name"]) == (new["kube_cluster"], new["node"])]
-    if not lost(new, home[0] if home else None):
-        return {}
-    announced = "admit" in steps.begun_steps(journal)
-    late = "forget_after" in names
-    if late and "join" in steps.finished_steps(journal):
-        return {}
-    gone = new if announced else record["old"]
-    return {
-        "class": "missing",
-        "work": "repair",
-        "steps": steps.of("repair", "missing", False, str(spec.get("forget", "never")), steps.leave(spec)),
-        "old": {key: value for key, value in gone.items() if key != "stopped"},
-        # Where the old process is forgotten late, it still is the one; otherwise that is done, and the announced one is left.
-        "old_id": before.old_id(inspection, new) if announced and not late else str(record.get("old_id") or ""),
-        "displaced": [],
-        "seen": [],
-        "providers": [],
-        "machines": [],
-        **steps.undone(journal),
-    }
+    if not journal or not record.get("old") or record.get("work") == "scale_down" or record.get("surge") or record.get("neighbours"):
+        return None
+    names, begun, finished = record.get("steps") or [], steps.begun_steps(journal), steps.finished_steps(journal)
+    new = record.get("new")
+    if not steps.past_return(journal) or not _is_lost(record["old"], nodes):
+        # With a disk that was kept, and in a reboot, the old VM is the only one.
+        return None
+    if not new:
+        # It waits for a VM that is to come, or to come back.
+        waits = "identify" in names or ("vm" in names and "vm" not in finished)
+        return None if waits else {"member": str(record["member"]), "announced": False}
+    if not _is_lost(new, nodes):
+        return None
+    if "forget_after" in names and "start" in begun and "forget_after" not in finished:
+        return None
+    return {"member": str(record["member"]), "announced": "admit" in begun and not ("forget_after" in names and "start" not in begun)}
+
+
+def _is_lost(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:
+    home = [node for node in nodes if (node["kube_cluster"], node["name"]) == (binding["kube_cluster"], binding["node"])]
+    return lost(binding, home[0] if home else None)

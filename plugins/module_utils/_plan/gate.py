@@ -76,6 +76,12 @@ PROOF: dict[str, list[Gate]] = {
 }
 
 
+def is_for(entry: Gate, work: str) -> bool:
+    """Whether a gate holds for this work of a rollout: `not_for` names those that it does not hold for."""
+    left_out = entry.get("not_for") or []
+    return work not in ([left_out] if isinstance(left_out, str) else left_out)
+
+
 def document(
     inspection: Mapping[str, Mapping[str, Any]],
     member: str = "",

@@ -466,6 +466,7 @@ def configuration(spec: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
         **{key: value for key, value in container.items() if key not in ("image", "env", "volumeMounts")},
         "env": [entry for entry in container["env"] if entry["name"] not in _OF_THE_PLACE],
         "config": spec.get("config") or {},
+        "member_files": spec.get("member_files") or {},
         "user": pod["securityContext"],
         "grace": pod["terminationGracePeriodSeconds"],
     }

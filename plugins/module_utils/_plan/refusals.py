@@ -129,6 +129,12 @@ def too_long(
     ]
 
 
+def state_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any], work: str, inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the system says against any such work and waiting does not mend, its gates with `not_for`: said before a node is cordoned for it."""
+    gates = [entry for entry in (spec.get("gates") or {}).get("stop", []) if gate.is_for(entry, work) and entry.get("not_for")]
+    return [f"{hostnet['system']}: {text}" for text in gate.evaluate(gates, gate.document(inspection, ""))]
+
+
 def scale_down_errors(
     hostnet: Mapping[str, Any],
     spec: Mapping[str, Any],

@@ -146,6 +146,8 @@ def rollout_plan(
             ]
     if work == "scale_down" and not request.get("abort"):
         errors += refusals.scale_down_errors(hostnet, spec, request, list(bindings), in_hand, inspection or {})
+    if work in steps.WORKS_OF_UPGRADE and not flying:
+        errors += refusals.state_errors(hostnet, spec, work, inspection or {})
     chosen = order.narrowed(chosen, request, bindings, in_hand)
     # Nobody stays broken, and nobody in the middle, because enough others had their turn.
     head = [entry for entry in chosen if entry["member"] == in_hand or (work != "repair" and entry in mends)]
@@ -207,10 +209,8 @@ def rollout_plan(
         "unmended": unmended,
         "waits": waits,
         "follows": patient,
-        "again": follow.again(journal if flying and not request.get("abort") else None, nodes, inspection or {}, spec),
-        # A repair is not put back: what it was about may be known to the journal alone.
+        "again": follow.again(journal if flying and not request.get("abort") else None, nodes),
         "yields": bool(in_hand)
-        and record.get("work") != "repair"
         and not steps.is_down(journal or {})
         and (bool(mends or waits) or not order.may_go_on(request, record, home)),
         "hold": patient
@@ -245,7 +245,7 @@ def _nothing(errors: list[str]) -> Json:
         "unmended": [],
         "waits": [],
         "follows": False,
-        "again": {},
+        "again": None,
         "yields": False,
         "hold": False,
         "prove": [],
@@ -337,7 +337,7 @@ def outdated(pods: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], ima
     return [dict(pod) for pod in pods if old(str(pod["uid"]))]
 
 
-def touched(objects: Sequence[Mapping[str, Any]], journal: Mapping[str, Any] | None) -> list[Json]:
+def touched(objects: Sequence[Mapping[str, Any]], journal: Mapping[str, Any] | None, bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
     """The `objects` of a deployment without the workloads whose turn has not come, while a rollout brings another image.
 
     A pod that is lost before is made anew from them, and nothing may bring it the new version without a gate. A DaemonSet is one for all of a
@@ -346,14 +346,15 @@ def touched(objects: Sequence[Mapping[str, Any]], journal: Mapping[str, Any] | N
     if not in_flight(journal) or not journal or not journal["settings"].get("image"):
         return [dict(entry) for entry in objects]
     turns = {*journal["done"], str((journal.get("member") or {}).get("member", ""))} - {""}
+    kube_clusters = {entry["kube_cluster"] for entry in bindings if entry["member"] in turns}
 
-    def has_its_turn(definition: Mapping[str, Any]) -> bool:
+    def has_its_turn(kube_cluster: str, definition: Mapping[str, Any]) -> bool:
         if definition["kind"] not in ("StatefulSet", "DaemonSet"):
             return True
         member = definition["metadata"]["labels"].get(MEMBER_LABEL, "")
-        return member in turns if member else bool(turns)
+        return member in turns if member else kube_cluster in kube_clusters
 
-    return [dict(entry) for entry in objects if has_its_turn(entry["definition"])]
+    return [dict(entry) for entry in objects if has_its_turn(str(entry["kube_cluster"]), entry["definition"])]
 
 
 def stale_pods(binding: Mapping[str, Any], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -167,6 +167,8 @@ BRING_UP = tuple(step.name for step in TABLE if step.up)
 
 # What each playbook may be asked to do with a member.
 WORKS = ("reboot", "replace", "version", "restart", "repair", "scale_down")
+# Those that upgrade.yml begins.
+WORKS_OF_UPGRADE = ("reboot", "replace", "version", "restart")
 # Classes of members whose VM kept its disk and has another address.
 KEPT_DISK = ("moved", "swapped", "stopped")
 # Evictions take long and may be refused by a budget, so they come while the member still serves; and the gate right before the stop.

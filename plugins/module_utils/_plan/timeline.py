@@ -464,7 +464,7 @@ def _playbook(journal: Mapping[str, Any]) -> str:
         return "playbooks/repair.yml"
     if "scale" in words:
         return "playbooks/scale_down.yml"
-    work = next((work for work in ("reboot", "replace", "version") if work in words), "")
+    work = next((work for work in ("reboot", "replace", "version", "restart") if work in words), "")
     return f"playbooks/upgrade.yml{f' -e hostnet_work={work}' if work else ''}"
 
 

@@ -245,11 +245,13 @@ class TestOrder:
         def shown(found: list[Json]) -> list[str]:
             return [entry["definition"]["metadata"]["labels"].get("hostnet.multicluster/member", "") for entry in found]
 
-        assert shown(rollout.touched(objects, journal)) == ["east-2", "east-1", "east-2"]
-        assert shown(rollout.touched([definition("DaemonSet", "")], journal)) == [""]
-        assert rollout.touched([definition("DaemonSet", "")], {**journal, "done": [], "member": None}) == []
+        assert shown(rollout.touched(objects, journal, world.bindings)) == ["east-2", "east-1", "east-2"]
+        # One for all of its kube cluster.
+        sets = [definition("DaemonSet", ""), {**definition("DaemonSet", ""), "kube_cluster": "west"}]
+        assert rollout.touched(sets, journal, world.bindings) == sets[:1]
+        assert rollout.touched(sets, {**journal, "done": [], "member": None}, world.bindings) == []
         for other in (None, {**journal, "state": "done"}, {**journal, "settings": {"work": "reboot", "image": ""}}):
-            assert rollout.touched(objects, other) == objects
+            assert rollout.touched(objects, other, world.bindings) == objects
 
     def test_a_version_that_runs_already_is_left_alone(self, world: World) -> None:
         assert names_of(world.plan("version")) == []
@@ -1354,11 +1356,11 @@ class TestWhatIsDone:
 class TestAgain:
     """The VM that a member was to go on with is gone too."""
 
-    def world(self, done: str, begun: str = "", **record: Any) -> World:
-        """The replacement of east-1 was cut short after a step of it, and its new VM is not there any more."""
+    def world(self, done: str, begun: str = "", kind: str = "replace", **record: Any) -> World:
+        """Work on east-1 was cut short after a step of it, and neither its old VM nor its new one is there any more."""
         world = World()
-        journal = world.fly("east-1", "replace")
-        steps = journal["member"]["steps"]
+        journal = world.fly("east-1", kind)
+        steps = record.get("steps") or journal["member"]["steps"]
         node = plans.node("east", "east-worker9", "10.0.0.19", uid="u-new", zone="east-b", boot_id="b9")
         new = rebind.rebound(world.hostnet, world.spec, world.binding("east-1"), node, plans.TOKEN, plans.NONCE)
         journal["member"].update({"new": new, "old_id": "0ld", **record})
@@ -1371,53 +1373,78 @@ class TestAgain:
         world.journal = journal
         return world
 
-    def again(self, world: World, **spec: Any) -> Json:
-        return follow.again(world.journal, world.nodes, world.inspection, {**world.spec, **spec})
+    def again(self, world: World) -> Json | None:
+        return follow.again(world.journal, world.nodes)
 
-    @pytest.mark.parametrize("begun", ["admit", "start"])
-    def test_who_was_announced_there_is_forgotten(self, begun: str) -> None:
-        world = self.world("certify" if begun == "admit" else "admit", begun)
-        world.inspection["east-0"]["peers"] = [{"id": "ab", "name": "", "address": "10.0.0.19", "live": False}]
-        found = self.again(world)
-        assert found["steps"] == table.of("repair", "missing", False, "before_join")
-        assert (found["old"]["node"], found["old_id"], found["new"], found["class"]) == ("east-worker9", "ab", None, "missing")
-        # What was done with that VM is no step that is done any more.
-        journal = {**world.journal, "member": {**world.journal["member"], **found}} if world.journal else {}
-        assert table.remaining_steps(journal) == found["steps"]
-        assert not table.past_return(journal)
-
-    def test_nobody_was_announced_there(self) -> None:
-        found = self.again(self.world("identify", "certify"))
-        assert (found["old"]["node"], found["old_id"]) == ("east-worker2", "0ld")
-
-    def test_it_is_planned_and_said_and_nothing_is_put_back(self) -> None:
-        world = self.world("admit", "start")
+    @pytest.mark.parametrize(
+        ("done", "begun", "announced"), [("identify", "certify", False), ("certify", "admit", True), ("admit", "start", True)]
+    )
+    def test_it_is_seen_and_said(self, done: str, begun: str, announced: bool) -> None:
+        world = self.world(done, begun)
         plan = world.plan("replace")
-        assert plan["again"]["class"] == "missing"
+        assert plan["again"] == {"member": "east-1", "announced": announced}
         assert "the VM that member east-1 was to go on with is gone too: another node is found for it" in plan["lines"]
+
+    def test_it_is_mended_then_as_any_other(self) -> None:
+        world = self.world("admit", "start")
+        world.fresh("east-1", "east-worker8", "10.0.0.18")
         assert world.journal
-        world.journal["member"].update(plan["again"])
+        bindings = rebind.with_member(world.bindings, world.journal["member"]["new"])
+        for found in world.observed.values():
+            found["members"] = bindings
+        world.journal["member"] = None
         plan = world.plan("replace")
-        assert (plan["again"], plan["yields"], names_of(plan)[0]) == ({}, False, "east-1")
-        # Whoever was there has to be proven dead, as of any other whose place is taken.
+        assert (plan["errors"], plan["again"]) == ([], None)
+        assert [(entry["member"], entry["work"], entry["node"]) for entry in plan["members"][:1]] == [("east-1", "repair", "east-worker8")]
+        # Whoever was there has to be proven dead first.
         assert [process["member"] for process in plan["prove"]] == ["east-1"]
 
     def test_an_abort_and_a_vm_that_is_there_need_none(self) -> None:
         world = self.world("admit", "start")
-        assert world.plan("replace", abort=True)["again"] == {}
+        assert world.plan("replace", abort=True)["again"] is None
         world.nodes.append(plans.node("east", "east-worker9", "10.0.0.19", uid="u-new", zone="east-b", boot_id="b9"))
-        assert self.again(world) == {}
+        assert self.again(world) is None
 
-    @pytest.mark.parametrize(
-        "record", [{"surge": True}, {"neighbours": [{"name": "nats"}]}, {"class": "moved"}, {"new": None}, {"steps": ["vm", "start"]}]
-    )
+    @pytest.mark.parametrize("record", [{"surge": True}, {"neighbours": [{"name": "nats"}]}, {"new": None}])
     def test_where_it_is_not_that_simple(self, record: Json) -> None:
-        assert self.again(self.world("admit", "start", **record)) == {}
+        assert self.again(self.world("admit", "start", **record)) is None
 
     def test_two_processes_are_never_forgotten_for_one(self) -> None:
         late = table.of("replace", "ok", False, "after_join")
-        assert self.again(self.world("admit", "start", steps=late), forget="after_join")["old_id"] == "0ld"
-        assert self.again(self.world("join", "forget_after", steps=late), forget="after_join") == {}
+        assert self.again(self.world("certify", "admit", steps=late)) == {"member": "east-1", "announced": False}
+        for done, begun in (("admit", "start"), ("start", "join"), ("join", "forget_after")):
+            assert self.again(self.world(done, begun, steps=late)) is None
+        assert self.again(self.world("forget_after", "list", steps=late)) == {"member": "east-1", "announced": True}
+
+    @pytest.mark.parametrize(
+        ("work", "done", "begun", "is_mended"),
+        [
+            # Some clouds delete the Node object of a VM that is stopped, and make it anew.
+            ("reboot", "stop", "vm", False),
+            ("reboot", "vm", "uncordon", True),
+            ("reboot", "drain", "stop", False),
+            ("version", "drain", "restart", True),
+            ("restart", "restart", "settle", True),
+            ("scale_down", "unlist", "forget", False),
+        ],
+    )
+    def test_a_vm_that_was_to_stay(self, work: str, done: str, begun: str, is_mended: bool) -> None:
+        world = self.world(done, begun, kind=work, new=None)
+        assert (self.again(world) is not None) == is_mended
+
+    def test_a_surge_node_that_went_before_the_old_vm(self) -> None:
+        world = self.world("identify", "certify")
+        world.nodes.append(plans.node("east", "east-worker2", "10.0.0.12", uid=world.binding("east-1")["node_uid"], zone="east-b"))
+        assert self.again(world) is None
+
+    def test_what_waiting_does_not_mend_is_said_before_the_first_change(self, world: World) -> None:
+        for said in world.inspection.values():
+            said["alarms"] = ["NOSPACE"]
+        for work in ("reboot", "replace", "version"):
+            assert world.plan(work)["errors"] == ["etcd: alarms of etcd: NOSPACE"]
+        assert world.plan("restart")["errors"] == []
+        world.fly("east-1", "reboot")
+        assert world.plan("reboot")["errors"] == [], "its gate stays closed, and says so"
 
 
 class TestPods:
