@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -380,6 +381,32 @@ def test_a_pod_that_ends_is_not_ready() -> None:
     ending = pod()
     ending["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
     assert len(wait(FakeCluster(pods=[ending]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_lost"), [([], True), ([{"metadata": {"name": "vm-2", "labels": {}}}], True), ([{"metadata": {"name": "vm-1"}}], False)]
+)
+def test_a_wait_ends_where_the_node_is_gone(monkeypatch: pytest.MonkeyPatch, nodes: list[Json], is_lost: bool) -> None:
+    monkeypatch.setattr(observe, "_LOOK_AT_NODES_SECONDS", 0.01)
+    cluster = FakeCluster(nodes=nodes)
+    began = time.monotonic()
+    missing, lost = observe.wait_for_members(as_clusters(cluster), "ledger", "bank", EXPECTED, "ready", 600 if is_lost else 0.1)
+    assert lost == (["east-0"] if is_lost else [])
+    assert missing == [f"kube cluster east: member east-0 on node vm-1: has no pod{'; its VM is gone' if is_lost else ''}"]
+    assert time.monotonic() - began < 300
+    # Twice in a row: a Node object that somebody has deleted is made anew.
+    assert sum(kind == "Node" for kind, _name in cluster.asked) >= (2 if is_lost else 1)
+
+
+def test_nobody_is_lost_where_the_api_server_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(FakeCluster):
+        def list(self, kind: kinds.Kind, *words: Any, **more: Any) -> tuple[list[Json], str]:
+            if kind is kinds.NODE:
+                raise KubeError(self.name, "nodes", "no answer")
+            return super().list(kind, *words, **more)
+
+    monkeypatch.setattr(observe, "_LOOK_AT_NODES_SECONDS", 0.01)
+    assert observe.wait_for_members(as_clusters(Silent()), "ledger", "bank", EXPECTED, "ready", 0.2)[1] == []
 
 
 QUOTA = 'create Pod ledger-east-0-0 in StatefulSet ledger-east-0 failed error: pods "ledger-east-0-0" is forbidden: exceeded quota: few'
