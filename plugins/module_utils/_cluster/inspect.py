@@ -104,11 +104,15 @@ def wait_for_gates(
         asked = clock()
         try:
             inspection = inspect()
-            silent = [name for name in expected if name != member and name not in gone and not inspection.get(name, {}).get("reachable")]
+            silent = [
+                name
+                for name in expected
+                if (without or name != member) and name not in gone and not inspection.get(name, {}).get("reachable")
+            ]
             gone += vanished(silent) if silent else []
-            if without and member in expected and not inspection.get(member, {}).get("reachable") and vanished([member]):
+            if member in gone:
                 # It is waited for, and will not come.
-                return {"inspection": inspection, "samples": taken + 1, "blocked": [f"the VM is gone of {member}"], "lost": [*gone, member]}
+                return {"inspection": inspection, "samples": taken + 1, "blocked": [f"the VM is gone of {member}"], "lost": gone}
             left = [name for name in expected if name not in gone]
             counted = without and len(left) >= gate.quorum(len(expected))
             there = {name: said for name, said in inspection.items() if name not in gone} if counted else inspection

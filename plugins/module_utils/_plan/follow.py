@@ -183,5 +183,4 @@ def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]])
 
 
 def _is_lost(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:
-    home = [node for node in nodes if (node["kube_cluster"], node["name"]) == (binding["kube_cluster"], binding["node"])]
-    return lost(binding, home[0] if home else None)
+    return lost(binding, signs.homes([binding], nodes)[str(binding["member"])])

@@ -18,8 +18,6 @@ from .sizes import DATA_BYTES
 
 Json = dict[str, Any]
 
-# Works that a repair may come into, with the rollout left open.
-_INTERRUPTIBLE = ("reboot", "replace", "version", "restart")
 # Bytes by which a binding may grow when its member gets another VM.
 _LONGER_IDS = 2048
 
@@ -77,7 +75,9 @@ def journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journ
     wanted = before.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
     # A repair finishes the member in hand, mends the others, and leaves the rollout open. With another image it would finish that member wrongly.
     if begun == wanted or (
-        request["work"] == "repair" and begun.get("work") in _INTERRUPTIBLE and begun.get("image") in ("", None, str(hostnet["image"]))
+        request["work"] == "repair"
+        and begun.get("work") in steps.WORKS_OF_UPGRADE
+        and begun.get("image") in ("", None, str(hostnet["image"]))
     ):
         return []
     differs = ", ".join(f"{key} {begun.get(key)!r} instead of {wanted[key]!r}" for key in sorted(wanted) if begun.get(key) != wanted[key])

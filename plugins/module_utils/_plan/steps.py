@@ -165,10 +165,10 @@ TAKES_DOWN = tuple(step.name for step in TABLE if step.down)
 # All that a run does that cannot ask every kube cluster.
 BRING_UP = tuple(step.name for step in TABLE if step.up)
 
-# What each playbook may be asked to do with a member.
-WORKS = ("reboot", "replace", "version", "restart", "repair", "scale_down")
-# Those that upgrade.yml begins.
+# What upgrade.yml may be asked to do with a member; a repair may come into it, with the rollout left open.
 WORKS_OF_UPGRADE = ("reboot", "replace", "version", "restart")
+# What each playbook may be asked to do.
+WORKS = (*WORKS_OF_UPGRADE, "repair", "scale_down")
 # Classes of members whose VM kept its disk and has another address.
 KEPT_DISK = ("moved", "swapped", "stopped")
 # Evictions take long and may be refused by a budget, so they come while the member still serves; and the gate right before the stop.

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from .page import Markup, document, join, table, tag, void
 from .page import text as plain
-from .steps import TABLE
+from .steps import TABLE, WORKS_OF_UPGRADE
 
 Json: TypeAlias = dict[str, Any]
 Interval: TypeAlias = tuple[float, float]
@@ -464,7 +464,7 @@ def _playbook(journal: Mapping[str, Any]) -> str:
         return "playbooks/repair.yml"
     if "scale" in words:
         return "playbooks/scale_down.yml"
-    work = next((work for work in ("reboot", "replace", "version", "restart") if work in words), "")
+    work = next((work for work in WORKS_OF_UPGRADE if work in words), "")
     return f"playbooks/upgrade.yml{f' -e hostnet_work={work}' if work else ''}"
 
 
