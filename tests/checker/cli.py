@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--least-rate",
         type=float,
         default=20,
-        help="acknowledged writes a second that make a result valid: fewer than --rate, as a busy machine has (default: %(default)s)",
+        help="acknowledged writes a second that make a result valid: fewer than --rate, as a busy machine has; 0: any do (default: %(default)s)",
     )
     made.add_argument("--members", type=int, default=0, help="members that have to answer (default: as many as there are at the start)")
     made.add_argument("--max-down", type=int, default=1, help="members that may be down at once (default: %(default)s)")

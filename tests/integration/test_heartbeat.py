@@ -178,10 +178,8 @@ def test_it_ends_when_the_lock_is_lost_anywhere(
     until(lambda: beating.poll() is not None)
     assert lease(kube_api, namespace)["spec"]["holderIdentity"] == "r1"
     assert lease(kube_api_two, namespace)["spec"]["holderIdentity"] == "r2"
-    last = renewed(kube_api, namespace)
     with pytest.raises(locks.LockLost):
         locks.verify(client.connect(kube_clusters), lock)
-    assert renewed(kube_api, namespace) == last
 
 
 def test_a_run_that_could_not_renew_does_so_before_its_next_change(
@@ -204,6 +202,21 @@ def test_a_run_that_could_not_renew_does_so_before_its_next_change(
     last = renewed(kube_api, namespace)
     locks.verify(clusters, lock)
     assert renewed(kube_api, namespace) > last
+
+
+def test_a_lock_that_is_lost_anywhere_is_renewed_nowhere(
+    kube_clusters: list[Json], kube_api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters = client.connect(kube_clusters)
+    lock = locks.acquire(clusters, "ledger", namespace, replace(locks.this_process("r1", "", os.getpid(), ""), heartbeat=20)).lock
+    assert lock is not None
+    locks.acquire({"west": clusters["west"]}, "ledger", namespace, plan.Holder("r2", "box"), force=True)
+    before, now = renewed(kube_api, namespace), processes.uptime
+    monkeypatch.setattr(processes, "uptime", lambda: now() + plan.STOPS_AFTER * 20 + 1)
+    for ask in (locks.verify, locks.unasked):
+        with pytest.raises(locks.LockLost, match="taken over by r2"):
+            ask(clusters, lock)
+        assert renewed(kube_api, namespace) == before
 
 
 def test_without_a_heartbeat_that_begins_nothing_is_held(

@@ -265,7 +265,30 @@ def verify(clusters: dict[str, KubeCluster], lock: Json) -> None:
     with the names of its `kube_clusters`. One GET for each lock and kube cluster; nothing is written, but by a run with a heartbeat where that has failed.
     """
 
-    def check(cluster: KubeCluster) -> None:
+    _raise_all(_looked(clusters, lock))
+
+
+def unasked(clusters: dict[str, KubeCluster], lock: Json) -> dict[str, str]:
+    """The kube clusters that cannot be asked whether this run holds the lock, each with the error; in the others it does, else LockLost is raised.
+
+    Whoever takes a lock takes all of its Leases, and never goes on without one. So a run that finds its own generation in a single kube cluster knows
+    that nobody else had the lock when it read that. What such a run may do is in docs/design.md, section 7. As many requests as `verify`.
+    """
+    found = _looked(clusters, lock)
+    lost = {name: error for name, error in found.items() if isinstance(error, LockLost)}
+    if lost:
+        _raise_all(dict(lost))
+    return {name: str(error) for name, error in found.items() if error is not None}
+
+
+def _looked(clusters: dict[str, KubeCluster], lock: Json) -> dict[str, KubeError | None]:
+    """For each kube cluster why this run does not hold the lock there, or cannot know; None where it does.
+
+    First all are read, then what its heartbeat did not renew is renewed: a lock that is lost anywhere is renewed nowhere.
+    """
+    overdue: dict[str, list[Json]] = {}
+
+    def look(cluster: KubeCluster) -> None:
         for held in [lock, *(lock.get("neighbours") or [])]:
             if cluster.name not in held.get("kube_clusters", [cluster.name]):
                 continue
@@ -275,23 +298,18 @@ def verify(clusters: dict[str, KubeCluster], lock: Json) -> None:
                 raise error
             holder = seen_of(lease).holder
             if holder is not None and plan.must_renew(holder, _renewed_age(lease or {})):
-                # Its heartbeat cannot reach this kube cluster, or is gone, and others would believe the run gone soon.
-                renew_one(cluster, held)
+                overdue.setdefault(cluster.name, []).append(held)
 
-    each_or_raise(clusters, check)
+    def renew(cluster: KubeCluster) -> None:
+        for held in overdue[cluster.name]:
+            renew_one(cluster, held)
 
-
-def unasked(clusters: dict[str, KubeCluster], lock: Json) -> dict[str, str]:
-    """The kube clusters that cannot be asked whether this run holds the lock, each with the error; in the others it does, else LockLost is raised.
-
-    Whoever takes a lock takes all of its Leases, and never goes on without one. So a run that finds its own generation in a single kube cluster knows
-    that nobody else had the lock when it read that. What such a run may do is in docs/design.md, section 7. As many requests as `verify`.
-    """
-    found = each_cluster(clusters, _tried(lambda cluster: verify({cluster.name: cluster}, lock)))
-    lost = {name: error for name, error in found.items() if isinstance(error, LockLost)}
-    if lost:
-        _raise_all(dict(lost))
-    return {name: str(error) for name, error in found.items() if error is not None}
+    found = each_cluster(clusters, _tried(look))
+    if not any(isinstance(error, LockLost) for error in found.values()):
+        # Its heartbeat cannot reach these kube clusters, or is gone, and others would believe the run gone soon.
+        late = {name: clusters[name] for name in overdue if found[name] is None}
+        found |= each_cluster(late, _tried(renew))
+    return found
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

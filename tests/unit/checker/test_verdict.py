@@ -60,6 +60,7 @@ def test_all_is_well() -> None:
         ({"acknowledged": [10 + number / 49 for number in range(490)]}, INVALID, "acknowledged writes a second outside of gaps, 50 needed"),
         ({"acknowledged": []}, INVALID, "acknowledged writes a second outside of gaps"),
         ({"acknowledged": [10 + number / 60 for number in range(240)]}, INVALID, "are gaps without an acknowledged write"),
+        ({"acknowledged": [], "least_rate": 0, "ready": False, "read_members": 0}, INVALID, "never acknowledged through every member"),
         ({"ready": False, "read_members": 0}, INVALID, "never acknowledged through every member"),
     ],
 )
@@ -80,6 +81,12 @@ def test_a_gap_does_not_make_the_rest_too_slow() -> None:
     assert verdict.rates(facts)["rate"] < 50
     assert verdict.rates(facts)["rate_outside_gaps"] >= 50
     assert verdict.judge(facts) == (HOLDS, [])
+
+
+def test_a_busy_machine_is_no_reason_where_no_rate_is_wanted() -> None:
+    slow = good(acknowledged=[11.0], least_rate=0)
+    assert verdict.judge(slow) == (HOLDS, [])
+    assert verdict.judge(dataclasses.replace(slow, lost={"a": [1]}))[0] == VIOLATED
 
 
 def test_slow_writes_cannot_hide_in_gaps() -> None:
