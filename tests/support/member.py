@@ -33,7 +33,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from jinja2 import StrictUndefined
 from jinja2.nativetypes import NativeEnvironment
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
@@ -165,13 +166,13 @@ class Deployment:
         for entry in wanted:
             if "ip_addresses" in entry:
                 entry["ip_addresses"] = [on_wire(address) for address in entry["ip_addresses"]]
-        request = _pki.Request(
+        request = Request(
             pki_dir=self.pki,
             certificates=wanted,
             lifetime=Lifetime(valid_days=10, renew_days=3),
             nkeys=self.spec.get("nkeys", []),
         )
-        result = _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
+        result = ensure_certificates(request, cast(Vault, None), datetime.now(UTC))
         self.hostnet["nkeys"] = result["nkeys"]
         return cast(list[Json], result["certificates"])
 
