@@ -35,7 +35,7 @@ from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 from .collection import CHECKOUT
@@ -162,7 +162,7 @@ class Deployment:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def certificates(self) -> list[Json]:
-        wanted = deployment.wanted_certificates(self.hostnet, self.spec, self.bindings)
+        wanted = member_certificates.wanted_certificates(self.hostnet, self.spec, self.bindings)
         for entry in wanted:
             if "ip_addresses" in entry:
                 entry["ip_addresses"] = [on_wire(address) for address in entry["ip_addresses"]]
