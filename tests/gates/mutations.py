@@ -226,7 +226,7 @@ GUARDS = (
     Guard(
         15,
         "the lock compares the kube clusters",
-        f"{CLUSTER}/lock.py",
+        f"{CLUSTER}/lock_taking.py",
         "wrong = membership.problems(found, name, joining, without)",
         "wrong: list[str] = []",
         _some(_LOCK, "invariant_15"),
@@ -1210,7 +1210,7 @@ GUARDS = (
     Guard(
         10,
         "whoever takes the lock bars the journal to those before",
-        f"{CLUSTER}/lock.py",
+        f"{CLUSTER}/lock_taking.py",
         "        each_or_raise(clusters, lambda cluster: _fence(cluster, lock, known.get(cluster.name, 0)))\n",
         "",
         _some("tests/integration/test_rollout_journal.py", "between_renewal_and_write"),
