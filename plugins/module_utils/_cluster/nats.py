@@ -24,7 +24,8 @@ from .._plan import nats_client as plan
 from .._plan.run import Script
 from . import tls
 from .client import KubeCluster
-from .exec import Member, run_command, tunnel
+from .exec import run_command, tunnel
+from .member import Member
 from .run import Target, pod_on_node
 
 with contextlib.suppress(ImportError):

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import nats
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nats_client import seed_nkey
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
 from ansible_collections.hostnet.multicluster.plugins.modules import nats_request
