@@ -44,6 +44,23 @@ def staged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
         stage.verb("up", "east:3,west:2")
 
 
+@pytest.fixture
+def spread(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """The same with a member in each of three kube clusters, none of which has a majority."""
+    system, placement = request.param
+    stage = Stage(Choice(system, placement, "clouds"), tmp_path)
+    stage.kube_clusters = ("east", "west", "north")
+    stage.verb("down")
+    stage.verb("up", "east:1,west:1,north:1")
+    try:
+        stage.deploy()
+        yield stage
+        stage.remove()
+    finally:
+        stage.verb("down")
+        stage.verb("up", "east:3,west:2")
+
+
 def chosen(cases: Sequence[tuple[str, str, str]]) -> list[object]:
     now = set(part(cases, 1))
     return [
@@ -139,6 +156,17 @@ def test_a_pools_upgrade_is_followed(staged: Stage, cloud: str) -> None:
 @pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd", "nats"], indirect=True)
 def test_two_pools_are_upgraded_in_the_same_minute(staged: Stage) -> None:
     followed(staged, {"east": "gke", "west": "gke"})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("spread", "cloud"),
+    [(("etcd", "node_name"), "gke"), (("nats", "daemonset"), "gke"), (("etcd", "daemonset"), "eks"), (("nats", "node_name"), "eks")],
+    ids=["gke-etcd", "gke-nats", "eks-etcd", "eks-nats"],
+    indirect=["spread"],
+)
+def test_three_members_in_three_kube_clusters(spread: Stage, cloud: str) -> None:
+    followed(spread, {"east": cloud, "north": cloud})
 
 
 @pytest.mark.long
