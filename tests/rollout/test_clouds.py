@@ -120,7 +120,7 @@ def followed(
         clouds_work = [Pool.upgrade(stage, kube, cloud, factor) for kube, cloud in clouds.items()]
         try:
             if meanwhile:
-                stage.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 300)
+                stage.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 900)
                 clouds_work.append(meanwhile(stage.members()[lost][1]))
             run = playbook.wait()
             for failpoint in kill_at[1:]:
