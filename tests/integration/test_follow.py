@@ -41,6 +41,7 @@ def took(run: PlayRun) -> list[str]:
     return [task.task.rpartition(word)[2] for task in run.tasks if word in task.task]
 
 
+@pytest.mark.in_turn
 def test_the_clouds_order_counts_and_nobody_is_down_before_its_turn(world: World) -> None:
     # All nodes of east are cordoned at once, and the one that the play would take last is drained first.
     east, west = world.kubes
@@ -76,6 +77,7 @@ def test_the_clouds_order_counts_and_nobody_is_down_before_its_turn(world: World
     assert [cloud.problem for cloud in clouds] == [None, None]
 
 
+@pytest.mark.in_turn
 def test_a_vm_that_goes_without_asking_is_mended_by_the_same_run(world: World) -> None:
     west = world.kubes[1]
     # The run is killed with east-0 in hand, and the cloud takes west-0's VM.

@@ -207,7 +207,8 @@ class Stage:
     @cached_property
     def _clients(self) -> dict[str, Any]:
         return {
-            kube: kubernetes.config.new_client_from_config(config_file=self.lab.admin_kubeconfig, context=kube) for kube in self.kube_clusters
+            kube: kubernetes.config.new_client_from_config(config_file=self.lab.admin_kubeconfig, context=kube)
+            for kube in self.kube_clusters
         }
 
     def core(self, kube: str) -> Any:
