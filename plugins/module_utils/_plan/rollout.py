@@ -189,7 +189,14 @@ def rollout_plan(
                 "node": entry.get("node", bindings[name]["node"]),
                 "work": in_work,
                 "surge": in_surge,
-                "steps": steps.of(in_work, kind, in_surge, str(spec.get("forget", "never")), steps.leave(spec)),
+                "steps": steps.of(
+                    in_work,
+                    kind,
+                    in_surge,
+                    str(spec.get("forget", "never")),
+                    steps.leave(spec),
+                    entries[name]["image"] != hostnet["image"],
+                ),
             }
         )
     # An abort needs a node only where it finishes the member in hand.

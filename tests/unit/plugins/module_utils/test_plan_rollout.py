@@ -162,6 +162,28 @@ class TestSteps:
             if undone in found and work != "scale_down" and not surge:
                 assert at(undone) < at(done)
 
+    @pytest.mark.parametrize("pulls", [False, True])
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("work", table.WORKS)
+    def test_an_image_that_changes_is_pulled_before_anything_is_done_to_a_member_whose_vm_stays(
+        self, work: str, kind: str, pulls: bool
+    ) -> None:
+        found = table.of(work, kind, False, "before_join", pulls=pulls)
+        stays = work == "version" or (work in ("restart", "reboot") and pulls)
+        assert ("pull" in found) == stays
+        assert not stays or found[0] == "pull"
+        assert [step for step in found if step != "pull"] == [step for step in table.of(work, kind, False, "before_join") if step != "pull"]
+        # Nothing is to be put back where it fails.
+        assert not table.BY_NAME["pull"].undo
+        assert "pull" not in (*table.POINT_OF_NO_RETURN, *table.TAKES_DOWN, *table.BRING_UP)
+
+    def test_a_reboot_that_starts_another_image_pulls_it_first(self, world: World) -> None:
+        assert all("pull" not in entry["steps"] for entry in world.plan("reboot")["members"])
+        world.hostnet["image"] = "example.test/etcd:2"
+        assert {entry["steps"][0] for entry in world.plan("reboot")["members"]} == {"pull"}
+        # A VM that goes pulls nothing: its successor does, in identify.
+        assert all("pull" not in entry["steps"] for entry in world.plan("replace")["members"])
+
     def test_surge_brings_the_new_vm_before_anything_stops_and_ends_the_old_one_last(self) -> None:
         found = table.of("replace", "ok", True, "before_join")
         assert found.index("identify") < found.index("stop")
@@ -226,6 +248,10 @@ class TestOrder:
         plan = world.plan("restart")
         assert names_of(plan) == ["east-2", "east-0"], "east-0 leads"
         assert plan["members"][0]["steps"] == ["gate", "lead", "drain", "restart", "settle", "soak"]
+        # The last deploy may have brought another image too.
+        world.hostnet["image"] = "example.test/etcd:2"
+        assert world.plan("restart")["members"][0]["steps"][0] == "pull"
+        world.hostnet["image"] = HOSTNET["image"]
         stale = rollout.stale_pods(world.binding("east-2"), world.observed, world.nodes)
         assert rollout.outdated(stale, world.observed, "") == stale
         # One that was started anew before a kill is not stopped a second time.
@@ -419,11 +445,14 @@ class TestResuming:
 
     def test_a_pod_that_was_restarted_is_not_drained_again(self) -> None:
         steps = table.of("version", "ok", False, "never")
-        begun = steps_journal(steps[:3], ["restart"], steps=steps)
+        assert steps[:4] == ["pull", "gate", "lead", "drain"]
+        # An image that was pulled is there.
+        assert table.remaining_steps(steps_journal(steps[:3], steps=steps)) == steps[1:]
+        begun = steps_journal(steps[:4], ["restart"], steps=steps)
         assert table.remaining_steps(begun, up=True) == ["gate", "restart", "settle", "soak"]
         # One whose image does not work gets the right one, whatever its absence says to a gate.
         assert table.remaining_steps(begun) == ["restart", "settle", "soak"]
-        assert table.bring_up_steps(steps_journal(steps[:3], ["restart"], steps=steps), noted=False) == ["settle"]
+        assert table.bring_up_steps(steps_journal(steps[:4], ["restart"], steps=steps), noted=False) == ["settle"]
 
     def test_whoever_has_begun_to_leave_is_not_asked_about(self) -> None:
         steps = table.of("scale_down", "ok", False, "after_join")
