@@ -17,7 +17,10 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import ARGUMENT_SPEC as CERTIFICATES
 from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import LoadedVault
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki, _pki_place
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import place
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import CaState, ca_state
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.library import missing_library
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -44,7 +47,7 @@ class ActionModule(ActionBase):
         del tmp
         given = task_vars or {}
         _validation, options = self.validate_argument_spec(ARGUMENT_SPEC)
-        found = _pki_place.look(
+        found = place.look(
             str(options["name"]),
             str(options["pki_dir"]),
             [str(source) for source in given.get("ansible_inventory_sources") or []],
@@ -57,13 +60,13 @@ class ActionModule(ActionBase):
             del result["warnings"]
         return result
 
-    def _ca_state(self, folder: Path, ca: dict[str, Any]) -> _pki.CaState:
+    def _ca_state(self, folder: Path, ca: dict[str, Any]) -> CaState:
         certificate, key = (self._path(ca[name]) if ca[name] else None for name in ("certificate", "private_key"))
-        missing = _pki.missing_library()
+        missing = missing_library()
         if missing:
-            return _pki.CaState(certificate or folder / "ca.crt", key or folder / "ca.key", problem=missing)
-        request = _pki.Request(folder, [], Lifetime(365, 30), ca_vault=ca["vault"], ca_certificate=certificate, ca_private_key=key)
-        return _pki.ca_state(request, LoadedVault(self._loader._vault.secrets), datetime.now(UTC))
+            return CaState(certificate or folder / "ca.crt", key or folder / "ca.key", problem=missing)
+        request = Request(folder, [], Lifetime(365, 30), ca_vault=ca["vault"], ca_certificate=certificate, ca_private_key=key)
+        return ca_state(request, LoadedVault(self._loader._vault.secrets), datetime.now(UTC))
 
     def _path(self, given: str) -> Path:
         return Path(str(self._loader.path_dwim(str(given))))

@@ -16,7 +16,9 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.parsing.vault import VaultLib, match_encrypt_secret
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.library import MINIMUM_CRYPTOGRAPHY, missing_library
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import PkiError, Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import (
     KEY_TYPES,
     USAGES,
@@ -74,14 +76,14 @@ class LoadedVault:
 
     def _need_secret(self, what: str) -> None:
         if not self._secrets:
-            raise _pki.PkiError(f"{what}, but no vault password was given: use --vault-password-file, --vault-id or --ask-vault-pass")
+            raise PkiError(f"{what}, but no vault password was given: use --vault-password-file, --vault-id or --ask-vault-pass")
 
     def _encrypt_secret(self, where: str) -> tuple[str, Any]:
         self._need_secret(f"The CA's private key {where} shall be encrypted with ansible-vault (ca.vault)")
         try:
             identity, secret = match_encrypt_secret(self._secrets, encrypt_vault_id=constants.DEFAULT_VAULT_ENCRYPT_IDENTITY)
         except AnsibleError as error:
-            raise _pki.PkiError(f"The CA's private key {where} cannot be encrypted with ansible-vault: {error}") from error
+            raise PkiError(f"The CA's private key {where} cannot be encrypted with ansible-vault: {error}") from error
         return str(identity), secret
 
     def check_encrypt(self, where: str) -> None:
@@ -100,8 +102,8 @@ class LoadedVault:
         except AnsibleError as error:
             # Ansible's own text tells of "no vault secrets", which sounds like no password at all.
             if "Decryption failed" not in str(error):
-                raise _pki.PkiError(f"The CA's private key {where} cannot be decrypted: {error}") from None
-            raise _pki.PkiError(
+                raise PkiError(f"The CA's private key {where} cannot be decrypted: {error}") from None
+            raise PkiError(
                 f"wrong vault password for the CA's private key {where}: none of the {len(self._secrets)} given vault secrets decrypts it"
             ) from None
         return bytes(plain)
@@ -118,13 +120,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        missing = _pki.missing_library()
+        missing = missing_library()
         if missing:
-            raise AnsibleActionFail(f"{missing}. {missing_required_lib(f'cryptography >= {_pki.MINIMUM_CRYPTOGRAPHY}')}")
+            raise AnsibleActionFail(f"{missing}. {missing_required_lib(f'cryptography >= {MINIMUM_CRYPTOGRAPHY}')}")
         _validation, options = self.validate_argument_spec(ARGUMENT_SPEC)
         ca = options["ca"]
         try:
-            request = _pki.Request(
+            request = Request(
                 pki_dir=self._path(options["pki_dir"]),
                 certificates=options["certificates"],
                 lifetime=Lifetime(options["valid_days"], options["renew_days"]),
@@ -141,7 +143,7 @@ class ActionModule(ActionBase):
                 nkeys=options["nkeys"],
             )
             vault = LoadedVault(self._loader._vault.secrets)
-            result.update(_pki.ensure_certificates(request, vault, datetime.now(UTC), check_mode=bool(self._task.check_mode)))
+            result.update(ensure_certificates(request, vault, datetime.now(UTC), check_mode=bool(self._task.check_mode)))
         except CertificateError as error:
             raise AnsibleActionFail(str(error)) from None
         result["requests"] = 0

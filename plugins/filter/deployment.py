@@ -9,7 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, disk, join, placement, trial, withheld
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    classify,
+    deployment,
+    disk,
+    join,
+    member_certificates,
+    member_labels,
+    observation,
+    placement,
+    probe,
+    proof,
+    settings_and_spec,
+    trial,
+    withheld,
+)
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -55,15 +69,15 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
             "deployment_kube_clusters": withheld.withheld,
-            "deployment_errors": deployment.settings_errors,
+            "deployment_errors": settings_and_spec.settings_errors,
             "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": disk.admitted,
-            "deployment_renewed": deployment.renewed,
-            "deployment_live": deployment.live_members,
-            "deployment_certificates": deployment.wanted_certificates,
-            "deployment_probe_errors": deployment.probe_errors,
+            "deployment_renewed": observation.renewed,
+            "deployment_live": observation.live_members,
+            "deployment_certificates": member_certificates.wanted_certificates,
+            "deployment_probe_errors": probe.probe_errors,
             "deployment_admit_nodes": disk.admit_nodes,
-            "deployment_node_labels": deployment.node_labels,
+            "deployment_node_labels": member_labels.node_labels,
             "deployment_remove_nodes": disk.remove_nodes,
             "deployment_mark_nodes": disk.mark_nodes,
             "deployment_probe_nodes": disk.probe_nodes,
@@ -74,8 +88,8 @@ class FilterModule:
             "deployment_removal": disk.removal,
             "deployment_confirmed": disk.confirmed,
             "deployment_data_root": disk.normal_root,
-            "deployment_expect": deployment.expected,
-            "deployment_verdict": deployment.verdict,
+            "deployment_expect": observation.expected,
+            "deployment_verdict": proof.verdict,
             "deployment_script": script,
             "deployment_namespaces": placement.namespace_objects,
             "deployment_objects": objects,

@@ -14,10 +14,11 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
     before,
     dead,
-    deployment,
     follow,
     gate,
     journal,
+    member_labels,
+    observation,
     order,
     rebind,
     rollout,
@@ -113,7 +114,7 @@ class FilterModule:
             "rollout_with_member": rebind.with_member,
             "rollout_stopped": rebind.stopped,
             "rollout_booted": rebind.booted,
-            "rollout_node_labels": deployment.member_labels,
+            "rollout_node_labels": member_labels.member_labels,
             "rollout_drain_nodes": rollout.drain_nodes,
             "rollout_cordoned": rollout.cordoned,
             "rollout_pods": rollout.stale_pods,
@@ -125,7 +126,7 @@ class FilterModule:
             "rollout_setting_wishes": system_settings.wanted,
             "rollout_setting_helper": system_settings.helper,
             "rollout_setting_commands": system_settings.commands,
-            "rollout_seeds": deployment.seeds,
+            "rollout_seeds": observation.seeds,
             "rollout_issued": before.issued,
         }
         judged = {"rollout_setting_changes": refusal_as_text(system_settings.changes, save={}, write={})}

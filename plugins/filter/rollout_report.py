@@ -10,13 +10,14 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import timeline
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout_page, timeline
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.html import render
 
 
 def rollout_html(journal: Mapping[str, Any], gaps: Sequence[Mapping[str, Any]] = (), name: str = "") -> str:
     """The report of a run as one page of HTML."""
     try:
-        return timeline.html(journal, gaps, name)
+        return render("rollout", "rollout.html.j2", rollout_page.page(journal, gaps, name))
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

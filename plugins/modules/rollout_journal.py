@@ -221,7 +221,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
 from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Call, Failure
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, lease
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
@@ -285,7 +285,7 @@ def run(call: Call) -> client.Json:
         lock = _checked_lock(call)
         detail = dict(params["detail"])
         if op == "start" and not detail.get("controller"):
-            me = locks.this_process(lock["holder"], "", os.getppid(), "")
+            me = lease.this_process(lock["holder"], "", os.getppid(), "")
             detail["controller"] = {"host": me.host, "user": me.user, "pid": me.pid}
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         after = plan.advance(

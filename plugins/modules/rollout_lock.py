@@ -214,7 +214,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Call, Failure
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, heartbeat
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, heartbeat, lease, lock_taking
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import lock as plan
 
@@ -252,24 +252,24 @@ def run(call: Call) -> client.Json:
     if params["heartbeat_seconds"] < 0:
         raise Failure(f"heartbeat_seconds is {params['heartbeat_seconds']}, and must be at least 0")
     # This is a worker of the ansible-playbook that holds the lock.
-    me = locks.this_process(params["run_id"], params["what"], os.getppid(), locks.timestamp())
+    me = lease.this_process(params["run_id"], params["what"], os.getppid(), lease.timestamp())
     me = dataclasses.replace(me, heartbeat=params["heartbeat_seconds"])
     try:
         if state == "read":
-            outcome = locks.read(call.clusters, name, namespace, me)
+            outcome = lock_taking.read(call.clusters, name, namespace, me)
         elif state == "free":
-            outcome = locks.release(call.clusters, name, namespace, me, params["force"], call.check_mode)
+            outcome = lock_taking.release(call.clusters, name, namespace, me, params["force"], call.check_mode)
         else:
             take_over = [run_id.strip() for run_id in params["take_over"].split(",") if run_id.strip()]
-            outcome = locks.acquire(
+            outcome = lock_taking.acquire(
                 call.clusters, name, namespace, me, take_over, params["force"], call.check_mode, params["joining"], params["without"]
             )
             if me.heartbeat and outcome.changed and outcome.lock:
                 heartbeat.start(params["kube_clusters"], outcome.lock, me)
     except heartbeat.NoHeartbeat as error:
-        locks.release(call.clusters, name, namespace, me)
+        lock_taking.release(call.clusters, name, namespace, me)
         raise Failure(f"the heartbeat of the lock of deployment {name} did not begin, and the lock was given back: {error}") from error
-    except locks.LockRefused as error:
+    except lock_taking.LockRefused as error:
         raise Failure(str(error), holders=error.holders) from error
     result: client.Json = {
         "changed": outcome.changed,

@@ -24,7 +24,8 @@ Json = dict[str, Any]
 
 def host_certificates(given: Json) -> Json:
     """What the action plugin does once it has read its options. {certificates: wanted ones, folder}"""
-    from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
     from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
     class NoVault:
@@ -36,9 +37,9 @@ def host_certificates(given: Json) -> Json:
         def check_encrypt(self, where: str) -> None:
             raise AssertionError(where)
 
-    request = _pki.Request(Path(given["folder"]), given["certificates"], Lifetime(365, 30))
+    request = Request(Path(given["folder"]), given["certificates"], Lifetime(365, 30))
     begun = time.monotonic()
-    result = _pki.ensure_certificates(request, NoVault(), datetime.datetime.now(datetime.UTC))
+    result = ensure_certificates(request, NoVault(), datetime.datetime.now(datetime.UTC))
     seconds = time.monotonic() - begun
     issued = sum(certificate["reissued"] for certificate in result["certificates"])
     return {"seconds": seconds, "issued": issued}

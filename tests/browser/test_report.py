@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import timeline
+from ansible_collections.hostnet.multicluster.plugins.filter.rollout_report import rollout_html
 from support import browser, journals
 from support.browser import Page
 from support.collection import CHECKOUT
@@ -24,13 +24,13 @@ EVIL = [
     "&lt;b&gt;",
 ]
 REPORTS = {
-    "one": timeline.html(journals.replaced(1)),
-    "five": timeline.html(journals.replaced(5), journals.gaps(20)),
-    "troubled": timeline.html(journals.troubled(), journals.gaps(12)),
-    "two-hundred": timeline.html(journals.replaced(200), journals.gaps(900)),
-    "not-begun": timeline.html({**journals.replaced(5, 0), "steps": []}),
-    "evil": timeline.html(journals.renamed(journals.replaced(5), EVIL), journals.gaps(3)),
-    "long-names": timeline.html(journals.renamed(journals.troubled(), [f"{'very-long-name' * 4}-{number}" for number in range(5)])),
+    "one": rollout_html(journals.replaced(1)),
+    "five": rollout_html(journals.replaced(5), journals.gaps(20)),
+    "troubled": rollout_html(journals.troubled(), journals.gaps(12)),
+    "two-hundred": rollout_html(journals.replaced(200), journals.gaps(900)),
+    "not-begun": rollout_html({**journals.replaced(5, 0), "steps": []}),
+    "evil": rollout_html(journals.renamed(journals.replaced(5), EVIL), journals.gaps(3)),
+    "long-names": rollout_html(journals.renamed(journals.troubled(), [f"{'very-long-name' * 4}-{number}" for number in range(5)])),
 }
 BARS = {"one": 18, "five": 90, "troubled": 42, "two-hundred": 3600, "evil": 90, "long-names": 42}
 

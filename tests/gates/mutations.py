@@ -218,7 +218,7 @@ GUARDS = (
     Guard(
         15,
         "the kube clusters of a deployment of version 0.2.0",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/membership.py",
         "roster = recorded or rosters.of_claims(observed)",
         "roster = recorded",
         _some(f"{UNIT}/test_deployment_membership.py", "of_0_2_0_too"),
@@ -226,7 +226,7 @@ GUARDS = (
     Guard(
         15,
         "the lock compares the kube clusters",
-        f"{CLUSTER}/lock.py",
+        f"{CLUSTER}/lock_taking.py",
         "wrong = membership.problems(found, name, joining, without)",
         "wrong: list[str] = []",
         _some(_LOCK, "invariant_15"),
@@ -234,7 +234,7 @@ GUARDS = (
     Guard(
         15,
         "an inventory source that could not be read",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/settings_and_spec.py",
         'errors += [] if tolerant else [str(error) for error in hostnet.get("inventory_errors", [])]',
         "errors += []",
         _some(f"{UNIT}/test_deployment_membership.py", "without_a_part"),
@@ -258,7 +258,7 @@ GUARDS = (
     Guard(
         15,
         "members from before in a kube cluster that is to be grown into",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/membership.py",
         '        if left:\n            errors.append(\n                f"kube cluster {kube} has members',
         '        if False:\n            errors.append(\n                f"kube cluster {kube} has members',
         _some(f"{UNIT}/test_deployment_membership.py", "members_from_before"),
@@ -282,7 +282,7 @@ GUARDS = (
     Guard(
         8,
         "an ordinal that was given before",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/new_members.py",
         "highest = dict(ordinals)",
         "highest: dict[str, int] = {}",
         _some(f"{UNIT}/test_deployment_membership.py", "scaled_down_ordinal"),
@@ -306,7 +306,7 @@ GUARDS = (
     Guard(
         1,
         "a kube cluster that did not answer",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/settings_and_spec.py",
         'for absent in [] if tolerant else hostnet.get("absent_kube_clusters", []):',
         "for absent in []:",
         _some(_DEPLOY, "invariants_1_and_9"),
@@ -314,7 +314,7 @@ GUARDS = (
     Guard(
         1,
         "data of an earlier deployment on a node",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/probe.py",
         'if plan["mode"] == "first" and own:',
         "if False:",
         _some(_MEMBERS, "invariant_1"),
@@ -402,7 +402,7 @@ GUARDS = (
     Guard(
         2,
         "a member that reports another cluster id",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/proof.py",
         "if found != recorded",
         "if False",
         _some(_MEMBERS, "invariant_2"),
@@ -410,7 +410,7 @@ GUARDS = (
     Guard(
         2,
         "first members that report two ids",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/proof.py",
         "if len(reported) > 1:",
         "if False:",
         _some(_MEMBERS, "invariant_2"),
@@ -562,7 +562,7 @@ GUARDS = (
     Guard(
         3,
         "a member counts as live only at its own address",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/observation.py",
         '"live": bool(ready and same)',
         '"live": bool(ready)',
         _some(_MEMBERS, "invariant_3"),
@@ -802,7 +802,7 @@ GUARDS = (
     Guard(
         6,
         "the present address is in the certificate",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/member_certificates.py",
         '_unique([str(binding["address"]), *loopback,',
         "_unique([*loopback,",
         _some(_MEMBERS, "invariant_6"),
@@ -826,7 +826,7 @@ GUARDS = (
     Guard(
         7,
         "a deploy on a former member's address",
-        f"{PLAN}/deployment.py",
+        f"{PLAN}/new_members.py",
         "if former is not None:",
         "if False:",
         _some(_DEPLOY, "invariant_7"),
@@ -1210,7 +1210,7 @@ GUARDS = (
     Guard(
         10,
         "whoever takes the lock bars the journal to those before",
-        f"{CLUSTER}/lock.py",
+        f"{CLUSTER}/lock_taking.py",
         "        each_or_raise(clusters, lambda cluster: _fence(cluster, lock, known.get(cluster.name, 0)))\n",
         "",
         _some("tests/integration/test_rollout_journal.py", "between_renewal_and_write"),
@@ -1299,8 +1299,8 @@ GUARDS = (
         8,
         "a deployment of the same name in another namespace",
         f"{PLAN}/deployment.py",
-        "_membership_errors(hostnet, observed) + neighbours.namesakes(hostnet, nodes)",
-        "_membership_errors(hostnet, observed)",
+        "membership_errors(hostnet, observed) + neighbours.namesakes(hostnet, nodes)",
+        "membership_errors(hostnet, observed)",
         _some(_NEIGHBOURS, "a_deploy_refuses"),
     ),
     Guard(

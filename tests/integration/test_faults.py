@@ -26,7 +26,8 @@ import pytest
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost, json_patch
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.json_patch import json_patch
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lock import LockLost
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.watch import wait_until
 from support import made_up
 from support.commit import parameters

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, heartbeat, processes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, heartbeat, lock_taking, processes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lease as leases
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import lock as plan
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
@@ -115,12 +116,12 @@ def _ended() -> Iterator[None]:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process is in another container: it sees no process of the other run, and knows none of its marks."""
-    mine = locks.this_process
+    mine = leases.this_process
 
     def other(*arguments: Any) -> plan.Holder:
         return replace(mine(*arguments), pid_namespace="pid:[1]", host="another")
 
-    monkeypatch.setattr(locks, "this_process", other)
+    monkeypatch.setattr(leases, "this_process", other)
 
 
 def test_a_run_that_lives_is_renewed_and_one_that_has_ended_is_taken_over(
@@ -174,7 +175,7 @@ def test_it_ends_when_the_lock_is_lost_anywhere(
     beating = heartbeat._beating[-1]
     assert beating.poll() is None
     west = client.connect([entry for entry in kube_clusters if entry["name"] == "west"])
-    locks.acquire(west, "ledger", namespace, plan.Holder("r2", "box"), force=True)
+    lock_taking.acquire(west, "ledger", namespace, plan.Holder("r2", "box"), force=True)
     until(lambda: beating.poll() is not None)
     assert lease(kube_api, namespace)["spec"]["holderIdentity"] == "r1"
     assert lease(kube_api_two, namespace)["spec"]["holderIdentity"] == "r2"
@@ -186,8 +187,8 @@ def test_a_run_that_could_not_renew_does_so_before_its_next_change(
     kube_clusters: list[Json], kube_api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clusters = client.connect(kube_clusters)
-    me = replace(locks.this_process("r1", "", os.getpid(), ""), heartbeat=20)
-    lock = locks.acquire(clusters, "ledger", namespace, me).lock
+    me = replace(leases.this_process("r1", "", os.getpid(), ""), heartbeat=20)
+    lock = lock_taking.acquire(clusters, "ledger", namespace, me).lock
     assert lock is not None
     before, requests = renewed(kube_api, namespace), client.total_requests(clusters)
     locks.verify(clusters, lock)
@@ -208,9 +209,9 @@ def test_a_lock_that_is_lost_anywhere_is_renewed_nowhere(
     kube_clusters: list[Json], kube_api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clusters = client.connect(kube_clusters)
-    lock = locks.acquire(clusters, "ledger", namespace, replace(locks.this_process("r1", "", os.getpid(), ""), heartbeat=20)).lock
+    lock = lock_taking.acquire(clusters, "ledger", namespace, replace(leases.this_process("r1", "", os.getpid(), ""), heartbeat=20)).lock
     assert lock is not None
-    locks.acquire({"west": clusters["west"]}, "ledger", namespace, plan.Holder("r2", "box"), force=True)
+    lock_taking.acquire({"west": clusters["west"]}, "ledger", namespace, plan.Holder("r2", "box"), force=True)
     before, now = renewed(kube_api, namespace), processes.uptime
     monkeypatch.setattr(processes, "uptime", lambda: now() + plan.STOPS_AFTER * 20 + 1)
     for ask in (locks.verify, locks.unasked):

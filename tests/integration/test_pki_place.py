@@ -24,8 +24,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki_place
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import record_labels
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import place
 from ansible_collections.hostnet.multicluster.plugins.modules import ca_info
 from support.collection import CHECKOUT
 from support.kube_api import KubeApi, create_node
@@ -69,7 +69,7 @@ class Operator:
     def run(self, *command: str, **environment: str) -> tuple[int, str]:
         unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-ec", NAMESPACE, "sh"]
         given = ansible_environment(LASTING / "results.jsonl", ANSIBLE_COLLECTIONS_PATH=str(LASTING / "collections"), **environment)
-        given = {key: value for key, value in given.items() if key not in _pki_place._PODS}
+        given = {key: value for key, value in given.items() if key not in place._PODS}
         # The callback plugin is the checkout's, the collection is not.
         done = subprocess.run(
             [*unshare, str(self.folder / "root"), str(self.folder), *command],
@@ -163,8 +163,8 @@ def machine(kube_api: KubeApi, kube_api_two: KubeApi, artifact: Path) -> Iterato
     output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="operator-", dir=output) as temporary:
         found = Operator(Path(temporary), [kube_api, kube_api_two])
-        kind = _pki_place._file_system(_pki_place._device(temporary))
-        if kind in _pki_place._THROW_AWAY_FILE_SYSTEMS:
+        kind = place._file_system(place._device(temporary))
+        if kind in place._THROW_AWAY_FILE_SYSTEMS:
             pytest.skip(f"the checkout is on a file system that does not last: {kind}")
         code, said = found.run("true")
         if code != 0:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement, trial
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement, settings_and_spec, trial
 from ansible_collections.hostnet.multicluster.plugins.modules import pod_trial
 from support import plans
 from support.in_process import call_module
@@ -46,7 +46,7 @@ def pods(kube: KubeApi, namespace: str) -> list[Json]:
     return list(kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"])
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_the_default_class_needs_no_right_but_that_to_make_pods(kube_api: KubeApi, namespace: str, placed: str) -> None:
     entry = restricted_user(kube_api, "hostnet-multicluster-namespace", namespace=namespace)
     result, errors = ask(entry, namespace, placement=placed)

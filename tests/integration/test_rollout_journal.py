@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, lock_taking
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import before, steps
@@ -57,7 +57,7 @@ def base(kube_clusters: list[Json], namespace: str, clusters: dict[str, client.K
 
 
 def take(clusters: dict[str, client.KubeCluster], namespace: str, run_id: str = "r1", **options: Any) -> Json:
-    outcome = locks.acquire(clusters, "ledger", namespace, Holder(run_id, "box", boot_id=run_id), **options)
+    outcome = lock_taking.acquire(clusters, "ledger", namespace, Holder(run_id, "box", boot_id=run_id), **options)
     assert outcome.lock is not None
     return outcome.lock
 

@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, kinds, processes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, json_patch, kinds, lock_taking, processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.lease import this_process
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan_journal
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import Holder
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_lock
@@ -41,7 +42,7 @@ GONE = {"name": "north", "host": "https://127.0.0.1:9", "api_key": "x"}
 # Takes and gives back again and again; says what it held. Nobody else may have seen itself as holder in between.
 RACER = """
 import json, os, random, sys, time
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, lock
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, lease, lock, lock_taking
 
 entries, namespace, run_id, rounds, seed = json.loads(sys.argv[1])
 clusters = client.connect(entries)
@@ -52,14 +53,14 @@ for cluster in clusters.values():
         time.sleep(chance.random() * 0.01)
         return send(*args, **kwargs)
     cluster.request = slow
-me = lock.this_process(run_id, "race", os.getpid(), lock.timestamp())
+me = lease.this_process(run_id, "race", os.getpid(), lease.timestamp())
 print("ready", flush=True)
 sys.stdin.readline()
 held = []
 for number in range(rounds):
     try:
-        outcome = lock.acquire(clusters, "ledger", namespace, me)
-    except lock.LockRefused:
+        outcome = lock_taking.acquire(clusters, "ledger", namespace, me)
+    except lock_taking.LockRefused:
         time.sleep(chance.random() * 0.02)
         continue
     except client.KubeError as error:
@@ -70,7 +71,7 @@ for number in range(rounds):
     lock.verify(clusters, outcome.lock)
     lock.renew(clusters, outcome.lock)
     ended = time.monotonic()
-    lock.release(clusters, "ledger", namespace, me)
+    lock_taking.release(clusters, "ledger", namespace, me)
     held.append([outcome.generation, begun, ended])
 print(json.dumps(held), flush=True)
 """
@@ -117,7 +118,7 @@ def somebody(**changes: Any) -> Holder:
 
 
 def take(clusters: dict[str, client.KubeCluster], namespace: str, holder: Holder, **options: Any) -> Json:
-    outcome = locks.acquire(clusters, "ledger", namespace, holder, **options)
+    outcome = lock_taking.acquire(clusters, "ledger", namespace, holder, **options)
     assert outcome.lock is not None
     return outcome.lock
 
@@ -195,7 +196,7 @@ def test_somebody_elses_is_refused_and_taken_over_by_order(
         locks.renew(clusters, lock)
     locks.verify(clusters, taken["lock"])
     # Not his any more, so not his to give back.
-    assert not locks.release(clusters, "ledger", namespace, somebody()).changed
+    assert not lock_taking.release(clusters, "ledger", namespace, somebody()).changed
     assert leases(kubes, namespace) == {"east": ("r1", 2), "west": ("r1", 2)}
 
 
@@ -231,7 +232,7 @@ def test_only_the_provably_dead_are_taken_over(
     held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str
 ) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    alive = locks.this_process("r9", "upgrade", child.pid, "")
+    alive = this_process("r9", "upgrade", child.pid, "")
     try:
         take(clusters, namespace, alive)
         assert call(held)["failed"], "it runs"
@@ -267,7 +268,7 @@ def test_only_the_provably_dead_are_taken_over(
 def test_half_taken(
     held: Json, clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str, where: str, dead: bool
 ) -> None:
-    other = replace(locks.this_process("r9", "", os.getpid(), ""), pid=dead_process(), mark=MARK) if dead else somebody()
+    other = replace(this_process("r9", "", os.getpid(), ""), pid=dead_process(), mark=MARK) if dead else somebody()
     take({where: clusters[where]}, namespace, other)
     result = call(held)
     if dead:
@@ -321,14 +322,14 @@ def test_no_answer_half_way_gives_back_what_was_taken(
 ) -> None:
     broken(clusters["west"], lambda method, _path: method == "POST", carried_out)
     with pytest.raises(client.KubeError, match=r"kube cluster west: .*no answer"):
-        locks.acquire(clusters, "ledger", namespace, somebody())
+        lock_taking.acquire(clusters, "ledger", namespace, somebody())
     assert leases(kubes, namespace) == {"east": ("", 1), "west": ("", 1) if carried_out else None}
 
 
 def test_what_cannot_be_given_back_is_named(clusters: dict[str, client.KubeCluster], kubes: dict[str, KubeApi], namespace: str) -> None:
     broken(clusters["west"], lambda method, _path: method in ("POST", "PATCH"), True)
     with pytest.raises(client.KubeError, match=r"held in kube cluster west still.*-e hostnet_take_over=r9") as failed:
-        locks.acquire(clusters, "ledger", namespace, somebody())
+        lock_taking.acquire(clusters, "ledger", namespace, somebody())
     assert "no answer" in str(failed.value)
     assert leases(kubes, namespace)["east"] == ("", 1)
 
@@ -408,8 +409,8 @@ def test_threads_race_and_one_has_it_everywhere(
     def racer(number: int) -> Json | None:
         barrier.wait()
         try:
-            return locks.acquire(clusters, "ledger", namespace, somebody(run_id=f"r{number}", boot_id=f"boot{number}")).lock
-        except locks.LockRefused:
+            return lock_taking.acquire(clusters, "ledger", namespace, somebody(run_id=f"r{number}", boot_id=f"boot{number}")).lock
+        except lock_taking.LockRefused:
             return None
 
     with ThreadPoolExecutor(racers) as pool:
@@ -593,7 +594,7 @@ def test_a_lease_that_was_deleted_or_put_back_stops_the_run_and_the_next_one_goe
     call({**held, "state": "free"})
     free = lease(kubes["west"], namespace)
     assert free is not None
-    dead = replace(locks.this_process("r1", "", os.getpid(), ""), pid=dead_process(), mark=MARK)
+    dead = replace(this_process("r1", "", os.getpid(), ""), pid=dead_process(), mark=MARK)
     for number, (backup, says) in enumerate(
         ((None, "was deleted in kube cluster west"), (free, "held by nobody"), (old, "held by run r1"))
     ):
@@ -649,7 +650,7 @@ def test_an_answer_that_was_lost_is_found_out_by_reading(kube_api: KubeApi, name
         journals.write(clusters, lock, plan_journal.advance(document, "next", now="t", run_id="r9", generation=1, step="stop"))
         assert len(balancer.seen) == 2
         once("PATCH")
-        assert locks.release(clusters, "ledger", namespace, somebody()).changed
+        assert lock_taking.release(clusters, "ledger", namespace, somebody()).changed
         read = [] if fault == RESET_BEFORE else ["GET"]
         assert [entry.method for entry in balancer.seen] == ["GET", "PATCH", "PATCH", *read]
         assert leases({"east": kube_api}, namespace) == {"east": ("", 1)}
@@ -658,7 +659,7 @@ def test_an_answer_that_was_lost_is_found_out_by_reading(kube_api: KubeApi, name
         east.apply(config)
         once("PATCH")
         operations = [{"op": "test", "path": "/data/a", "value": "1"}, {"op": "replace", "path": "/data/a", "value": "2"}]
-        assert not locks.json_patch(east, kinds.CONFIG_MAP, "c", namespace, operations)
+        assert not json_patch.json_patch(east, kinds.CONFIG_MAP, "c", namespace, operations)
 
 
 def test_who_finds_its_generation_in_one_kube_cluster_has_lost_it_to_nobody(

@@ -24,7 +24,7 @@ import kubernetes.config
 from kubernetes.client.exceptions import ApiException
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _failpoint
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lease as leases
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain
 from support.collection import CHECKOUT
@@ -377,7 +377,7 @@ class Stage:
                 found.append(f"kube cluster {kube}: the journal is {journal.get('state')}, member {journal.get('member')}")
             lease = self.lease(kube)
             if lease is not None and lease.spec.holder_identity:
-                text = (lease.metadata.annotations or {}).get(locks.HOLDER_ANNOTATION, "{}")
+                text = (lease.metadata.annotations or {}).get(leases.HOLDER_ANNOTATION, "{}")
                 # The next run takes it from a process that is gone; there is no later one that could have given it back.
                 if processes.started(int(json.loads(text).get("pid", 0))) != 0:
                     found.append(f"kube cluster {kube}: the lock is held by {lease.spec.holder_identity}")

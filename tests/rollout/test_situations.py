@@ -25,7 +25,7 @@ import kubernetes.client
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lease as leases
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain, names, steps
 
 from .harness import HOOK, KUBE_CLUSTERS, LAB, Attempt, Choice, Json, Playbook, Stage
@@ -413,8 +413,8 @@ def test_the_holder_of_the_lock_was_on_another_machine_and_is_known_to_be_dead(s
         go.touch()
         for kube in KUBE_CLUSTERS:
             lease = stage.lease(kube)
-            holder = {**json.loads(lease.metadata.annotations[locks.HOLDER_ANNOTATION]), "boot_id": "another", "host": "elsewhere"}
-            body = {"metadata": {"annotations": {locks.HOLDER_ANNOTATION: json.dumps(holder)}}}
+            holder = {**json.loads(lease.metadata.annotations[leases.HOLDER_ANNOTATION]), "boot_id": "another", "host": "elsewhere"}
+            body = {"metadata": {"annotations": {leases.HOLDER_ANNOTATION: json.dumps(holder)}}}
             client = kubernetes.client.CoordinationV1Api(stage.core(kube).api_client)
             client.patch_namespaced_lease(lease.metadata.name, stage.namespace, body)
         failed(reboot(stage, member), "elsewhere", f"hostnet_take_over={re.escape(dead)}")

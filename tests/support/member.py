@@ -33,8 +33,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from jinja2 import StrictUndefined
 from jinja2.nativetypes import NativeEnvironment
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 from .collection import CHECKOUT
@@ -161,17 +162,17 @@ class Deployment:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def certificates(self) -> list[Json]:
-        wanted = deployment.wanted_certificates(self.hostnet, self.spec, self.bindings)
+        wanted = member_certificates.wanted_certificates(self.hostnet, self.spec, self.bindings)
         for entry in wanted:
             if "ip_addresses" in entry:
                 entry["ip_addresses"] = [on_wire(address) for address in entry["ip_addresses"]]
-        request = _pki.Request(
+        request = Request(
             pki_dir=self.pki,
             certificates=wanted,
             lifetime=Lifetime(valid_days=10, renew_days=3),
             nkeys=self.spec.get("nkeys", []),
         )
-        result = _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
+        result = ensure_certificates(request, cast(Vault, None), datetime.now(UTC))
         self.hostnet["nkeys"] = result["nkeys"]
         return cast(list[Json], result["certificates"])
 

@@ -4,7 +4,7 @@
 """Writes the journal of a rollout into every kube cluster: one ConfigMap each, by the holder of the lock alone.
 
 A run that has lost the lock must not write any more, and may not know yet that it has. So the ConfigMap carries a generation: whoever takes the lock
-puts its own there (lock.py), and the API server refuses a write that does not find the writer's. The first write of a generation replaces the very
+puts its own there (lock_taking.py), and the API server refuses a write that does not find the writer's. The first write of a generation replaces the very
 object that it read before it renewed the lock.
 """
 
@@ -14,7 +14,9 @@ from .._plan import journal as plan
 from .._plan import names
 from . import kinds
 from .client import UNREADABLE, Json, KubeCluster, KubeError, each_cluster
-from .lock import GENERATION_PATH, LockLost, each_or_raise, json_patch, labels, renew, renew_one
+from .json_patch import json_patch
+from .lease import labels
+from .lock import GENERATION_PATH, LockLost, each_or_raise, renew, renew_one
 
 _ATTEMPTS = 3
 

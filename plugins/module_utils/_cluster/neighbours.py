@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from .._plan import names
 from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster
+from .json_patch import json_patch
 from .kinds import Kind
-from .lock import json_patch
 
 _REFUSED = (401, 403)
 

@@ -13,7 +13,7 @@ from .._plan.classify import pod_of
 from .._plan.collisions import others, owner_of
 from . import journal, kinds, uncreated
 from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster, in_parallel
-from .lock import holder_summary
+from .lease import holder_summary
 from .membership import SYSTEM_NAMESPACE, data_of, records_of, refuse_edited, uid_of
 from .nodes import does_not_answer
 from .watch import Seen, follow

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import dead, gate, roster
 from .before import old_id
-from .deployment import selector_errors
+from .settings_and_spec import selector_errors
 from .steps import leave
 
 Json = dict[str, Any]

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import dead, join, steps
-from .deployment import other_addresses
 from .disk import admitted
+from .new_members import other_addresses
 from .nodes import same_address
 
 Json = dict[str, Any]

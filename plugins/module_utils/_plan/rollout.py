@@ -15,9 +15,9 @@ from typing import Any
 
 from . import before, dead, documents, follow, gate, generations, join, order, refusals, settings, signs, steps, trust, versions
 from .classify import WELL, is_outdated
-from .deployment import selector_errors
 from .journal import in_flight
 from .names import MEMBER_LABEL
+from .settings_and_spec import selector_errors
 
 Json = dict[str, Any]
 

@@ -22,7 +22,7 @@ from ansible.template import Templar
 
 from ansible_collections.hostnet.multicluster.plugins.action import ca_info as action
 from ansible_collections.hostnet.multicluster.plugins.action import host_certificates
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki, _pki_place
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import library, place
 from ansible_collections.hostnet.multicluster.plugins.modules import ca_info as module
 
 NAME = "ledger"
@@ -31,13 +31,13 @@ NAME = "ledger"
 @pytest.fixture(autouse=True)
 def lasting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The tests' folder stands for one that lasts, though it is a temporary one and may be in a container."""
-    monkeypatch.setattr(_pki_place, "_SYSTEM_TEMPORARY", ())
-    monkeypatch.setattr(_pki_place, "_THROW_AWAY_FILE_SYSTEMS", ())
-    monkeypatch.setattr(_pki_place, "_MARKERS", ())
-    monkeypatch.setattr(_pki_place, "tempfile", SimpleNamespace(gettempdir=lambda: "/nowhere"))
+    monkeypatch.setattr(place, "_SYSTEM_TEMPORARY", ())
+    monkeypatch.setattr(place, "_THROW_AWAY_FILE_SYSTEMS", ())
+    monkeypatch.setattr(place, "_MARKERS", ())
+    monkeypatch.setattr(place, "tempfile", SimpleNamespace(gettempdir=lambda: "/nowhere"))
     monkeypatch.setattr(action, "AnsibleCollectionConfig", SimpleNamespace(collection_paths=[]))
     monkeypatch.setattr(action, "_COLLECTION", tmp_path / "nowhere")
-    for variable in _pki_place._PODS:
+    for variable in place._PODS:
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -103,10 +103,10 @@ def test_no_inventory_and_several_folders_are_told(tmp_path: Path) -> None:
 def test_what_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = inventory(tmp_path / "prod")
     marker = tmp_path / ".dockerenv"
-    monkeypatch.setattr(_pki_place, "_MARKERS", (str(marker),))
+    monkeypatch.setattr(place, "_MARKERS", (str(marker),))
     # The same file system as /, as seen by whoever has no other.
     devices = {"/": 7, str(tmp_path / "prod"): 7}
-    monkeypatch.setattr(_pki_place, "_device", devices.__getitem__)
+    monkeypatch.setattr(place, "_device", devices.__getitem__)
     assert look(tmp_path, file)["path"]
     marker.touch()
     assert "does not outlive the container that Ansible runs in" in look(tmp_path, file)["problem"]
@@ -122,11 +122,11 @@ def test_what_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_systems_in_memory_do_not_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text("36 35 0:7 / /live rw,noatime shared:1 - tmpfs tmpfs rw\n37 35 8:1 / / rw - ext4 /dev/sda1 rw\n")
-    monkeypatch.setattr(_pki_place, "_MOUNTS", mounts)
-    monkeypatch.setattr(_pki_place, "_THROW_AWAY_FILE_SYSTEMS", ("tmpfs",))
+    monkeypatch.setattr(place, "_MOUNTS", mounts)
+    monkeypatch.setattr(place, "_THROW_AWAY_FILE_SYSTEMS", ("tmpfs",))
     devices = {"/live": os.makedev(0, 7), "/home": os.makedev(8, 1), "/unknown": 3}
-    monkeypatch.setattr(_pki_place, "_device", devices.__getitem__)
-    assert [_pki_place.throw_away(folder, {}) for folder in devices] == ["its file system (tmpfs)", "", ""]
+    monkeypatch.setattr(place, "_device", devices.__getitem__)
+    assert [place.throw_away(folder, {}) for folder in devices] == ["its file system (tmpfs)", "", ""]
 
 
 def test_a_ca_in_its_place(tmp_path: Path) -> None:
@@ -190,14 +190,14 @@ def test_what_is_in_an_installed_collection_is_found(tmp_path: Path, monkeypatch
 def test_a_key_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_ca(tmp_path / "pki" / NAME)
     file = inventory(tmp_path / "prod")
-    monkeypatch.setattr(_pki, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
+    monkeypatch.setattr(library, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
     found = look(tmp_path, file)
     assert "cryptography is needed" in found["problem"]
     assert [left["fingerprint"] for left in found["left"]] == [""]
 
 
 def test_a_temporary_folder_of_the_users_choice_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pki_place, "_SYSTEM_TEMPORARY", (str(tmp_path),))
+    monkeypatch.setattr(place, "_SYSTEM_TEMPORARY", (str(tmp_path),))
     found = look(tmp_path, pki_dir=str(tmp_path / "pki"))
     assert found["path"] == str(tmp_path / "pki")
     assert "is lost when that is cleared" in found["warnings"][0]

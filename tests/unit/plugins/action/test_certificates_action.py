@@ -21,7 +21,7 @@ from ansible.playbook.task import Task
 from ansible.template import Templar
 
 from ansible_collections.hostnet.multicluster.plugins.action import host_certificates as action
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import library
 from ansible_collections.hostnet.multicluster.plugins.modules import host_certificates as module
 
 LEAF = {"name": "east-0", "file": "node", "common_name": "node", "ip_addresses": ["10.0.0.1"]}
@@ -83,7 +83,7 @@ def test_bad_options(tmp_path: Path, options: dict[str, Any], text: str) -> None
 
 
 def test_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pki, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
+    monkeypatch.setattr(library, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
     with pytest.raises(
         AnsibleActionFail, match=r"needed on the controller. Failed to import the required Python library \(cryptography >= 41\)"
     ):

@@ -12,7 +12,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, disk
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, disk, member_certificates
 from support import plans
 from support.collection import CHECKOUT
 from support.plans import Json
@@ -29,7 +29,7 @@ CERTIFICATES = [
         "serial": "1",
         "not_after": "2027-01-01T00:00:00Z",
     }
-    for entry in deployment.wanted_certificates(HOSTNET, SPEC, BINDINGS)
+    for entry in member_certificates.wanted_certificates(HOSTNET, SPEC, BINDINGS)
 ]
 ISSUED = {"certificates": CERTIFICATES, "nkeys": {}}
 PLAN = {"seeds": [], "ordinals": {}}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, settings_and_spec
 from support import plans
 from support.plans import Json
 
@@ -260,7 +260,7 @@ def status_of(
     return classify.deployment_status(hostnet, plan, nodes, observed, said)
 
 
-@pytest.mark.parametrize("placement", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placement", settings_and_spec.PLACEMENTS)
 def test_status_of_a_system_that_is_well(placement: str) -> None:
     status = status_of(placement)
     json.dumps(status)

@@ -23,11 +23,12 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import exec as members
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError, connect
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Files
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -489,8 +490,8 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "usages": ["server", "client"],
             "ip_addresses": ["10.0.0.1", "fd00::1"],
         }
-        request = _pki.Request(folder / name, [leaf], Lifetime(valid_days=10, renew_days=3))
-        _pki.ensure_certificates(request, cast(_pki.Vault, None), datetime.now(UTC))
+        request = Request(folder / name, [leaf], Lifetime(valid_days=10, renew_days=3))
+        ensure_certificates(request, cast(Vault, None), datetime.now(UTC))
     return folder
 
 

@@ -10,7 +10,7 @@ import itertools
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, roster
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, roster, settings_and_spec
 from support import plans
 from support.plans import Json
 
@@ -243,10 +243,10 @@ def test_a_status_shows_what_it_can_reach() -> None:
 
 
 def test_a_deploy_does_not_go_on_without_a_part_of_the_inventory() -> None:
-    errors = deployment.settings_errors(plans.settings(inventory_errors=["inventory source b.hostnet.yml: nobody answers"]), SPEC)
+    errors = settings_and_spec.settings_errors(plans.settings(inventory_errors=["inventory source b.hostnet.yml: nobody answers"]), SPEC)
     only(errors, "inventory source b.hostnet.yml")
     tolerant = plans.settings(inventory_errors=["x"], absent_kube_clusters=["west"], absent_ok=["east", "west"])
-    assert deployment.settings_errors(tolerant, SPEC) == []
+    assert settings_and_spec.settings_errors(tolerant, SPEC) == []
 
 
 def test_the_order_of_the_sources_does_not_matter() -> None:

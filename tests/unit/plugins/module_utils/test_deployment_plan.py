@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names, observation, settings_and_spec
 from support import plans
 from support.plans import Json
 
@@ -48,7 +48,7 @@ def only(errors: list[str], *parts: str) -> None:
 
 
 def test_good_settings_have_no_errors() -> None:
-    assert deployment.settings_errors(plans.settings(), SPEC) == []
+    assert settings_and_spec.settings_errors(plans.settings(), SPEC) == []
 
 
 @pytest.mark.parametrize(
@@ -68,22 +68,27 @@ def test_good_settings_have_no_errors() -> None:
     ],
 )
 def test_each_wrong_setting_is_one_error_with_its_field_and_a_remedy(changes: Json, parts: tuple[str, ...]) -> None:
-    only(deployment.settings_errors(plans.settings(**changes), SPEC), *parts)
+    only(settings_and_spec.settings_errors(plans.settings(**changes), SPEC), *parts)
 
 
 def test_invariants_1_and_9_nothing_is_deployed_while_a_kube_cluster_is_silent() -> None:
-    errors = deployment.settings_errors(plans.settings(absent_kube_clusters=["north", "west"]), SPEC)
+    errors = settings_and_spec.settings_errors(plans.settings(absent_kube_clusters=["north", "west"]), SPEC)
     assert [error.split(" did not")[0] for error in errors] == ["kube cluster north", "kube cluster west"]
 
 
 @pytest.mark.parametrize("field", ["command", "ports", "data_path", "user", "grace_seconds", "certificates", "image"])
 def test_a_spec_without_a_field_is_named(field: str) -> None:
     spec = {key: value for key, value in SPEC.items() if key != field}
-    only(deployment.settings_errors(plans.settings(), spec), "system etcd", repr(field), "docs/systems.md")
+    only(settings_and_spec.settings_errors(plans.settings(), spec), "system etcd", repr(field), "docs/systems.md")
 
 
 def test_two_uses_of_one_port_are_an_error() -> None:
-    only(deployment.settings_errors(plans.settings(), {**SPEC, "local_ports": {"metrics": 2379}}), "system etcd", "port 2379", "two uses")
+    only(
+        settings_and_spec.settings_errors(plans.settings(), {**SPEC, "local_ports": {"metrics": 2379}}),
+        "system etcd",
+        "port 2379",
+        "two uses",
+    )
 
 
 # -- first ---------------------------------------------------------------------------------------------------------
@@ -245,7 +250,7 @@ def test_invariant_13_addresses_are_compared_whole() -> None:
     grown = [*nodes, plans.node("east", "east-worker4", "10.0.0.120")]
     plan = deployment.deployment_plan(hostnet, SPEC, grown, observed)
     assert plan["errors"] == []
-    live = deployment.live_members(bindings, observed, [nodes[0] | {"address": "10.0.0.12"}, *nodes[1:]])
+    live = observation.live_members(bindings, observed, [nodes[0] | {"address": "10.0.0.12"}, *nodes[1:]])
     assert [entry["live"] for entry in live] == [False, True, True, True, True]
 
 
@@ -457,7 +462,7 @@ def test_ordinals_are_never_given_twice() -> None:
 def test_what_was_read_again_takes_the_place_of_what_was_observed_and_of_nothing_else() -> None:
     observed = {"east": {"pods": ["old"], "join": {"seeds": "1", "gone": "x"}, "uid": "e"}, "west": {"pods": [], "uid": "w"}}
     before = copy.deepcopy(observed)
-    renewed = deployment.renewed(observed, {"east": {"pods": [], "join": {"seeds": "2"}}})
+    renewed = observation.renewed(observed, {"east": {"pods": [], "join": {"seeds": "2"}}})
     assert renewed == {"east": {"pods": [], "join": {"seeds": "2"}, "uid": "e"}, "west": {"pods": [], "uid": "w"}}
     assert observed == before
 
@@ -597,7 +602,7 @@ def fleets(draw: st.DrawFn) -> list[Json]:
 
 
 @settings(max_examples=40)
-@given(fleets(), st.randoms(use_true_random=False), st.sampled_from(deployment.PLACEMENTS), st.integers(0, 3))
+@given(fleets(), st.randoms(use_true_random=False), st.sampled_from(settings_and_spec.PLACEMENTS), st.integers(0, 3))
 def test_the_order_of_reading_never_changes_a_plan(nodes: list[Json], shuffler: random.Random, placement: str, damage: int) -> None:
     hostnet = plans.settings(CLUSTERS, placement=placement)
     later = [plans.node("east", f"late-{number}", f"10.9.0.{number}") for number in range(damage)]
@@ -624,7 +629,7 @@ def test_the_order_of_reading_never_changes_a_plan(nodes: list[Json], shuffler: 
 
 
 @settings(max_examples=40)
-@given(fleets(), fleets(), st.sampled_from(deployment.PLACEMENTS))
+@given(fleets(), fleets(), st.sampled_from(settings_and_spec.PLACEMENTS))
 def test_growing_keeps_every_binding_and_gives_no_name_address_or_node_twice(before: list[Json], after: list[Json], placement: str) -> None:
     hostnet = plans.settings(CLUSTERS, placement=placement)
     bindings = plans.admitted(hostnet, SPEC, before)

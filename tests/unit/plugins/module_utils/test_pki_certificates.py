@@ -29,7 +29,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, x25519
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import files as pki_files
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import folder as pki_folder
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import issue, library
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import look_at_ca
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import VAULT_HEADER, PkiError, Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
 
 DAY = timedelta(days=1)
@@ -45,16 +49,16 @@ class OpenVault:
 
     def check_encrypt(self, where: str) -> None:
         if not self.password:
-            raise _pki.PkiError(f"{where}: no vault password")
+            raise PkiError(f"{where}: no vault password")
 
     def encrypt(self, plain: bytes, where: str) -> bytes:
         self.check_encrypt(where)
-        return _pki.VAULT_HEADER + self.password.encode() + b"\n" + plain[::-1]
+        return VAULT_HEADER + self.password.encode() + b"\n" + plain[::-1]
 
     def decrypt(self, data: bytes, where: str) -> bytes:
         head, _newline, body = data.partition(b"\n")
-        if head != _pki.VAULT_HEADER + self.password.encode():
-            raise _pki.PkiError(f"{where}: wrong vault password")
+        if head != VAULT_HEADER + self.password.encode():
+            raise PkiError(f"{where}: wrong vault password")
         return body[::-1]
 
 
@@ -69,12 +73,12 @@ def entry(name: str = "east-0", **fields: Any) -> dict[str, Any]:
     }
 
 
-def request_for(folder: Path, *entries: dict[str, Any], **fields: Any) -> _pki.Request:
-    return _pki.Request(folder, list(entries) or [entry()], **{"lifetime": Lifetime(365, 30), **fields})
+def request_for(folder: Path, *entries: dict[str, Any], **fields: Any) -> Request:
+    return Request(folder, list(entries) or [entry()], **{"lifetime": Lifetime(365, 30), **fields})
 
 
-def ensure(request: _pki.Request, *, now: datetime = NOW, vault: OpenVault | None = None, check: bool = False) -> dict[str, Any]:
-    result = _pki.ensure_certificates(request, vault or OpenVault(), now, check_mode=check)
+def ensure(request: Request, *, now: datetime = NOW, vault: OpenVault | None = None, check: bool = False) -> dict[str, Any]:
+    result = pki_folder.ensure_certificates(request, vault or OpenVault(), now, check_mode=check)
     assert "PRIVATE KEY" not in json.dumps(result)
     return result
 
@@ -111,8 +115,8 @@ def write_ca(folder: Path, key: Any = None, **changes: Any) -> tuple[Path, Path]
     if changes.get("constraints", True):
         builder = builder.add_extension(x509.BasicConstraints(ca=changes.get("is_ca", True), path_length=None), critical=True)
     if "sign" in changes:
-        builder = builder.add_extension(_pki._key_usage(sign=True, ca=changes["sign"], encipher=False), critical=True)
-    certificate = builder.sign(key, _pki._signature_hash(key))
+        builder = builder.add_extension(issue._key_usage(sign=True, ca=changes["sign"], encipher=False), critical=True)
+    certificate = builder.sign(key, issue._signature_hash(key))
     paths = folder / "company.pem", folder / "company-key.pem"
     paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     encryption = changes.get("encryption", serialization.NoEncryption())
@@ -120,7 +124,7 @@ def write_ca(folder: Path, key: Any = None, **changes: Any) -> tuple[Path, Path]
     return paths
 
 
-def own(folder: Path, paths: tuple[Path, Path], *entries: dict[str, Any], **fields: Any) -> _pki.Request:
+def own(folder: Path, paths: tuple[Path, Path], *entries: dict[str, Any], **fields: Any) -> Request:
     return request_for(folder, *entries, ca_certificate=paths[0], ca_private_key=paths[1], **fields)
 
 
@@ -327,7 +331,7 @@ def test_a_certificate_that_this_module_did_not_make(pki: Path) -> None:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     for made, extra in ((with_san, "; extra RFC822Name:a@b"), (builder, "")):
-        certificate = made.sign(ca_key, _pki._signature_hash(ca_key))
+        certificate = made.sign(ca_key, issue._signature_hash(ca_key))
         (pki / "east-0" / "node.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         (found,) = ensure(request_for(pki), check=True, now=NOW + timedelta(seconds=1))["certificates"]
         assert found["reason"] == (
@@ -358,7 +362,7 @@ def test_a_mode_that_cannot_be_corrected(pki: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    with pytest.raises(_pki.PkiError, match=r"the mode of .*ca.key cannot be corrected: Operation not permitted"):
+    with pytest.raises(PkiError, match=r"the mode of .*ca.key cannot be corrected: Operation not permitted"):
         ensure(request_for(pki))
 
 
@@ -397,7 +401,7 @@ def test_own_key_is_needed_only_to_issue(pki: Path, tmp_path: Path) -> None:
     ensure(own(pki, paths))
     paths[1].unlink()
     assert not ensure(own(pki, paths))["changed"]
-    with pytest.raises(_pki.PkiError, match=r"private key .* does not exist, and west-0/node must be issued \(missing\)"):
+    with pytest.raises(PkiError, match=r"private key .* does not exist, and west-0/node must be issued \(missing\)"):
         ensure(own(pki, paths, entry(), entry("west-0")))
 
 
@@ -423,7 +427,7 @@ def test_bad_own_ca(pki: Path, tmp_path: Path, changes: dict[str, Any], text: st
 
 def test_key_of_another_ca(pki: Path, tmp_path: Path) -> None:
     one, two = write_ca(tmp_path / "one"), write_ca(tmp_path / "two")
-    with pytest.raises(_pki.PkiError, match=r"does not match the CA certificate"):
+    with pytest.raises(PkiError, match=r"does not match the CA certificate"):
         ensure(own(pki, (one[0], two[1])))
     assert not pki.exists()
 
@@ -449,20 +453,20 @@ def test_key_of_another_ca(pki: Path, tmp_path: Path) -> None:
 def test_own_key_is_nonsense(pki: Path, tmp_path: Path, data: bytes, text: str) -> None:
     paths = write_ca(tmp_path / "company")
     paths[1].write_bytes(data)
-    with pytest.raises(_pki.PkiError, match=text):
+    with pytest.raises(PkiError, match=text):
         ensure(own(pki, paths))
 
 
 def test_own_certificate_is_nonsense_or_absent(pki: Path, tmp_path: Path) -> None:
     paths = write_ca(tmp_path / "company")
     paths[0].write_text("nonsense")
-    with pytest.raises(_pki.PkiError, match=r"is not a PEM certificate"):
+    with pytest.raises(PkiError, match=r"is not a PEM certificate"):
         ensure(own(pki, paths))
     paths[0].unlink()
-    with pytest.raises(_pki.PkiError, match=r"exists, but its certificate .* does not"):
+    with pytest.raises(PkiError, match=r"exists, but its certificate .* does not"):
         ensure(own(pki, paths))
     paths[1].unlink()
-    with pytest.raises(_pki.PkiError, match=r"does not exist: correct ca.certificate"):
+    with pytest.raises(PkiError, match=r"does not exist: correct ca.certificate"):
         ensure(own(pki, paths))
     assert not pki.exists()
 
@@ -479,14 +483,14 @@ def test_an_old_own_ca_gets_a_warning_before_it_gets_in_the_way(pki: Path, tmp_p
 
 def test_recorded_ca_is_insisted_on(pki: Path) -> None:
     for fields in ({"ca_create": False}, {"expected_ca_fingerprint": "AB" * 32}):
-        with pytest.raises(_pki.PkiError, match=r"restore ca.crt and ca.key from a backup"):
+        with pytest.raises(PkiError, match=r"restore ca.crt and ca.key from a backup"):
             ensure(request_for(pki, **fields))
         assert not pki.exists()
     fingerprint = ensure(request_for(pki))["ca"]["fingerprint"]
     before = content(pki)
     colons = ":".join(re.findall("..", fingerprint.upper()))
     assert not ensure(request_for(pki, ca_create=False, expected_ca_fingerprint=colons))["changed"]
-    with pytest.raises(_pki.PkiError, match=f"fingerprint {fingerprint}, but the recorded CA has {'ab' * 32}"):
+    with pytest.raises(PkiError, match=f"fingerprint {fingerprint}, but the recorded CA has {'ab' * 32}"):
         ensure(request_for(pki, entry("west-0"), expected_ca_fingerprint="ab" * 32))
     with pytest.raises(CertificateError, match=r"64 hexadecimal digits"):
         ensure(request_for(pki, expected_ca_fingerprint="abc"))
@@ -498,16 +502,16 @@ def test_recorded_ca_is_insisted_on(pki: Path) -> None:
 
 def test_vaulted_key(pki: Path) -> None:
     request = request_for(pki, ca_vault=True)
-    with pytest.raises(_pki.PkiError, match=r"no vault password"):
+    with pytest.raises(PkiError, match=r"no vault password"):
         ensure(request, vault=OpenVault(""), check=True)
     assert not pki.exists()
     ensure(request)
-    assert (pki / "ca.key").read_bytes().startswith(_pki.VAULT_HEADER)
+    assert (pki / "ca.key").read_bytes().startswith(VAULT_HEADER)
     assert stat.S_IMODE((pki / "ca.key").stat().st_mode) == 0o600
     assert not ensure(request)["changed"]
     before = content(pki)
     for fields in ({}, {"ca_vault": True}):
-        with pytest.raises(_pki.PkiError, match=r"wrong vault password"):
+        with pytest.raises(PkiError, match=r"wrong vault password"):
             ensure(request_for(pki, entry("west-0"), **fields), vault=OpenVault("wrong"))
     assert content(pki) == before
     # What is encrypted stays encrypted, also where the option is off.
@@ -518,13 +522,13 @@ def test_vaulted_key(pki: Path) -> None:
 def test_plain_key_is_encrypted_when_asked_for(pki: Path) -> None:
     ensure(request_for(pki))
     request = request_for(pki, ca_vault=True)
-    with pytest.raises(_pki.PkiError, match=r"no vault password"):
+    with pytest.raises(PkiError, match=r"no vault password"):
         ensure(request, vault=OpenVault(""))
     result = ensure(request)
     assert result["changed"]
     assert result["diff"]["after"] == "ca.key: encrypted with ansible-vault\n"
     assert not result["ca"]["created"]
-    assert (pki / "ca.key").read_bytes().startswith(_pki.VAULT_HEADER)
+    assert (pki / "ca.key").read_bytes().startswith(VAULT_HEADER)
     assert not ensure(request)["changed"]
 
 
@@ -555,14 +559,14 @@ def test_a_folder_of_the_users_own_gets_no_gitignore(pki: Path) -> None:
 def test_pki_dir_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for check in (True, False):
-        with pytest.raises(_pki.PkiError, match=r"file is not a folder"):
+        with pytest.raises(PkiError, match=r"file is not a folder"):
             ensure(request_for(tmp_path / "file" / "pki"), check=check)
 
 
 def test_member_folder_is_a_file(pki: Path) -> None:
     ensure(request_for(pki))
     (pki / "west-0").touch()
-    with pytest.raises(_pki.PkiError, match=r"west-0 is not a folder"):
+    with pytest.raises(PkiError, match=r"west-0 is not a folder"):
         ensure(request_for(pki, entry("west-0")))
 
 
@@ -573,7 +577,7 @@ def test_unwritable_folder(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     for check in (True, False):
-        with pytest.raises(_pki.PkiError, match=r"is not writable for this user"):
+        with pytest.raises(PkiError, match=r"is not writable for this user"):
             ensure(request_for(pki), check=check)
     assert not pki.parent.exists()
 
@@ -594,7 +598,7 @@ def _as_somebody_else(folder: Path, results: Any) -> None:
         os.setgid(65534)
         os.setuid(65534)
     try:
-        results.put(str(_pki.ensure_certificates(request_for(folder), OpenVault(), NOW)["changed"]))
+        results.put(str(pki_folder.ensure_certificates(request_for(folder), OpenVault(), NOW)["changed"]))
     except Exception as error:
         results.put(f"{type(error).__name__}: {error}")
 
@@ -627,13 +631,13 @@ def test_a_file_that_cannot_be_read_is_not_overwritten(pki: Path) -> None:
     ensure(request_for(pki))
     (pki / "east-0" / "node.crt").unlink()
     (pki / "east-0" / "node.crt").mkdir()
-    with pytest.raises(_pki.PkiError, match=r"node.crt cannot be read: Is a directory"):
+    with pytest.raises(PkiError, match=r"node.crt cannot be read: Is a directory"):
         ensure(request_for(pki))
 
 
 def test_lock_file_cannot_be_made(pki: Path) -> None:
     (pki / ".lock").mkdir(parents=True)
-    with pytest.raises(_pki.PkiError, match=r"lock cannot be written"):
+    with pytest.raises(PkiError, match=r"lock cannot be written"):
         ensure(request_for(pki))
 
 
@@ -644,7 +648,7 @@ def test_full_disk_leaves_every_old_file_in_place(pki: Path) -> None:
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))
     try:
-        with pytest.raises(_pki.PkiError, match=r"cannot be written: File too large \(0 of 4 files are in place"):
+        with pytest.raises(PkiError, match=r"cannot be written: File too large \(0 of 4 files are in place"):
             ensure(request_for(pki, entry(common_name="x"), entry("west-0")))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -663,7 +667,7 @@ def test_what_a_killed_run_left_is_overwritten_and_no_link_is_followed(pki: Path
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (pki / "east-0" / ".node.key.new").symlink_to(victim)
-    with pytest.raises(_pki.PkiError, match=r"cannot be written"):
+    with pytest.raises(PkiError, match=r"cannot be written"):
         ensure(request_for(pki, entry(common_name="x")))
     assert victim.read_text() == "mine"
 
@@ -674,7 +678,7 @@ def test_what_a_killed_run_left_is_overwritten_and_no_link_is_followed(pki: Path
 def _one_of_many(folder: Path, start: Any, results: Any) -> None:
     start.wait()
     try:
-        outcome = _pki.ensure_certificates(request_for(folder), OpenVault(), datetime.now(UTC))
+        outcome = pki_folder.ensure_certificates(request_for(folder), OpenVault(), datetime.now(UTC))
         results.put((outcome["ca"]["fingerprint"], outcome["ca"]["created"]))
     except Exception as error:  # the parent must hear of it
         results.put((repr(error), None))
@@ -696,10 +700,10 @@ def test_many_runs_at_once_make_one_ca(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_never_given_back(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(request_for(pki))
-    monkeypatch.setattr(_pki, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(pki_files, "LOCK_SECONDS", 0.2)
     with (pki / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(_pki.PkiError, match=r"another run has held .*lock for 0\.2 seconds"):
+        with pytest.raises(PkiError, match=r"another run has held .*lock for 0\.2 seconds"):
             ensure(request_for(pki, entry("west-0")))
     assert ensure(request_for(pki, entry("west-0")))["changed"]
 
@@ -709,7 +713,7 @@ def test_a_file_system_without_locks(pki: Path, monkeypatch: pytest.MonkeyPatch)
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(_pki.PkiError, match=r"cannot be locked: No locks available"):
+    with pytest.raises(PkiError, match=r"cannot be locked: No locks available"):
         ensure(request_for(pki))
     assert not (pki / "ca.crt").exists()
 
@@ -718,7 +722,7 @@ def test_what_another_run_has_half_written_is_looked_at_again(pki: Path, tmp_pat
     """The lock file appears, and a CA's key without its certificate, while this run looks without a lock."""
     finished = tmp_path / "finished"
     ensure(request_for(finished))
-    real, looks = _pki._look, []
+    real, looks = pki_folder._look, []
 
     def look(*arguments: Any) -> Any:
         looks.append(1)
@@ -729,7 +733,7 @@ def test_what_another_run_has_half_written_is_looked_at_again(pki: Path, tmp_pat
             shutil.copy(finished / "ca.crt", pki / "ca.crt")
         return real(*arguments)
 
-    monkeypatch.setattr(_pki, "_look", look)
+    monkeypatch.setattr(pki_folder, "_look", look)
     assert not ensure(request_for(pki))["changed"]
     assert len(looks) == 2
 
@@ -738,19 +742,19 @@ def test_what_another_run_has_half_written_is_looked_at_again(pki: Path, tmp_pat
 
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _pki.missing_library() == ""
-    monkeypatch.setattr(_pki, "cryptography_version", "40.0.2")
-    assert "cryptography 40.0.2 is too old" in _pki.missing_library()
-    monkeypatch.setattr(_pki, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
-    assert "cryptography is needed" in _pki.missing_library()
+    assert library.missing_library() == ""
+    monkeypatch.setattr(library, "cryptography_version", "40.0.2")
+    assert "cryptography 40.0.2 is too old" in library.missing_library()
+    monkeypatch.setattr(library, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback")
+    assert "cryptography is needed" in library.missing_library()
 
 
 def test_no_key_in_any_repr(pki: Path) -> None:
     """A traceback with local variables must not show a key."""
     ensure(request_for(pki))
-    ca = _pki._look_at_ca(request_for(pki), "ca", OpenVault(), NOW)
+    ca = look_at_ca(request_for(pki), "ca", OpenVault(), NOW)
     assert ca.key_pem
-    file = _pki._File(str(pki / "x"), ca.key_pem, 0o600)
+    file = pki_files.File(str(pki / "x"), ca.key_pem, 0o600)
     assert "BEGIN" not in repr(ca) + repr(file)
 
 
@@ -798,7 +802,7 @@ def test_the_key_of_a_nats_user_is_made_once_and_only_its_public_half_is_told(pk
     assert ensure(request)["changed"]
     assert (pki / "system.nk").stat().st_mode & 0o777 == 0o600
     (pki / "system.nk").write_text(seed[:-3])
-    with pytest.raises(_pki.PkiError, match="restore it, or move it away") as caught:
+    with pytest.raises(PkiError, match="restore it, or move it away") as caught:
         ensure(request)
     assert seed[:-3] not in str(caught.value)
     with pytest.raises(CertificateError, match="cannot be a file name"):

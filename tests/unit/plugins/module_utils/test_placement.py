@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, names, placement, settings_and_spec
 from support import plans
 from support.plans import Json
 
@@ -25,7 +25,7 @@ PLACEHOLDER = re.compile(r"\{[a-z_]+(\[[^\]]*\])?\}")
 CASES = [
     pytest.param(system, placed, family, id=f"{system}-{placed}-{family}")
     for system in plans.SYSTEMS
-    for placed in deployment.PLACEMENTS
+    for placed in settings_and_spec.PLACEMENTS
     for family in ("IPv4", "IPv6")
 ]
 
@@ -49,7 +49,7 @@ def issued(hostnet: Json, spec: Json, bindings: Sequence[Json]) -> list[Json]:
             "serial": "1f",
             "not_after": "2027-11-22T12:00:00Z",
         }
-        for entry in deployment.wanted_certificates(hostnet, spec, bindings)
+        for entry in member_certificates.wanted_certificates(hostnet, spec, bindings)
     ]
 
 
@@ -180,7 +180,7 @@ def test_invariant_11_nothing_restarts_a_pod_but_the_playbooks(system: str, plac
     assert hostnet["namespace"] == "bank"
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_every_node_with_a_member_has_guards_that_go_with_its_stop(placed: str) -> None:
     hostnet, spec, bindings, objects = rendered(placed=placed, tolerations=[{"key": "db", "operator": "Exists"}])
     guards = {one["metadata"]["labels"][names.MEMBER_LABEL]: one for one in of_kind(objects, "Deployment")}
@@ -297,7 +297,7 @@ def test_invariant_11_a_rewritten_join_list_changes_no_template(system: str, pla
             assert env[key]["valueFrom"] == {"configMapKeyRef": {"name": "ledger-join", "key": key}}
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_invariant_3_and_5_join_lists_are_equal_in_all_kube_clusters(placed: str) -> None:
     _hostnet, _spec, _bindings, objects = rendered(placed=placed, seeds=["10.0.0.1", "10.0.1.1"])
     lists = [entry for entry in objects if entry["definition"]["metadata"]["name"] == "ledger-join"]
@@ -332,7 +332,7 @@ def test_a_member_that_a_rollout_stopped_keeps_its_workload_and_has_no_pod() -> 
 
 
 def test_workloads_carry_what_restores_a_lost_record() -> None:
-    for placed in deployment.PLACEMENTS:
+    for placed in settings_and_spec.PLACEMENTS:
         _hostnet, _spec, _bindings, objects = rendered(placed=placed)
         for workload in workloads(objects):
             assert workload["metadata"]["annotations"] == {
@@ -458,7 +458,7 @@ def test_the_specs_own_wishes_reach_the_pod() -> None:
     assert tuple(placement._fill("{any_host}", plans.settings(), spec, ipv6) for ipv6 in (False, True)) == ("0.0.0.0", "[::]")
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_invariant_9_kubernetes_takes_no_pod_from_a_node_that_it_cannot_reach(placed: str) -> None:
     _hostnet, _spec, _bindings, objects = rendered(placed=placed)
     for pod in pods(objects):
@@ -479,7 +479,7 @@ def test_a_kube_cluster_without_members_gets_the_join_list_and_nothing_that_runs
 
 def test_the_order_of_bindings_and_certificates_changes_no_object() -> None:
     for system in plans.SYSTEMS:
-        for placed in deployment.PLACEMENTS:
+        for placed in settings_and_spec.PLACEMENTS:
             hostnet, spec, bindings, objects = rendered(system, placed)
             certificates = issued(hostnet, spec, bindings)
             seeds = [binding["address"] for binding in bindings]
@@ -511,7 +511,7 @@ def test_namespaces_are_made_only_where_there_is_none() -> None:
     assert len(placement.namespace_objects(hostnet, {})) == 4
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_a_pod_tells_what_a_restart_would_change(placed: str) -> None:
     def told(found: Sequence[Json]) -> set[str]:
         return {entry["spec"]["template"]["metadata"]["annotations"]["hostnet.multicluster/configuration"] for entry in workloads(found)}
@@ -526,7 +526,7 @@ def test_a_pod_tells_what_a_restart_would_change(placed: str) -> None:
         assert after != before
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_members_are_guarded_against_preemption_and_karpenter(placed: str) -> None:
     for workload in workloads(rendered(placed=placed)[3]):
         template = workload["spec"]["template"]

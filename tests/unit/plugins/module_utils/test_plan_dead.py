@@ -17,6 +17,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     deployment,
     gate,
     names,
+    observation,
     rebind,
     rollout,
     steps,
@@ -268,7 +269,7 @@ def test_a_vm_that_registers_again_is_followed_with_its_disk() -> None:
     assert status["healthy"]
     assert [(entry["member"], entry["steps"]) for entry in plan["members"]] == [("east-0", ["note", "start", "settle"])]
     assert plan["prove"] == plan["broken"] == []
-    live = deployment.live_members(raw["members"], plans.running(HOSTNET, BINDINGS), [{**NODES[0], "uid": "uid-new"}, *NODES[1:]])
+    live = observation.live_members(raw["members"], plans.running(HOSTNET, BINDINGS), [{**NODES[0], "uid": "uid-new"}, *NODES[1:]])
     assert all(entry["live"] for entry in live)
 
 
@@ -323,5 +324,5 @@ def test_nothing_is_changed_because_of_that_order() -> None:
     observed = plans.running(HOSTNET, BINDINGS)
     raw = deployment.deployment_plan(HOSTNET, SPEC, nodes, observed)
     assert (raw["errors"], raw["warnings"]) == ([], [])
-    assert all(entry["live"] for entry in deployment.live_members(raw["members"], observed, nodes))
+    assert all(entry["live"] for entry in observation.live_members(raw["members"], observed, nodes))
     assert planned(nodes, plans.inspected(BINDINGS))["members"] == []

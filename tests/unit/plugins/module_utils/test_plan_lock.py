@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as cluster
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lease as leases
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import processes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import lock as plan
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.lock import (
@@ -153,7 +153,7 @@ def test_age(renewed: str, age: int | None) -> None:
 
 
 def test_processes_of_this_host() -> None:
-    me = cluster.this_process("r1", "upgrade", os.getpid(), NOW)
+    me = leases.this_process("r1", "upgrade", os.getpid(), NOW)
     assert (me.run_id, me.pid, me.since, me.what) == ("r1", os.getpid(), NOW, "upgrade")
     assert me.boot_id
     assert me.pid_namespace.startswith("pid:[")
@@ -161,7 +161,7 @@ def test_processes_of_this_host() -> None:
     assert processes.started(os.getpid())
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        holder = cluster.this_process("r2", "", child.pid, NOW)
+        holder = leases.this_process("r2", "", child.pid, NOW)
         assert plan.judge(Seen(holder), me, processes.started, nothing) == OTHER
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -179,21 +179,21 @@ def test_processes_of_this_host() -> None:
 
 def test_a_proc_of_another_pid_namespace_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "readlink", lambda _path: "1")
-    me = cluster.this_process("r1", "", os.getpid(), NOW)
+    me = leases.this_process("r1", "", os.getpid(), NOW)
     assert (me.boot_id, me.pid_namespace, me.started) == ("", "", 0)
 
     def missing(path: str) -> str:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(os, "readlink", missing)
-    assert cluster.this_process("r1", "", os.getpid(), NOW).boot_id == ""
+    assert leases.this_process("r1", "", os.getpid(), NOW).boot_id == ""
 
 
 def test_a_lease_that_somebody_else_wrote() -> None:
-    assert cluster.seen_of(None) == Seen()
-    lease = {"metadata": {"annotations": {cluster.HOLDER_ANNOTATION: "{"}}, "spec": {"holderIdentity": "r9", "leaseTransitions": None}}
-    assert cluster.seen_of(lease) == Seen(Holder("r9"), 0, "")
-    assert cluster.seen_of({"metadata": {}, "spec": {"holderIdentity": "", "leaseTransitions": 4, "renewTime": "t"}}) == Seen(None, 4, "t")
+    assert leases.seen_of(None) == Seen()
+    lease = {"metadata": {"annotations": {leases.HOLDER_ANNOTATION: "{"}}, "spec": {"holderIdentity": "r9", "leaseTransitions": None}}
+    assert leases.seen_of(lease) == Seen(Holder("r9"), 0, "")
+    assert leases.seen_of({"metadata": {}, "spec": {"holderIdentity": "", "leaseTransitions": 4, "renewTime": "t"}}) == Seen(None, 4, "t")
 
 
 @given(

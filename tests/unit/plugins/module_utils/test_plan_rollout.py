@@ -17,7 +17,9 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     classify,
     deployment,
     follow,
+    member_labels,
     nodes,
+    observation,
     order,
     rebind,
     refusals,
@@ -1393,7 +1395,7 @@ class TestBindings:
         world.bindings = rebind.stopped(world.bindings, "east-2", True)
         world.node("east-1")["uid"] = "another"
         world.nodes.remove(world.node("west-0"))
-        labels = deployment.member_labels(world.hostnet, world.bindings, world.nodes)
+        labels = member_labels.member_labels(world.hostnet, world.bindings, world.nodes)
         assert [entry["name"] for entry in labels] == ["east-worker", "east-worker3", "west-worker2"]
         assert all(entry["guarded"] for entry in labels)
         stays = {"namespace.hostnet.multicluster/ledger": world.hostnet["namespace"]}
@@ -1695,7 +1697,7 @@ class TestPods:
 
 class TestJoinLists:
     def problems(self, world: World) -> list[str]:
-        return rollout.join_problems(deployment.live_members(world.bindings, world.observed, world.nodes), world.observed)
+        return rollout.join_problems(observation.live_members(world.bindings, world.observed, world.nodes), world.observed)
 
     def test_well(self, world: World) -> None:
         assert self.problems(world) == []

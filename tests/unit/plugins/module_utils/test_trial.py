@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, trial
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, settings_and_spec, trial
 from support import plans
 from support.plans import Json
 
@@ -22,7 +22,7 @@ def planned(**changes: object) -> tuple[Json, Json]:
     return hostnet, deployment.deployment_plan(hostnet, SPEC, NODES, observed)
 
 
-@pytest.mark.parametrize("placed", deployment.PLACEMENTS)
+@pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
 def test_a_pod_as_the_members_will_be_where_the_namespace_is_there(placed: str) -> None:
     hostnet, plan = planned(placement=placed)
     east, west, gone = trial.trial_pods(

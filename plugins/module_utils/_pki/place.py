@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils import _pki
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import pki_place
+from .._plan import pki_place
+from .authority import CaState
+from .files import LOCK_FILE
+from .read import fingerprint_of
 
 # Made by Docker and by Podman at the root of every container.
 _MARKERS = ("/.dockerenv", "/run/.containerenv")
@@ -73,14 +75,14 @@ def look(
     sources: Sequence[str],
     old_roots: Iterable[str],
     temporary: Iterable[str],
-    ca_state: Callable[[Path], _pki.CaState],
+    ca_state: Callable[[Path], CaState],
 ) -> dict[str, Any]:
     """What the module ca_info returns. `old_roots` are folders in which an older version may have made a folder `pki`."""
     folders = source_folders(sources)
     candidates = {
         f"{folder}/{sub}/{name}" for folder in {*folders.values(), *old_roots} for sub in (pki_place.FOLDER, pki_place.OLD_FOLDER)
     }
-    authorities = {path for path in candidates if any(Path(path, file).exists() for file in ("ca.crt", "ca.key", _pki.LOCK_FILE))}
+    authorities = {path for path in candidates if any(Path(path, file).exists() for file in ("ca.crt", "ca.key", LOCK_FILE))}
     surroundings = pki_place.Surroundings(
         folders,
         {os.path.realpath(folder) for folder in (*_SYSTEM_TEMPORARY, tempfile.gettempdir(), *temporary)},
@@ -95,7 +97,7 @@ def look(
     for path in sorted({os.path.realpath(path) for path in [*authorities, *([given] if place.problem and given else [])]}):
         has_key = Path(path, "ca.key").exists()
         if (not place.path or path != os.path.realpath(place.path)) and (has_key or Path(path, "ca.crt").exists()):
-            fingerprint = _pki.fingerprint_of(Path(path, "ca.crt"))
+            fingerprint = fingerprint_of(Path(path, "ca.crt"))
             left.append(
                 {"path": path, "fingerprint": fingerprint, "has_key": has_key, "new_exists": bool(place.path) and Path(place.path).exists()}
             )

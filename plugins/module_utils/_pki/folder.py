@@ -1,0 +1,285 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pki folder on the controller: reads it, decides by _plan.certificates, issues and writes.
+
+Nothing is written before the whole request was checked against what is there. A lock in the folder keeps two runs from
+making two CAs; a folder without a lock file has never been written to, so looking at it needs no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .._plan.certificates import (
+    CertificateError,
+    ExistingLeaf,
+    WantedLeaf,
+    ca_warning,
+    describe,
+    file_name_problem,
+    iso,
+    leaf_validity,
+    normal_fingerprint,
+    raise_problems,
+    reissue_reason,
+    settings_problems,
+    wanted_leaves,
+)
+from . import nkeys
+from .authority import Ca, look_at_ca
+from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, write_files, wrong_mode
+from .issue import issue_ca, leaf_issuer, pem_of_key
+from .read import ca_facts, read_leaf, serial_of, sha256_of
+from .request import PkiError, Request, Vault
+
+with contextlib.suppress(ImportError):  # library.missing_library() says it
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What one look at the folder decided: per wish what exists, why it is reissued, and from when to when."""
+
+    cas: dict[str, Ca]
+    wanted: list[WantedLeaf]
+    existing: list[ExistingLeaf]
+    reasons: list[str]
+    validity: list[tuple[datetime, datetime]]
+    modes: list[tuple[Path, int, int]]
+    warnings: list[str]
+    # Name -> public key, "" for one that is to be made; and those that this run made.
+    nkeys: dict[str, str]
+    made_nkeys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        return (
+            bool(self.modes)
+            or not all(self.nkeys.values())
+            or any(self.reasons)
+            or any(ca.created or ca.encrypt_key for ca in self.cas.values())
+        )
+
+
+def _stem(pki_dir: str, leaf: WantedLeaf) -> str:
+    """The path of a leaf's files, without their endings."""
+    return os.path.join(pki_dir, leaf.name, leaf.file)
+
+
+def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf]) -> _Plan:
+    """Read everything, decide everything, write nothing. Raises PkiError or CertificateError for whatever cannot be done."""
+    names = dict.fromkeys(["ca", *(leaf.ca_name for leaf in wanted)])
+    pki_dir = str(request.pki_dir)
+    cas = {name: look_at_ca(request, name, vault, now) for name in names}
+    existing, reasons, validity, modes, warnings = [], [], [], [], []
+    ends: dict[str, tuple[datetime, datetime]] = {}
+    for leaf in wanted:
+        ca = cas[leaf.ca_name]
+        stem = _stem(pki_dir, leaf)
+        found = read_leaf(f"{stem}.crt", f"{stem}.key", ca.certificate)
+        reason = reissue_reason(found, leaf, now)
+        if reason and leaf.ca_name not in ends:
+            ends[leaf.ca_name] = leaf_validity(ca.facts, now, request.lifetime.valid_days)
+            if not ca.created and ca.key is None:
+                raise PkiError(
+                    f"The CA's private key {ca.key_path} does not exist, and {leaf.label} must be issued ({reason}): "
+                    "restore the key, or set ca.private_key to where it is"
+                )
+        existing.append(found)
+        reasons.append(reason)
+        validity.append(ends[leaf.ca_name] if reason else (found.not_before, found.not_after))
+        wrong = None if reason else wrong_mode(Path(f"{stem}.key"), KEY_MODE)
+        if wrong:
+            modes.append(wrong)
+    for ca in cas.values():
+        wrong = wrong_mode(ca.key_path, KEY_MODE)
+        if wrong and ca.key_path.parent == request.pki_dir and not ca.encrypt_key:
+            modes.append(wrong)
+        warning = "" if ca.name in ends else ca_warning(ca.facts, now, request.lifetime.valid_days)
+        if warning:
+            warnings.append(warning)
+    public = {name: nkeys.public_of(nkeys.path_of(request.pki_dir, name)) for name in request.nkeys}
+    modes += [wrong for name in public if (wrong := wrong_mode(nkeys.path_of(request.pki_dir, name), KEY_MODE))]
+    plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings, public)
+    if plan.changed:
+        folders = {os.path.join(pki_dir, leaf.name) for leaf, reason in zip(wanted, reasons, strict=True) if reason}
+        check_writable({pki_dir, *folders})
+    return plan
+
+
+def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate | None]:
+    """Write what the plan says; returns the new certificate of each wish, None where the old one stays."""
+    ca_files: list[File] = []
+    for ca in plan.cas.values():
+        if ca.created:
+            ca.certificate, key = issue_ca(
+                _ca_name(request, ca.name), request.organization, request.ca_key_type, ca.facts.not_before, ca.facts.not_after
+            )
+            ca.key, ca.key_pem = key, pem_of_key(key)
+            ca.facts = ca_facts(ca.certificate, str(ca.certificate_path))
+        if ca.created or ca.encrypt_key:
+            stored = vault.encrypt(ca.key_pem, str(ca.key_path)) if request.ca_vault else ca.key_pem
+            ca_files.append(File(str(ca.key_path), stored, KEY_MODE))
+        if ca.created and ca.certificate is not None:
+            ca_files.append(File(str(ca.certificate_path), ca.certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
+    # The CA is on disk before anything that only it can vouch for.
+    write_files(ca_files)
+
+    issuers = {ca.name: leaf_issuer(ca.certificate, ca.key) for ca in plan.cas.values() if ca.certificate and ca.key}
+    issued: list[x509.Certificate | None] = []
+    files: list[File] = []
+    pki_dir = str(request.pki_dir)
+    for leaf, reason, (not_before, not_after) in zip(plan.wanted, plan.reasons, plan.validity, strict=True):
+        if not reason:
+            issued.append(None)
+            continue
+        certificate, key_pem = issuers[leaf.ca_name](leaf, not_before, not_after)
+        stem = _stem(pki_dir, leaf)
+        files.append(File(f"{stem}.key", key_pem, KEY_MODE))
+        files.append(File(f"{stem}.crt", certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
+        issued.append(certificate)
+    for name in [name for name, public in plan.nkeys.items() if not public]:
+        plan.made_nkeys[name], seed = nkeys.new()
+        files.append(File(str(nkeys.path_of(request.pki_dir, name)), seed, KEY_MODE))
+    write_files(files)
+    for path, _mode, wanted in plan.modes:
+        try:
+            path.chmod(wanted)
+        except OSError as error:
+            raise PkiError(f"pki folder: the mode of {path} cannot be corrected: {error.strerror}") from error
+    return issued
+
+
+def _ca_name(request: Request, name: str) -> str:
+    return request.ca_common_name if name == "ca" else f"{request.ca_common_name} {name}"
+
+
+def _describe_leaf(leaf: WantedLeaf, of: WantedLeaf | ExistingLeaf, not_after: datetime, note: str) -> str:
+    return describe(leaf.label, common_name=of.common_name, organization=of.organization, sans=of.sans, not_after=not_after, note=note)
+
+
+def _diff(request: Request, plan: _Plan) -> dict[str, str]:
+    before, after = [], []
+    for ca in plan.cas.values():
+        if ca.created:
+            name = _ca_name(request, ca.name)
+            after.append(
+                describe(
+                    f"{ca.name} (CA)",
+                    common_name=name,
+                    organization=request.organization,
+                    sans=(),
+                    not_after=ca.facts.not_after,
+                    note="missing",
+                )
+            )
+        if ca.encrypt_key:
+            before.append(f"{ca.key_path.name}: not encrypted\n")
+            after.append(f"{ca.key_path.name}: encrypted with ansible-vault\n")
+    for leaf, found, reason, (_begin, end) in zip(plan.wanted, plan.existing, plan.reasons, plan.validity, strict=True):
+        if not reason:
+            continue
+        if not found.problem:
+            before.append(_describe_leaf(leaf, found, found.not_after, ""))
+        after.append(_describe_leaf(leaf, leaf, end, reason))
+    for path, mode, wanted in plan.modes:
+        before.append(f"{path.relative_to(request.pki_dir)}: mode {mode:04o}\n")
+        after.append(f"{path.relative_to(request.pki_dir)}: mode {wanted:04o}\n")
+    after += [f"{nkeys.path_of(request.pki_dir, name).name}: missing\n" for name, public in plan.nkeys.items() if not public]
+    where = str(request.pki_dir)
+    return {"before_header": where, "after_header": where, "before": "".join(before), "after": "".join(after)}
+
+
+def _ca_result(request: Request, ca: Ca) -> dict[str, Any]:
+    return {
+        "fingerprint": ca.facts.fingerprint,
+        "not_before": iso(ca.facts.not_before),
+        "not_after": iso(ca.facts.not_after),
+        "common_name": _ca_name(request, ca.name) if ca.created else ca.facts.common_name,
+        "created": ca.created,
+        "certificate": str(ca.certificate_path),
+    }
+
+
+def _result(request: Request, plan: _Plan, issued: Sequence[x509.Certificate | None]) -> dict[str, Any]:
+    certificates = []
+    pki_dir = str(request.pki_dir)
+    for leaf, found, reason, (begin, end), new in zip(plan.wanted, plan.existing, plan.reasons, plan.validity, issued, strict=True):
+        # In check mode a certificate that would be issued has no serial and no fingerprint yet.
+        serial, fingerprint = ("", "") if reason else (found.serial, found.fingerprint)
+        if new is not None:
+            serial, fingerprint = serial_of(new), sha256_of(new)
+        stem = _stem(pki_dir, leaf)
+        certificates.append(
+            {
+                "name": leaf.name,
+                "file": leaf.file,
+                "certificate": f"{stem}.crt",
+                "private_key": f"{stem}.key",
+                "serial": serial,
+                "fingerprint": fingerprint,
+                "not_before": iso(begin),
+                "not_after": iso(end),
+                "sans": list(leaf.sans),
+                "reissued": bool(reason),
+                "reason": reason,
+            }
+        )
+    result: dict[str, Any] = {
+        "changed": plan.changed,
+        "ca": _ca_result(request, plan.cas["ca"]),
+        "cas": {name: _ca_result(request, ca) for name, ca in plan.cas.items()},
+        "certificates": certificates,
+        "nkeys": {**plan.nkeys, **plan.made_nkeys},
+    }
+    if plan.changed:
+        result["diff"] = _diff(request, plan)
+    if plan.warnings:
+        result["warnings"] = plan.warnings
+    return result
+
+
+def ensure_certificates(request: Request, vault: Vault, now: datetime, *, check_mode: bool = False) -> dict[str, Any]:
+    """Make the pki folder hold what was asked for; returns the module's result, which holds no key material.
+
+    ``now`` is the controller's clock. With ``check_mode`` nothing is written, and the result is the same but for
+    serials and fingerprints that do not exist yet. Raises CertificateError before anything is written; a PkiError
+    while writing says how far it came.
+    """
+    wanted, problems = wanted_leaves(request.certificates, request.key_type, request.organization, request.lifetime.renew_days)
+    settings = settings_problems(
+        request.lifetime,
+        ca_valid_days=request.ca_valid_days,
+        key_type=request.key_type,
+        ca_key_type=request.ca_key_type,
+        ca_common_name=request.ca_common_name,
+        organization=request.organization,
+    )
+    unusable = [file_name_problem(f"nkeys[{index}]", name) for index, name in enumerate(request.nkeys)]
+    raise_problems([*settings, *problems, *filter(None, unusable)])
+    normal_fingerprint(request.expected_ca_fingerprint)
+
+    with folder_lock(request.pki_dir, create=False) as locked:
+        try:
+            plan = _look(request, vault, now, wanted)
+        except CertificateError:
+            # Another run may have begun to write since: what it has half written is no error of the user's.
+            if locked or not os.path.lexists(request.pki_dir / LOCK_FILE):
+                raise
+            with folder_lock(request.pki_dir, create=False):
+                plan = _look(request, vault, now, wanted)
+        if check_mode or not plan.changed:
+            return _result(request, plan, [None] * len(wanted))
+        if locked:
+            return _result(request, plan, _apply(request, plan, vault))
+    with folder_lock(request.pki_dir, create=True):
+        plan = _look(request, vault, now, wanted)
+        return _result(request, plan, _apply(request, plan, vault))

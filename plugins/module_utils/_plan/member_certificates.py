@@ -1,0 +1,58 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which certificates members and clients have to have. Pure functions."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .placement import certificate_folder
+
+Json = dict[str, Any]
+
+
+def wanted_certificates(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The `certificates` of host_certificates: one per file and member, then the clients'."""
+    wanted: list[Json] = []
+    shared: set[str] = set()
+    for binding in bindings:
+        for wish in spec["certificates"]:
+            if wish.get("shared"):
+                if wish["file"] in shared:
+                    continue
+                shared.add(wish["file"])
+            entry: Json = {
+                "name": certificate_folder(wish, binding),
+                "file": wish["file"],
+                "common_name": str(wish["common_name"])
+                .replace("{process}", str(binding["process"]))
+                .replace("{member}", str(binding["member"])),
+                "usages": list(wish["usages"]),
+            }
+            if wish.get("hosts"):
+                loopback = ["127.0.0.1", "::1"] if ipaddress.ip_address(str(binding["address"])).version == 6 else ["127.0.0.1"]
+                extra_ips, extra_names = _split_hosts(hostnet.get("certificate_hosts", []))
+                entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *binding.get("other_addresses", []), *extra_ips])
+                entry["dns_names"] = _unique(["localhost", str(binding["node"]), str(binding["member"]), *extra_names])
+            wanted.append(entry)
+    for client in hostnet.get("clients", []):
+        if client not in shared:
+            wanted.append({"name": "clients", "file": client, "common_name": client.removeprefix("client."), "usages": ["client"]})
+    return wanted
+
+
+def _split_hosts(hosts: Sequence[str]) -> tuple[list[str], list[str]]:
+    addresses, dns_names = [], []
+    for host in hosts:
+        try:
+            addresses.append(str(ipaddress.ip_address(host)))
+        except ValueError:
+            dns_names.append(host)
+    return addresses, dns_names
+
+
+def _unique(items: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(items))
