@@ -67,7 +67,7 @@ options:
       - Whether listed nodes that do not exist are passed over. For work that goes on while a cloud takes VMs; the labels are gone with the node.
     type: bool
     default: false
-    version_added: "0.3.0"
+    version_added: "0.4.0"
   owned:
     description:
       - Label keys that are yours alone. A node that is not listed, or is listed without the key, loses the label.
