@@ -90,7 +90,7 @@ def due(
             found[name] = f"{where}: {signs.told(node)}"
         elif _drained(entry, node, pods.get((str(entry["kube_cluster"]), name, str(entry["node"])))):
             found[name] = f"{where} is drained: one of its guard pods was evicted"
-        elif signs.urgency(node) and marked[str(node["kube_cluster"])] == 1 and _has_successor(entry, node, nodes, bindings, own):
+        elif node.get("unschedulable") and marked[str(node["kube_cluster"])] == 1 and _has_successor(entry, node, nodes, bindings, own):
             # The one node with a member that is cordoned there: a surge upgrade's next one.
             found[name] = f"{where} is cordoned, and its successor is there"
     return found

@@ -107,6 +107,9 @@ def test_a_deployment_without_guards_is_followed_by_what_else_is_there() -> None
     assert follow.due(bindings, nodes, [], MEMBERS) == {}
     found = follow.due(bindings, [*nodes, successor()], [], MEMBERS)
     assert found == {"west-0": "west: node vm-west-0 is cordoned, and its successor is there"}
+    # Other signs of that kind may stay for ever, as Cluster API's taint does with the strategy OnDelete.
+    nodes[2]["unschedulable"] = False
+    assert follow.due(bindings, [*nodes, successor()], [], MEMBERS) == {}
     for other in (
         successor(generation="v1"),
         successor(labels={}),
