@@ -93,6 +93,7 @@ class FilterModule:
             "deployment_script": script,
             "deployment_namespaces": placement.namespace_objects,
             "deployment_objects": objects,
+            "deployment_images": placement.images,
             "deployment_trial_errors": trial.trial_errors,
             "deployment_trial_pods": trial.trial_pods,
             "deployment_targets": classify.member_targets,

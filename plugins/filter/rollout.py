@@ -24,6 +24,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     rollout,
     steps,
     successor,
+    versions,
 )
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
@@ -76,9 +77,11 @@ def certified(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | 
     return rebind.certified(recorded, found if journal.in_flight(found) and found else {})
 
 
-def identify(record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool) -> Json:
+def identify(
+    record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool, pool_label: str = ""
+) -> Json:
     """The node that the member in hand goes on with (successor.identify)."""
-    return successor.identify_for(record, nodes, current, patient)
+    return successor.identify_for(record, nodes, current, patient, pool_label)
 
 
 class FilterModule:
@@ -105,6 +108,7 @@ class FilterModule:
             "rollout_certified": certified,
             "rollout_past_return": steps.past_return,
             "rollout_identify": identify,
+            "rollout_until": versions.by_kube_cluster,
             "rollout_new_binding": rebind.new_binding,
             "rollout_displaced": rebind.displaced,
             "rollout_with_member": rebind.with_member,

@@ -15,7 +15,7 @@ description:
   - Keeps the cluster autoscaler away from nodes (O(nodes[].guarded)), with the annotation C(cluster-autoscaler.kubernetes.io/scale-down-disabled).
     The annotation C(hostnet.multicluster/scale-down-disabled-by) beside it lists for whom. What somebody else had set is left as it is.
   - One LIST for each kube cluster (one more request for every further 500 nodes), one PATCH for each node that differs.
-  - Nothing is changed where a kube cluster does not answer or a listed node does not exist.
+  - Nothing is changed where a kube cluster does not answer or a listed node does not exist (but see O(gone_ok)).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -62,6 +62,12 @@ options:
     type: bool
     default: false
     version_added: "0.3.0"
+  gone_ok:
+    description:
+      - Whether listed nodes that do not exist are passed over. For work that goes on while a cloud takes VMs; the labels are gone with the node.
+    type: bool
+    default: false
+    version_added: "0.4.0"
   owned:
     description:
       - Label keys that are yours alone. A node that is not listed, or is listed without the key, loses the label.
@@ -165,6 +171,7 @@ ARGUMENTS: dict[str, Any] = {
     },
     "guarded_by": {"type": "str"},
     "release": {"type": "bool", "default": False},
+    "gone_ok": {"type": "bool", "default": False},
     "owned": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -180,9 +187,9 @@ def run(call: _call.Call) -> dict[str, Any]:
         raise _call.Failure("; ".join(errors))
     guard: Guard | None = {"name": name, "nodes": guarded, "release": params["release"]} if name else None
     current = read_labels(call.clusters)
-    changes = plan_labels(current, labels_by_node(params["nodes"]), params["owned"], guard)
+    changes = plan_labels(current, labels_by_node(params["nodes"]), params["owned"], guard, gone_ok=params["gone_ok"])
     if not call.check_mode:
-        changes = write_labels(call.clusters, current, changes, guard)
+        changes = write_labels(call.clusters, current, changes, guard, gone_ok=params["gone_ok"])
     changed = [{"kube_cluster": name, **change} for name in sorted(changes) for change in changes[name]]
     return {"changed": bool(changed), "nodes": changed, "diff": changes_diff(changes)}
 

@@ -18,6 +18,8 @@ description:
   - The script runs as root, because it may have to make folders on the host that belong to another user, but without any capability
     that is not in O(capabilities), without a service account token and on a read-only root file system. The only folder it can write to is
     C(/host), where O(host_path) is mounted.
+  - With O(pull) the nodes also pull other images, of which nothing is run, and the result is there when all of them are. A registry that does not
+    give one is asked again, by the kubelet, until O(timeout). What the kubelet says against it meanwhile is printed when it changes.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -89,11 +91,30 @@ options:
     version_added: "0.3.0"
   pull_secrets:
     description:
-      - Names of Secrets in O(namespace) that O(image) is pulled with.
+      - Names of Secrets in O(namespace) that O(image) and those of O(pull) are pulled with.
     type: list
     elements: str
     default: []
     version_added: "0.3.0"
+  pull:
+    description:
+      - Images that each node has to pull. Each is that of a container with a command that is in no image, so the kubelet pulls it, makes the
+        container and cannot start it. That the pod ends as C(Failed), with the reason C(StartError), is therefore as it should be.
+    type: list
+    elements: dict
+    default: []
+    version_added: "0.4.0"
+    suboptions:
+      image:
+        description:
+          - The image.
+        type: str
+        required: true
+      policy:
+        description:
+          - C(imagePullPolicy) of the container. Without it Kubernetes' default.
+        type: str
+        choices: [Always, IfNotPresent, Never]
   host_network:
     description:
       - Whether the script sees the host's network.
@@ -118,7 +139,7 @@ options:
     default: {}
   timeout:
     description:
-      - Seconds for everything, pulling the image included. Pods that are still there after that time are stopped by their kubelet too.
+      - Seconds for everything, pulling images included. Pods that are still there after that time are stopped by their kubelet too.
     type: int
     default: 120
   fail:
@@ -218,12 +239,13 @@ requests:
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.run import Target, run_on_nodes
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Pull, Script
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -246,6 +268,15 @@ ARGUMENTS: dict[str, Any] = {
     "look_path": {"type": "str"},
     # Names of Secrets, not what is in them.
     "pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "pull": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "image": {"type": "str", "required": True},
+            "policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"]},
+        },
+    },
     "host_network": {"type": "bool", "default": False},
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "name": {"type": "str", "default": "hostnet-run"},
@@ -290,7 +321,7 @@ def exit_failures(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def run(call: _call.Call) -> dict[str, Any]:
+def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> dict[str, Any]:
     params = call.params
     wrong = problem(params)
     if wrong:
@@ -305,6 +336,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         host_path_type=params["host_path_type"],
         look_path=params["look_path"] or "",
         pull_secrets=params["pull_secrets"],
+        pulls=[Pull(entry["image"], entry["policy"] or "") for entry in params["pull"]],
         host_network=params["host_network"],
         capabilities=params["capabilities"],
         labels=params["labels"],
@@ -316,7 +348,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         if call.check_mode:
             skipped = [{"kube_cluster": target.kube_cluster, "node": target.node} for target in targets]
             return {"changed": changed, "results": [], "skipped_nodes": skipped}
-        outcome = run_on_nodes(clusters, targets, script)
+        outcome = run_on_nodes(clusters, targets, script, show)
     except client.KubeError as error:
         raise _call.Failure(str(error), results=[]) from error
     if params["fail"]:

@@ -182,8 +182,8 @@ nodes:
         - {sign: ToBeDeletedByClusterAutoscaler, level: going, text: the cluster autoscaler takes it away within minutes}
     generation:
       description:
-        - "Of what the node was made: version of the kubelet, and what EKS, AKS and Karpenter say of image, launch template and settings. Nodes that a pool's
-          upgrade brings have another one."
+        - "Of what the node was made: version of the kubelet, and what EKS, AKS, Karpenter and Cluster API say of image, launch template, settings and
+          MachineSet. Nodes that a pool's upgrade brings have another one."
       type: str
       returned: success
       sample: v1.36.3, ami-0123456789abcdef0

@@ -13,6 +13,7 @@ author:
 description:
   - Sends each pod to its API server as a dry run, so that quotas, LimitRanges, Pod Security and admission webhooks answer and nothing is made.
   - A webhook that cannot be asked as a dry run counts as no objection.
+  - Looks whether Secrets that images are pulled with are there. A kubelet goes on without one that is not.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
@@ -37,13 +38,26 @@ options:
         required: true
       definition:
         description:
-          - The pod, with a namespace that exists. Without it only O(priority_class) is looked for.
+          - The pod, with a namespace that exists. Without it only O(priority_class) and O(pull_secrets) are looked for.
         type: dict
   priority_class:
     description:
       - Name of the PriorityClass that has to be in each of these kube clusters. Those of Kubernetes itself (C(system-...)) always are.
     type: str
     default: ""
+  namespace:
+    description:
+      - Where O(pull_secrets) are looked for. It may be missing, and they with it.
+    type: str
+    default: ""
+    version_added: "0.4.0"
+  pull_secrets:
+    description:
+      - Names of Secrets for registries that have to be in O(namespace) of each of these kube clusters.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.4.0"
 """
 
 EXAMPLES = r"""
@@ -89,6 +103,12 @@ results:
       type: bool
       returned: success
       sample: true
+    missing_secrets:
+      description: Those of O(pull_secrets) that are not there, or are of a type that no kubelet pulls images with.
+      type: list
+      elements: str
+      returned: success
+      sample: []
 requests:
   description: API requests sent.
   returned: always
@@ -115,6 +135,9 @@ ARGUMENTS: dict[str, Any] = {
         },
     },
     "priority_class": {"type": "str", "default": ""},
+    "namespace": {"type": "str", "default": ""},
+    # Names of Secrets, not what is in them.
+    "pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
 }
 
 
@@ -125,7 +148,9 @@ def run(call: _call.Call) -> dict[str, Any]:
     pods = {entry["kube_cluster"]: entry["definition"] for entry in call.params["pods"]}
     if len(pods) < len(call.params["pods"]):
         raise _call.Failure("pods names a kube cluster twice; give each of them once")
-    found = try_pods(call.clusters, pods, call.params["priority_class"])
+    if call.params["pull_secrets"] and not call.params["namespace"]:
+        raise _call.Failure("pull_secrets are looked for in a namespace: give it in namespace")
+    found = try_pods(call.clusters, pods, call.params["priority_class"], call.params["namespace"], call.params["pull_secrets"])
     return {"changed": False, "results": [{"kube_cluster": name, **found[name]} for name in pods]}
 
 

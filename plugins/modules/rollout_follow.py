@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_follow
-short_description: Waits until the cloud is about to take the VM of a member
+short_description: Waits until the cloud is about to take the VM of a member, or has upgraded all
 version_added: "0.3.0"
 author:
   - hostnet.multicluster contributors (@hostnet-multicluster)
@@ -67,6 +67,40 @@ options:
     type: list
     elements: str
     required: true
+  followed:
+    description:
+      - Names of the members whose end counts. Empty means that only O(timeout), or somebody's turn, ends it.
+    type: list
+    elements: str
+    default: []
+  moved:
+    description:
+      - Names of the members that had their turn.
+    type: list
+    elements: str
+    default: []
+  may_end:
+    description:
+      - Whether it ends when the upgrade is over for O(followed). Without O(until) that is when all members of their node pools run on the newest generation of
+        nodes there, none of those nodes is marked to go, and one of the members was seen on an older generation.
+    type: bool
+    default: false
+  until:
+    description:
+      - Version of the kubelet by name of kube cluster. With it, the upgrade is over when the nodes of O(followed) in these kube clusters have it, or a newer
+        one, and generations do not count.
+    type: dict
+    default: {}
+  pool_label:
+    description:
+      - Key of the label of nodes that names their node pool. It is looked at before those that GKE, EKS, AKS and Karpenter write.
+    type: str
+    default: ""
+  seen:
+    description:
+      - What was seen before, RV(seen) of an earlier call.
+    type: dict
+    default: {}
   interval:
     description:
       - Seconds from the beginning of one look to that of the next; with more than about a hundred nodes it is longer.
@@ -103,6 +137,27 @@ due:
   returned: success
   type: dict
   sample: {west-0: "west: node pool-1-a is drained: one of its guard pods was evicted"}
+over:
+  description: Why there is nothing left to wait for. Empty where somebody's turn has come, or where the time was over.
+  returned: success
+  type: str
+  sample: every member runs on the newest generation of its node pool, and none of their nodes is marked to go
+standing:
+  description: How far the upgrade is for O(followed).
+  returned: success
+  type: str
+  sample: 2 of 3 members are on the new generation of their node pool
+seen:
+  description: Generations of nodes by kube cluster and node pool, and where the members were first. For O(seen) of the next call.
+  returned: success
+  type: dict
+  contains:
+    generations:
+      description: By kube cluster, node pool (C(label=name)) and generation, the kubelet's C(version) and when its first node was C(created).
+      type: dict
+    members:
+      description: By member, the C(generation) that it was on first, and C(pool_label) and C(pool) of its node.
+      type: dict
 nodes:
   description: The nodes as they were seen last, as M(hostnet.multicluster.nodes_info) returns them.
   returned: success
@@ -136,6 +191,12 @@ ARGUMENTS: dict[str, Any] = {
     "extra_selector": {"type": "str", "default": ""},
     "address_type": {"type": "str", "default": "InternalIP"},
     "among": {"type": "list", "elements": "str", "required": True},
+    "followed": {"type": "list", "elements": "str", "default": []},
+    "moved": {"type": "list", "elements": "str", "default": []},
+    "may_end": {"type": "bool", "default": False},
+    "until": {"type": "dict", "default": {}},
+    "pool_label": {"type": "str", "default": ""},
+    "seen": {"type": "dict", "default": {}},
     "interval": {"type": "float", "default": 3},
     "timeout": {"type": "int", "required": True},
 }
@@ -160,8 +221,14 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
         params["extra_selector"],
         params["address_type"],
         params["among"],
+        params["followed"],
+        params["moved"],
+        params["until"],
+        params["pool_label"],
+        params["may_end"],
     )
-    return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], 0 if call.check_mode else params["timeout"], show)}
+    timeout = 0 if call.check_mode else params["timeout"]
+    return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], timeout, show, params["seen"])}
 
 
 def main() -> None:

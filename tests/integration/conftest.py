@@ -16,7 +16,18 @@ import pytest
 
 from support import kube_api as servers
 from support import run as runner
+from support.commit import part
 from support.kube_api import KubeApi
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the tests `in_turn` that were collected two are tried, chosen by the commit; before pytest looks which ones are `long`."""
+    found = sorted(item.nodeid for item in items if item.get_closest_marker("in_turn"))
+    now = part(found, min(2, len(found)))
+    for item in items:
+        if item.nodeid in found and item.nodeid not in now:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,7 @@ def test_a_deploy_between_two_rollouts(world: World) -> None:
     world.lock("r2", "free")
 
 
+@pytest.mark.in_turn
 def test_no_playbook_begins_what_the_ca_has_to_finish(world: World) -> None:
     """Its key is gone from this controller: said before the first change and in check mode. status looks on, and removing needs none."""
     world.deployed()

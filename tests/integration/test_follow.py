@@ -8,6 +8,7 @@ Real API servers with made-up kubelets, members and cloud.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,7 @@ def took(run: PlayRun) -> list[str]:
     return [task.task.rpartition(word)[2] for task in run.tasks if word in task.task]
 
 
+@pytest.mark.in_turn
 def test_the_clouds_order_counts_and_nobody_is_down_before_its_turn(world: World) -> None:
     # All nodes of east are cordoned at once, and the one that the play would take last is drained first.
     east, west = world.kubes
@@ -76,6 +78,7 @@ def test_the_clouds_order_counts_and_nobody_is_down_before_its_turn(world: World
     assert [cloud.problem for cloud in clouds] == [None, None]
 
 
+@pytest.mark.in_turn
 def test_a_vm_that_goes_without_asking_is_mended_by_the_same_run(world: World) -> None:
     west = world.kubes[1]
     # The run is killed with east-0 in hand, and the cloud takes west-0's VM.
@@ -112,3 +115,97 @@ def test_nothing_is_stopped_where_nothing_is_about_to_go(world: World) -> None:
     assert world.journal_of(0)["state"] == "in_flight"
     aborted = upgrade(world, hostnet_abort=True)
     assert aborted.rc == 0, aborted.output
+
+
+class InPlace(threading.Thread):
+    """When these clouds are through, one more node gets the new kubelet without a drain: a fake, as `cloud` is."""
+
+    def __init__(self, after: list[SurgeUpgrade], kube: KubeApi, node: str) -> None:
+        super().__init__(daemon=True)
+        self._after, self._kube, self._node = after, kube, node
+
+    def run(self) -> None:
+        for cloud in self._after:
+            cloud.join()
+        info = self._kube.request_json("GET", f"/api/v1/nodes/{self._node}")["status"]["nodeInfo"]
+        status = {"status": {"nodeInfo": {**info, "kubeletVersion": NEW}}}
+        self._kube.request_json("PATCH", f"/api/v1/nodes/{self._node}/status", status, "application/merge-patch+json")
+
+
+def test_the_run_ends_by_itself_when_all_are_on_the_new_generation(world: World) -> None:
+    # No sign ever tells of east-1's node, so its member has no turn.
+    east, west = world.kubes
+    clouds = [SurgeUpgrade([west, east], ["west-1"], "10.0.1.50"), SurgeUpgrade([east, west], ["east-2"], "10.0.0.50")]
+    try:
+        for thread in (*clouds, InPlace(clouds, east, "east-1")):
+            thread.start()
+        run = upgrade(world, hostnet_follow_seconds=300)
+        assert run.rc == 0, run.output
+        said = " ".join(run.output.split())
+        assert "The rollout is over: every member runs on the newest generation of its node pool" in said
+        assert "still to come: east-0 (v1.36.3)" in said
+        assert sorted(took(run)) == ["east-1", "west-0"]
+        journal = world.journal_of(0)
+        assert (journal["state"], sorted(journal["done"])) == ("done", ["east-1", "west-0"])
+    finally:
+        for cloud in clouds:
+            cloud.ended.set()
+            cloud.join()
+
+
+def test_the_run_ends_when_the_nodes_have_the_version_that_was_asked_for(world: World) -> None:
+    east, west = world.kubes
+    # What they have already is nothing to do, and no lock is taken.
+    there = upgrade(world, hostnet_follow_until="1.36")
+    assert there.rc == 0, there.output
+    assert "nothing to do: every member's node has the kubelet of hostnet_follow_until (1.36)" in " ".join(there.output.split())
+    assert took(there) == []
+    # What is wrong is said before the first change.
+    before = world.objects()
+    for wrong, said in (
+        ({"hostnet_follow_until": {"north": NEW}}, "hostnet_follow_until names kube cluster north, which is none of the deployment"),
+        ({"hostnet_follow_until": 1.3}, "hostnet_follow_until is 1.3, which is no version of a kubelet"),
+        ({"hostnet_pool_label": "a b"}, 'hostnet_pool_label is "a b", which is no key of a label'),
+    ):
+        refused = upgrade(world, **wrong)
+        assert refused.rc != 0
+        assert said in " ".join(refused.output.split()).replace('\\"', '"')
+    assert world.objects() == before
+    cloud = SurgeUpgrade([west, east], ["west-1"], "10.0.1.50")
+    try:
+        cloud.start()
+        run = upgrade(world, hostnet_follow_until={"west": NEW}, hostnet_follow_seconds=300)
+        assert run.rc == 0, run.output
+        assert "1 members are on the kubelet of hostnet_follow_until" in " ".join(run.output.split())
+        assert took(run) == ["west-0"]
+        assert world.journal_of(0)["state"] == "done"
+    finally:
+        cloud.ended.set()
+        cloud.join()
+
+
+def test_the_successor_is_of_the_pool_that_the_users_label_names(world: World) -> None:
+    east, west = world.kubes
+    own = "example.com/pool"
+
+    def labelled(kube: KubeApi, node: str, labels: dict[str, str | None]) -> None:
+        kube.request_json("PATCH", f"/api/v1/nodes/{node}", {"metadata": {"labels": labels}}, "application/merge-patch+json")
+
+    for kube, node in ((east, "east-1"), (east, "east-2"), (west, "west-1")):
+        labelled(kube, node, {**dict.fromkeys(POOL), own: "db"} if kube is east else dict.fromkeys(POOL))
+    before = world.objects()
+    refused = upgrade(world, hostnet_pool_label=own)
+    assert refused.rc != 0
+    assert f"hostnet_pool_label is {own}, and no node of kube cluster west has that label" in " ".join(refused.output.split())
+    assert world.objects() == before
+    labelled(west, "west-1", {own: "db"})
+    # A newer node of another pool stands ready, and one of its own comes second.
+    create_node(west, "west-5", address="10.0.1.40", labels={own: "cache"}, node_info={"kubeletVersion": NEW})
+    create_node(west, "west-9", address="10.0.1.41", labels={own: "db"}, node_info={"kubeletVersion": NEW})
+    taints = [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]
+    west.request_json("PATCH", "/api/v1/nodes/west-1", {"spec": {"taints": taints}}, "application/merge-patch+json")
+    run = upgrade(world, hostnet_pool_label=own, hostnet_follow_until={"west": NEW}, hostnet_members=["west-0"])
+    assert run.rc == 0, run.output
+    assert took(run) == ["west-0"]
+    labels = {node["metadata"]["name"]: node["metadata"]["labels"] for node in west.request_json("GET", "/api/v1/nodes")["items"]}
+    assert [name for name in labels if labels[name].get(f"hostnet.multicluster/{made_up.NAME}") == "west-0"] == ["west-9"]

@@ -103,6 +103,22 @@ def test_nothing_is_changed_where_a_listed_node_does_not_exist(kube_clusters: li
 
 
 @pytest.mark.usefixtures("four_nodes")
+def test_nodes_that_a_cloud_took_are_passed_over_where_that_is_said(
+    kube_clusters: list[Json], kube_api: KubeApi, kube_api_two: KubeApi
+) -> None:
+    gone = {**wanted("west", "east-1"), "guarded": True}
+    args = {
+        "kube_clusters": kube_clusters,
+        "nodes": [wanted("east", "east-1"), gone],
+        "guarded_by": "ledger",
+        "release": True,
+        "gone_ok": True,
+    }
+    assert [node["name"] for node in call_module("node_labels", args)["nodes"]] == ["east-1"]
+    assert (labels(kube_api), labels(kube_api_two)) == ({"east-1": "east-1-0"}, {})
+
+
+@pytest.mark.usefixtures("four_nodes")
 def test_nothing_is_changed_where_a_kube_cluster_does_not_answer(
     kube_clusters: list[Json], kube_api: KubeApi, kube_api_two: KubeApi
 ) -> None:
@@ -129,6 +145,10 @@ def test_a_node_that_was_replaced_meanwhile_is_not_labelled(kube_api: KubeApi, c
     # The other one is gone, and its label with it: that is what was wanted.
     assert "gone" not in str(error.value)
     assert labels(kube_api) == {}
+    kube_api.request_json("DELETE", "/api/v1/nodes/vm")
+    with pytest.raises(client.KubeError, match="not found"):
+        nodes.write_labels(clusters, current, changes)
+    assert nodes.write_labels(clusters, current, changes, gone_ok=True) == {"east": list(changes["east"])}
 
 
 def annotations(kube: KubeApi, node: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.modules import node_run
+from support import plans
 from support.in_process import call_module
 from support.lab import Lab
 
@@ -120,6 +121,26 @@ def test_node_run_says_what_is_wrong_and_leaves_nothing(
     while pods(lab, place) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert pods(lab, place) == []
+
+
+def test_node_run_pulls_images_of_which_nothing_is_run(lab: Lab, place: str, nodes: list[dict[str, Any]], call: Any) -> None:
+    """The systems' images have no shell; they are on the nodes, and come from no registry."""
+    images = [{"image": lab.image, "policy": "IfNotPresent"}, {"image": plans.spec_of("etcd")["image"], "policy": "IfNotPresent"}]
+    result = call(script="echo done", pull=images)
+    assert not result.get("failed"), result
+    assert [(item["rc"], item["stdout"]) for item in result["results"]] == [(0, "done\n")] * len(nodes)
+    assert pods(lab, place) == []
+
+
+def test_node_run_asks_a_registry_again_until_its_deadline_and_says_what_it_answers(nodes: list[dict[str, Any]], call: Any) -> None:
+    began = time.monotonic()
+    result = call(script="true", nodes=nodes[:1], pull=[{"image": "registry.invalid/none:1", "policy": "IfNotPresent"}], timeout=40)
+    assert time.monotonic() - began >= 39
+    where = f"kube cluster {nodes[0]['kube_cluster']}: node {nodes[0]['name']}: "
+    assert result["msg"].startswith(f"{where}image registry.invalid/none:1 was not pulled within 40 s (ErrImagePull: ")
+    assert "registry.invalid" in result["msg"].partition("ErrImagePull")[2]
+    refused = call(script="exit 3", nodes=nodes[:1], pull=[{"image": "registry.invalid/none:1"}], timeout=120, fail=False)
+    assert refused["results"][0]["rc"] == 3
 
 
 def test_node_run_on_a_node_that_does_not_exist(call: Any, nodes: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -36,7 +37,8 @@ def ask(entry: Json, namespace: str, exists: bool = True, **changes: Any) -> tup
     nodes = [node for node in plans.five_nodes() if node["kube_cluster"] == "east"]
     plan = deployment.deployment_plan(hostnet, SPEC, nodes, observed)
     pods = trial.trial_pods(hostnet, SPEC, plan, observed)
-    result = call_module("pod_trial", {"kube_clusters": [entry], "pods": pods, "priority_class": hostnet["priority_class"]})
+    secrets = {"namespace": namespace, "pull_secrets": hostnet["pull_secrets"]}
+    result = call_module("pod_trial", {"kube_clusters": [entry], "pods": pods, "priority_class": hostnet["priority_class"], **secrets})
     return result, trial.trial_errors(hostnet, plan, result.get("results", []))
 
 
@@ -82,6 +84,31 @@ def test_a_class_that_is_not_there_is_named_with_and_without_namespace(kube_api:
     assert error.startswith("kube cluster east has no PriorityClass nobodys (hostnet_priority_class): make it there")
 
 
+def test_secrets_for_images_have_to_be_there_and_for_a_registry(kube_api: KubeApi, namespace: str) -> None:
+    entry = restricted_user(kube_api, "hostnet-multicluster-namespace", namespace=namespace)
+    given = {"namespace": namespace, "pull_secrets": ["mirror", "other"]}
+    assert ask(entry, **given)[0]["results"][0]["missing_secrets"] == ["mirror", "other"]
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    config = base64.b64encode(b'{"auths": {"registry.test": {"auth": "c2VjcmV0"}}}').decode()
+    body = {"metadata": {"name": "mirror"}, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": config}}
+    kube_api.request_json("POST", path, body)
+    kube_api.request_json("POST", path, {"metadata": {"name": "other"}, "data": {"password": "eA=="}})
+    result, (error,) = ask(entry, **given)
+    assert result["results"][0]["missing_secrets"] == ["other"]
+    assert f"are not in namespace {namespace}, or are none for a registry" in error
+    assert "kube cluster east: other. Make them there" in error
+    assert "c2VjcmV0" not in str(result), "what is in them is nobody's business"
+    kube_api.request_json("DELETE", f"{path}/other")
+    kube_api.request_json("POST", path, {**body, "metadata": {"name": "other"}})
+    assert ask(entry, **given)[1] == []
+
+
+def test_secrets_of_a_namespace_that_is_yet_to_be_made_are_missing(kube_api: KubeApi, namespace: str) -> None:
+    _result, (error,) = ask(kube_api.entry, f"{namespace}-new", False, pull_secrets=["mirror"])
+    assert "kube cluster east: mirror" in error
+    assert "the namespace before where it is missing" in error
+
+
 def test_pod_security_and_limits_are_told(kube_api: KubeApi, namespace: str) -> None:
     limits = {"limits": [{"type": "Container", "max": {"memory": "1Mi"}}]}
     kube_api.request_json("POST", f"/api/v1/namespaces/{namespace}/limitranges", {"metadata": {"name": "small"}, "spec": limits})
@@ -107,10 +134,13 @@ def test_bad_input(kube_api: KubeApi) -> None:
         assert result["failed"]
         assert text in result["msg"]
         assert result["requests"] == 0
+    result = call_module("pod_trial", {"kube_clusters": [kube_api.entry], "pods": [], "pull_secrets": ["mirror"]})
+    assert result["failed"]
+    assert "give it in namespace" in result["msg"]
 
 
 def test_pod_trial_examples(kube_clusters: list[Json], run_tasks: Any) -> None:
     run = run_tasks(yaml.safe_load(pod_trial.EXAMPLES), variables={"hostnet_kube_clusters": kube_clusters})
     assert run.rc == 0, run.output
     (asked,) = run.of("pod_trial")
-    assert asked["results"] == [{"kube_cluster": "east", "refused": "", "class_exists": True}]
+    assert asked["results"] == [{"kube_cluster": "east", "refused": "", "class_exists": True, "missing_secrets": []}]

@@ -27,6 +27,7 @@ def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempP
         yield found
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("killed", ["drain:after-begin", "stop:after-begin"])
 def test_the_gate_is_asked_again_before_the_stop(world: World, killed: str) -> None:
     vms = Reboots(world.kubes, world.folder)

@@ -86,6 +86,19 @@ def test_a_kube_cluster_that_does_not_answer_ends_nothing(kube_api: KubeApi, fol
     assert call_module("rollout_follow", away)["due"] == {"east-0": "east: node east-1 is gone, and node east-2 is there"}
 
 
+def test_it_ends_when_the_nodes_have_the_version_that_was_asked_for(followed: Json) -> None:
+    asked = {**followed, "followed": ["east-0", "west-0"], "timeout": 600, "may_end": True, "until": {"east": "1.0", "west": "1"}}
+    had = call_module("rollout_follow", {**asked, "timeout": 1})
+    version = had["nodes"][0]["kubelet_version"]
+    assert (had["over"], had["standing"]) == ("", "0 of 2 members are on the kubelet of hostnet_follow_until")
+    over = call_module("rollout_follow", {**asked, "until": {"east": version, "west": version}})
+    assert (over["due"], over["over"]) == ({}, f"every member's node has the kubelet of hostnet_follow_until ({version})")
+    assert list(over["seen"]["generations"]) == ["east", "west"]
+    # What it has seen goes on with the next call.
+    again = call_module("rollout_follow", {**followed, "seen": over["seen"]})
+    assert again["seen"] == over["seen"]
+
+
 def test_members_have_to_be_bindings(followed: Json) -> None:
     wrong = call_module("rollout_follow", {**followed, "members": [{"member": "east-0", "kube_cluster": "east"}]})
     assert wrong["msg"] == "members[0] has no node, node_uid, zone: give the bindings as they are recorded"

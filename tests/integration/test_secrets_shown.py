@@ -46,7 +46,7 @@ BETWEEN: list[Between] = [
 REMOVE: Between = ("remove.yml", False, {"hostnet_remove_name": NAME, "hostnet_remove_data": True})
 
 
-@pytest.mark.parametrize("between", [pytest.param(part(BETWEEN, 2), id="some"), pytest.param(BETWEEN, id="all", marks=pytest.mark.long)])
+@pytest.mark.parametrize("between", [pytest.param(part(BETWEEN, 1), id="one"), pytest.param(BETWEEN, id="all", marks=pytest.mark.long)])
 def test_a_token_is_never_shown(kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path, between: list[Between]) -> None:
     shown = set()
     with (

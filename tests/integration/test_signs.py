@@ -38,6 +38,7 @@ def taint(kube: KubeApi, node: str, taints: list[dict[str, str]]) -> None:
     kube.request_json("PATCH", f"/api/v1/nodes/{node}", {"spec": {"taints": taints}}, "application/merge-patch+json")
 
 
+@pytest.mark.in_turn
 def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> None:
     vms = Chosen(world.kubes, world.folder)
     vms.start()

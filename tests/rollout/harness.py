@@ -135,7 +135,7 @@ class Load:
     def __init__(self, stage: Stage, most_down: int) -> None:
         stage.folder.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="checker-", dir=stage.folder))
-        clusters = [word for kube in KUBE_CLUSTERS for word in ("--kube-cluster", f"{kube}={stage.lab.admin_kubeconfig}")]
+        clusters = [word for kube in stage.kube_clusters for word in ("--kube-cluster", f"{kube}={stage.lab.admin_kubeconfig}")]
         self.log = self.folder / "output.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -186,6 +186,8 @@ class Stage:
     `folder` gets logs and journals. What is seen here is read with the administrator's rights and none of the collection's code.
     """
 
+    kube_clusters: Sequence[str] = KUBE_CLUSTERS
+
     def __init__(self, choice: Choice, folder: Path, say: Callable[[str], None] = lambda text: print(text, flush=True)) -> None:
         self.choice, self.folder, self.say = choice, folder, say
         self.lab = Lab()
@@ -205,7 +207,8 @@ class Stage:
     @cached_property
     def _clients(self) -> dict[str, Any]:
         return {
-            kube: kubernetes.config.new_client_from_config(config_file=self.lab.admin_kubeconfig, context=kube) for kube in KUBE_CLUSTERS
+            kube: kubernetes.config.new_client_from_config(config_file=self.lab.admin_kubeconfig, context=kube)
+            for kube in self.kube_clusters
         }
 
     def core(self, kube: str) -> Any:
@@ -299,7 +302,7 @@ class Stage:
         label = f"hostnet.multicluster/{self.choice.name}"
         return {
             node.metadata.labels[label]: (kube, node.metadata.name)
-            for kube in KUBE_CLUSTERS
+            for kube in self.kube_clusters
             for node in self.nodes(kube)
             if label in node.metadata.labels
         }
@@ -317,7 +320,7 @@ class Stage:
         return document
 
     def generation(self) -> int:
-        return max(int(self.journal(kube).get("generation", 0)) for kube in KUBE_CLUSTERS)
+        return max(int(self.journal(kube).get("generation", 0)) for kube in self.kube_clusters)
 
     def lease(self, kube: str) -> Any:
         try:
@@ -330,12 +333,12 @@ class Stage:
             raise
 
     def cluster_ids(self) -> dict[str, str]:
-        return {kube: self.config_map(kube, "cluster-id").get("cluster_id", "") for kube in KUBE_CLUSTERS}
+        return {kube: self.config_map(kube, "cluster-id").get("cluster_id", "") for kube in self.kube_clusters}
 
     def cordons(self) -> list[str]:
         """Nodes that are kept from pods, or say that a rollout did so."""
         found = []
-        for kube in KUBE_CLUSTERS:
+        for kube in self.kube_clusters:
             for node in self.nodes(kube):
                 by = (node.metadata.annotations or {}).get(drain.CORDONED_BY_ANNOTATION, "")
                 if node.spec.unschedulable or by:
@@ -345,7 +348,7 @@ class Stage:
     def state(self) -> Json:
         """Everything that a refused run must not have changed, by kube cluster: spec and data of the deployment's objects, nodes' labels."""
         seen: Json = {}
-        for kube in KUBE_CLUSTERS:
+        for kube in self.kube_clusters:
             core, apps = self.core(kube), kubernetes.client.AppsV1Api(self._clients[kube])
             convert = self._clients[kube].sanitize_for_serialization
             maps = {item.metadata.name: item.data for item in core.list_namespaced_config_map(self.namespace).items}
@@ -368,7 +371,7 @@ class Stage:
     def problems(self, cluster_id: str, ends: Sequence[str] = ("done",)) -> list[str]:
         """What is not as it has to be after a rollout. `ends`: how it may have ended."""
         found = self.cordons()
-        for kube in KUBE_CLUSTERS:
+        for kube in self.kube_clusters:
             journal = self.journal(kube)
             if journal and journal.get("state") not in ends:
                 found.append(f"kube cluster {kube}: the journal is {journal.get('state')}, member {journal.get('member')}")
@@ -408,13 +411,13 @@ class Stage:
 
     def ended(self, generation: int) -> bool:
         """Whether a rollout after this generation was finished."""
-        journals = [self.journal(kube) for kube in KUBE_CLUSTERS]
+        journals = [self.journal(kube) for kube in self.kube_clusters]
         return all(int(entry.get("generation", 0)) > generation and entry.get("state") == "done" for entry in journals)
 
     def done(self) -> list[str]:
         """The members that the newest journal calls done."""
         newest = max(
-            (self.journal(kube) for kube in KUBE_CLUSTERS), key=lambda entry: (entry.get("generation", 0), entry.get("sequence", 0))
+            (self.journal(kube) for kube in self.kube_clusters), key=lambda entry: (entry.get("generation", 0), entry.get("sequence", 0))
         )
         names = []
         for entry in newest.get("done", []):

@@ -24,7 +24,9 @@ from .harness import LAB, Choice, Json, Stage
 pytestmark = pytest.mark.lab
 
 # By what the cloud's times are divided. Its limit is longer than one member takes here: some 30 seconds beside a checker on two cores.
-FACTORS = {"gke": 40, "gke-blue-green": 40, "eks": 8, "aks": 20, "mco": 40}
+FACTORS = {"gke": 40, "gke-blue-green": 40, "eks": 8, "aks": 20, "mco": 40, "capi": 20, "karpenter": 40}
+# Karpenter begins with no node that has a member, unless its NodePool sets a terminationGracePeriod.
+WORDS = {"karpenter": ("--grace", "3600")}
 CASES = [(cloud, system, placement) for cloud in FACTORS for system in ("etcd", "nats") for placement in ("node_name", "daemonset")]
 
 
@@ -40,6 +42,23 @@ def staged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
         yield stage
     finally:
         stage.remove()
+        stage.verb("down")
+        stage.verb("up", "east:3,west:2")
+
+
+@pytest.fixture
+def spread(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """The same with a member in each of three kube clusters, none of which has a majority."""
+    system, placement = request.param
+    stage = Stage(Choice(system, placement, "clouds"), tmp_path)
+    stage.kube_clusters = ("east", "west", "north")
+    stage.verb("down")
+    stage.verb("up", "east:1,west:1,north:1")
+    try:
+        stage.deploy()
+        yield stage
+        stage.remove()
+    finally:
         stage.verb("down")
         stage.verb("up", "east:3,west:2")
 
@@ -64,7 +83,7 @@ class Pool:
 
     @classmethod
     def upgrade(cls, stage: Stage, kube: str, cloud: str, factor: int = 0, *words: str) -> Pool:
-        return cls(stage, "pool-upgrade", kube, cloud, factor, "--seed", "7", *words)
+        return cls(stage, "pool-upgrade", kube, cloud, factor, "--seed", "7", *WORDS.get(cloud, ()), *words)
 
     def drop(self) -> None:
         self.process.kill()
@@ -103,7 +122,7 @@ def followed(
         clouds_work = [Pool.upgrade(stage, kube, cloud, factor) for kube, cloud in clouds.items()]
         try:
             if meanwhile:
-                stage.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 300)
+                stage.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 900)
                 clouds_work.append(meanwhile(stage.members()[lost][1]))
             run = playbook.wait()
             for failpoint in kill_at[1:]:
@@ -138,7 +157,19 @@ def test_a_pools_upgrade_is_followed(staged: Stage, cloud: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd", "nats"], indirect=True)
 def test_two_pools_are_upgraded_in_the_same_minute(staged: Stage) -> None:
-    followed(staged, {"east": "gke", "west": "gke"})
+    # Both wait at the same time for one member after another, and their limit is longer than all members take together.
+    followed(staged, {"east": "gke", "west": "gke"}, factor=6)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("spread", "cloud"),
+    [(("etcd", "node_name"), "gke"), (("nats", "daemonset"), "gke"), (("etcd", "daemonset"), "eks"), (("nats", "node_name"), "eks")],
+    ids=["gke-etcd", "gke-nats", "eks-etcd", "eks-nats"],
+    indirect=["spread"],
+)
+def test_three_members_in_three_kube_clusters(spread: Stage, cloud: str) -> None:
+    followed(spread, {"east": cloud, "north": cloud}, factor={"gke": 12, "eks": 3}[cloud])
 
 
 @pytest.mark.long

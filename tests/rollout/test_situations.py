@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lease as leases
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain, steps
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import drain, names, steps
 
 from .harness import HOOK, KUBE_CLUSTERS, LAB, Attempt, Choice, Json, Playbook, Stage
 from .soak import mend
@@ -506,6 +506,44 @@ def test_a_member_never_becomes_healthy_with_the_wrong_image(stage: Stage) -> No
         ended(stage.play("upgrade.yml", **settings, hostnet_image=good, hostnet_abort=True))
         ended(stage.play("deploy.yml"))
         assert sorted(stage.members()) == members
+
+
+NOWHERE = "registry.invalid/none:1"
+
+
+def running(stage: Stage) -> set[str]:
+    """The members' pods, by UID."""
+    selector = f"{names.DEPLOYMENT_LABEL}={stage.choice.name}"
+    return {
+        pod.metadata.uid
+        for kube in KUBE_CLUSTERS
+        for pod in stage.core(kube).list_namespaced_pod(stage.namespace, label_selector=selector).items
+    }
+
+
+def test_an_image_that_no_registry_gives_stops_nobody(stage: Stage) -> None:
+    settings = {"hostnet_work": "version", "hostnet_step_timeout_seconds": 40}
+    before = running(stage)
+    with writing(stage, most_down=0):
+        failed(
+            stage.play("upgrade.yml", **settings, hostnet_image=NOWHERE), rf"image {NOWHERE} was not pulled within 40 s \(ErrImagePull: "
+        )
+        assert not {"gate", "restart"} & {entry["step"] for entry in stage.journal("east")["steps"]}
+        assert running(stage) == before
+        ended(stage.play("upgrade.yml", **settings, hostnet_abort=True))
+        assert running(stage) == before
+
+
+def test_a_new_vm_that_gets_no_image_costs_nobody_its_place(stage: Stage) -> None:
+    member = first_of(stage, "east")
+    settings = {"hostnet_work": "replace", "hostnet_members": [member], "hostnet_step_timeout_seconds": 120}
+    with writing(stage):
+        failed(stage.play("upgrade.yml", **settings, hostnet_image=NOWHERE), rf"node \S+: image {NOWHERE} was not pulled within 120 s")
+        begun = {entry["step"] for entry in stage.journal("east")["steps"]}
+        assert "identify" in begun
+        assert not {"unlist", "forget", "certify", "admit"} & begun, "nobody was forgotten, and no list was changed"
+        # The same VM is taken by the run that goes on; what the first one has made there goes.
+        ended(stage.play("upgrade.yml", **settings))
 
 
 # -- the end -------------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def join(state: State, cluster: Cluster, node: Node, token: str) -> None:
     docker("exec", "--interactive", node.name, "sh", "-c", "cat > /kind/kubeadm-join.json", data=configuration)
     command = ["docker", "exec", node.name, "kubeadm", "join", "--config", "/kind/kubeadm-join.json", "--skip-phases=preflight"]
     output(command, what=f"{node.name}: kubeadm join", timeout=180)
-    annotations = pool.marks(cluster.cloud, node.generation, VERSIONS["KUBERNETES"]).annotations
+    annotations = pool.marks(cluster.cloud, node.generation, VERSIONS["KUBERNETES"], node.name).annotations
     if annotations:  # a kubelet cannot bring any
         words = [f"{name}={value}" for name, value in annotations.items()]
         kubectl(cluster, "annotate", "node", node.name, "--overwrite", *words)

@@ -15,8 +15,8 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
-GKE, BLUE_GREEN, EKS, AKS, KARPENTER, MCO = "gke", "gke-blue-green", "eks", "aks", "karpenter", "mco"
-UPGRADES = (GKE, BLUE_GREEN, EKS, AKS, KARPENTER, MCO)
+GKE, BLUE_GREEN, EKS, AKS, KARPENTER, MCO, CAPI = "gke", "gke-blue-green", "eks", "aks", "karpenter", "mco", "capi"
+UPGRADES = (GKE, BLUE_GREEN, EKS, AKS, KARPENTER, MCO, CAPI)
 REPAIRS = (GKE, AKS)
 DEFAULT_FACTOR = 60.0
 
@@ -28,6 +28,9 @@ AKS_DISABLED = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
 AKS_REASON = "kubernetes.azure.com/azure-cluster-autoscaler-scale-down-disabled-reason"
 _MCO = "machineconfiguration.openshift.io"
 CURRENT, DESIRED, CONFIG_STATE = f"{_MCO}/currentConfig", f"{_MCO}/desiredConfig", f"{_MCO}/state"
+_CAPI = "cluster.x-k8s.io"
+OUTDATED = f"node.{_CAPI}/outdated-revision"
+DRAIN = f"{_CAPI}/drain"  # a pod's label: skip, or wait-completed
 _MIRROR = "kubernetes.io/config.mirror"
 _CRITICAL = ("system-cluster-critical", "system-node-critical")
 _POOL = "lab"
@@ -43,9 +46,17 @@ _TIMES: dict[str, dict[str, float]] = {
     AKS: {"drain": 1800},
     KARPENTER: {},  # for ever, unless a NodeClaim has a terminationGracePeriod
     MCO: {"event": 3600},  # an event DrainFailed, and no end
+    CAPI: {"drain loop": 20},  # for ever, unless a Machine has a nodeDrainTimeout
 }
 _REPAIR_TIMES: dict[str, dict[str, float]] = {GKE: {"not ready": 600, "drain": 3600}, AKS: {"not ready": 600, "after the reboot": 300}}
-_TIMES_SET = {"grace": "drain", "batch_soak": "batch soak", "soak": "pool soak"}
+_TIMES_SET = {
+    "grace": "drain",
+    "batch_soak": "batch soak",
+    "soak": "pool soak",
+    "drain_timeout": "drain",
+    "pre_drain": "pre-drain hook",
+    "pre_terminate": "pre-terminate hook",
+}
 
 
 def times(cloud: str, factor: float, repair: bool = False, chosen: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -54,9 +65,10 @@ def times(cloud: str, factor: float, repair: bool = False, chosen: Mapping[str, 
     return {name: seconds / factor for name, seconds in real.items()}
 
 
-def retry(limit: float | None) -> float:
-    """Seconds between two evictions of one pod: five, as kubectl has it, but several within any limit."""
-    return 5.0 if limit is None else min(5.0, max(1.0, limit / 6))
+def retry(limit: float | None, loop: float = 5.0) -> float:
+    """Seconds between two evictions of one pod: five, as kubectl has it, or the cloud's own `loop`, but several within any limit."""
+    again = max(1.0, loop)
+    return again if limit is None else min(again, max(1.0, limit / 6))
 
 
 # -- what nodes are made of ------------------------------------------------------------------------------------------
@@ -71,11 +83,12 @@ class Marks:
     kubelet_version: str = ""  # empty: as it is
 
 
-def marks(cloud: str, generation: int, version: str) -> Marks:
-    """Of a node of this generation, in a kube cluster whose kubelets are of `version` (without v). No cloud: no marks.
+def marks(cloud: str, generation: int, version: str, name: str = "") -> Marks:
+    """Of node `name` of this generation, in a kube cluster whose kubelets are of `version` (without v). No cloud: no marks.
 
     A new generation of GKE or OpenShift has another kubelet or OS image and no label. The lab has one kubelet, but that can be told
-    to report another pre-release of its version, as GKE and EKS name theirs. OpenShift changes nodes in place: an annotation.
+    to report another pre-release of its version, as GKE and EKS name theirs. OpenShift changes nodes in place: an annotation. Cluster API
+    writes down whose Machine a node is, and nothing of the MachineDeployment but what the MachineSet's name begins with.
     """
     if cloud in (GKE, BLUE_GREEN):
         return Marks({"cloud.google.com/gke-nodepool": _POOL}, {}, f"v{version}-gke.{1000 + generation}")
@@ -89,6 +102,11 @@ def marks(cloud: str, generation: int, version: str) -> Marks:
         return Marks({"karpenter.sh/nodepool": _POOL}, {"karpenter.sh/nodepool-hash": str(10**18 + generation)})
     if cloud == MCO:
         return Marks({}, {CURRENT: config(generation), DESIRED: config(generation), CONFIG_STATE: "Done"})
+    if cloud == CAPI:
+        owner = f"{_POOL}-{generation:05x}"
+        names = {"cluster-name": _POOL, "cluster-namespace": "default", "machine": f"{owner}-{name}"}
+        names |= {"owner-kind": "MachineSet", "owner-name": owner}
+        return Marks({}, {f"{_CAPI}/{key}": value for key, value in names.items()})
     return Marks()
 
 
@@ -105,7 +123,7 @@ def config(generation: int) -> str:
 def mark_patch(item: Json, cloud: str, generation: int, version: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Merge patch that makes a node that was there before look like one of the cloud's pool; {} where it does. The marks of
     other clouds go: a kube cluster is in one. Those that it has of this cloud stay: they say what it was made of."""
-    wanted = marks(cloud, generation, version)
+    wanted = marks(cloud, generation, version, item["metadata"].get("name", ""))
     foreign = [marks(other, 0, version) for other in UPGRADES if not same_cloud(other, cloud)]
     metadata: dict[str, Any] = {}
     for kind in ("labels", "annotations"):
@@ -165,6 +183,8 @@ def first_steps(cloud: str, names: Sequence[str]) -> list[Step]:
         return [Step("surge", names[0]), *(Step(do, name) for name in names for do in ("cordon", "out_of_balancers"))]
     if cloud == AKS:
         return [Step("budgets"), Step("surge")]  # a buffer's zone is not chosen
+    if cloud == CAPI:
+        return [Step("outdate", name) for name in names]
     return []
 
 
@@ -177,6 +197,8 @@ def node_steps(cloud: str, name: str) -> list[Step]:
         AKS: ("announce", "cordon", "drain", "reimage", "uncordon"),
         KARPENTER: ("disrupt", "surge", "delete", "out_of_balancers", "drain", "remove"),
         MCO: ("desire", "cordon", "drain", "reboot", "uncordon", "done"),
+        # A Machine that is being deleted counts (maxSurge), so the next one comes when it is gone.
+        CAPI: ("surge", "pre_drain", "cordon", "drain", "pre_terminate", "remove"),
     }[cloud]
     return [Step(do, name) for do in names]
 
@@ -222,11 +244,16 @@ def tolerates(pod: Json, key: str, value: str = "", effect: str = "NoSchedule") 
     return False
 
 
+def _drain_label(pod: Json) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(DRAIN, "")).lower()
+
+
 def evictable(pods: Iterable[Json], cloud: str) -> list[Json]:
-    """The pods of a node that its drain takes away: Karpenter's rules, or those of `kubectl drain --ignore-daemonsets --force`."""
+    """The pods that have to be gone from a node before its drain is over: Karpenter's rules, or those of `kubectl drain --ignore-daemonsets
+    --force`, from which Cluster API excepts pods that say so."""
     if cloud == KARPENTER:
         return [pod for pod in pods if _runs(pod) and not tolerates(pod, DISRUPTED)]
-    return [pod for pod in pods if _runs(pod) and not _by_daemon_set(pod)]
+    return [pod for pod in pods if _runs(pod) and not _by_daemon_set(pod) and not (cloud == CAPI and _drain_label(pod) == "skip")]
 
 
 def wave(pods: Sequence[Json], cloud: str) -> list[Json]:
@@ -252,18 +279,20 @@ class Drain:
     evict: tuple[Json, ...] = ()
 
 
-def drain(pods: Iterable[Json], cloud: str, spent: float, limit: float | None, asked: Mapping[str, float]) -> Drain:
-    """`spent` seconds after it began; `asked` says when (as `spent`) the eviction of a pod (by UID) was asked for last."""
+def drain(pods: Iterable[Json], cloud: str, spent: float, limit: float | None, asked: Mapping[str, float], loop: float = 5.0) -> Drain:
+    """`spent` seconds after it began; `asked` says when (as `spent`) the eviction of a pod (by UID) was asked for last; `loop`: see retry()."""
     here = evictable(pods, cloud)
     left = tuple(sorted(map(pod_name, here)))
     if not here:
         return Drain(over=True)
     if limit is not None and spent >= limit:
         return Drain(limit=True, left=left)
-    again = retry(limit)
+    again = retry(limit, loop)
 
     def due(pod: Json) -> bool:
         if pod["metadata"].get("deletionTimestamp") or (cloud == KARPENTER and _annotation(pod, DO_NOT_DISRUPT) == "true"):
+            return False
+        if cloud == CAPI and _drain_label(pod) == "wait-completed":
             return False
         last = asked.get(str(pod["metadata"].get("uid")))
         return last is None or spent - last >= again
@@ -274,6 +303,11 @@ def drain(pods: Iterable[Json], cloud: str, spent: float, limit: float | None, a
 def forces(cloud: str, force: bool, surplus: bool) -> bool:
     """Whether the pods that are left at the limit are deleted; else the upgrade fails. EKS makes a group smaller without asking."""
     return cloud in (GKE, BLUE_GREEN, KARPENTER) or (cloud == EKS and (force or surplus))
+
+
+def leaves(cloud: str) -> bool:
+    """Whether the pods that are left at the limit go with the VM, instead of before it. Cluster API only stops to drain."""
+    return cloud == CAPI
 
 
 # -- budgets ---------------------------------------------------------------------------------------------------------

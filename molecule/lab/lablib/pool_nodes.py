@@ -106,9 +106,10 @@ def drain(
     limit: float | None,
     there: Callable[[], bool],
     meanwhile: Callable[[float], None] = lambda _spent: None,
+    loop: float = 5.0,
 ) -> tuple[str, tuple[str, ...]]:
     """Evicts the node's pods until none is left, the limit (in seconds) is over, or the node is not `there` any more. (how it
-    ended, which pods are left)"""
+    ended, which pods are left). A pod's eviction is asked for every `loop` seconds."""
     begun = told = time.monotonic()
     asked: dict[str, float] = {}
     answers: dict[str, str] = {}
@@ -116,7 +117,7 @@ def drain(
     while there():
         spent = time.monotonic() - begun
         try:
-            step = pool.drain(pods_on(cluster, node), cloud, spent, limit, asked)
+            step = pool.drain(pods_on(cluster, node), cloud, spent, limit, asked, loop)
             left = step.left
             if step.over:
                 say(f"{node}: drained in {spent:.0f} s")
@@ -156,7 +157,8 @@ def mend(state: State, cluster: Cluster) -> None:
             if change:
                 say(f"{node.name}: undoing what a pool's upgrade has left")
                 patch(cluster, node.name, change)
-            if pool.tainted(item, pool.DISRUPTED):
-                taint(cluster, node.name, f"{pool.DISRUPTED}-")
+            for key in (pool.DISRUPTED, pool.OUTDATED):
+                if pool.tainted(item, key):
+                    taint(cluster, node.name, f"{key}-")
         node.operation = ""
     state.save()

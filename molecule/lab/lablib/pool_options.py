@@ -16,10 +16,20 @@ from . import pool
 from .console import LabError
 
 UPGRADE = f"""CLUSTER --as {"|".join(pool.UPGRADES)} [--factor N] [--nodes NODE,...] [--seed N] [--labels KEY=VALUE,...] [--force]
-[--grace SECONDS] [--batch-soak SECONDS] [--soak SECONDS]""".replace("\n", " ")
+[--grace SECONDS] [--batch-soak SECONDS] [--soak SECONDS] [--drain-timeout SECONDS] [--pre-drain SECONDS] [--pre-terminate SECONDS]""".replace(
+    "\n", " "
+)
 REPAIR = f"NODE --as {'|'.join(pool.REPAIRS)} [--factor N]"
-# Which clouds an option means something to.
-_ONLY = {"force": (pool.EKS,), "grace": (pool.KARPENTER,), "batch_soak": (pool.BLUE_GREEN,), "soak": (pool.BLUE_GREEN,)}
+# Which cloud an option means something to; those with seconds.
+_TIMES = {
+    "grace": pool.KARPENTER,
+    "batch_soak": pool.BLUE_GREEN,
+    "soak": pool.BLUE_GREEN,
+    "drain_timeout": pool.CAPI,
+    "pre_drain": pool.CAPI,
+    "pre_terminate": pool.CAPI,
+}
+_ONLY = {"force": pool.EKS, **_TIMES}
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,250}[A-Za-z0-9])?=([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -76,13 +86,14 @@ def upgrade(words: Sequence[str]) -> Options:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--labels", type=_labels, default={})
     parser.add_argument("--force", action="store_true")
-    for name in ("--grace", "--batch-soak", "--soak"):
-        parser.add_argument(name, type=_seconds)
+    for name in _TIMES:
+        # A nodeDrainTimeout of 0 is none.
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_positive if name == "drain_timeout" else _seconds)
     told = parser.parse_args(words)
-    for name, clouds in _ONLY.items():
-        if getattr(told, name) not in (None, False) and told.cloud not in clouds:
-            parser.error(f"--{name.replace('_', '-')} is for --as {' or '.join(clouds)}")
-    times = {name: getattr(told, name) for name in ("grace", "batch_soak", "soak") if getattr(told, name) is not None}
+    for name, cloud in _ONLY.items():
+        if getattr(told, name) not in (None, False) and told.cloud != cloud:
+            parser.error(f"--{name.replace('_', '-')} is for --as {cloud}")
+    times = {name: getattr(told, name) for name in _TIMES if getattr(told, name) is not None}
     return Options(told.name, told.cloud, told.factor, told.nodes, told.seed, told.labels, told.force, times)
 
 

@@ -9,6 +9,7 @@ they do to a node is seen before each step: a VM that somebody else has replaced
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -60,8 +61,11 @@ class Upgrade:
             "done": self.done,
             "drain": self.drain,
             "out_of_balancers": self.out_of_balancers,
+            "outdate": self.outdate,
             "pause": lambda _step: self.soak("pause"),
             "pool_soak": lambda _step: self.soak("pool soak"),
+            "pre_drain": lambda _step: self.soak("pre-drain hook"),
+            "pre_terminate": lambda _step: self.soak("pre-terminate hook"),
             "reboot": self.reboot,
             "reimage": self.reimage,
             "remove": self.remove,
@@ -206,6 +210,10 @@ class Upgrade:
         pool_nodes.taint(self.cluster, step.node, f"{pool.DISRUPTED}:NoSchedule")
         say(f"{step.node}: taint {pool.DISRUPTED}:NoSchedule")
 
+    def outdate(self, step: pool.Step) -> None:
+        pool_nodes.taint(self.cluster, step.node, f"{pool.OUTDATED}:PreferNoSchedule")
+        say(f"{step.node}: taint {pool.OUTDATED}:PreferNoSchedule")
+
     def delete(self, step: pool.Step) -> None:
         pool_nodes.delete_node(self.cluster, step.node, pool.FINALIZER)
         say(f"{step.node}: its Node object is being deleted, held by finalizer {pool.FINALIZER}")
@@ -227,9 +235,15 @@ class Upgrade:
     def drain(self, step: pool.Step) -> bool:
         limit = self.times.get("drain")
         end, left = pool_nodes.drain(
-            self.cluster, step.node, self.cloud, limit, lambda: self.there(step.node), lambda spent: self.meanwhile(step.node, spent)
+            self.cluster,
+            step.node,
+            self.cloud,
+            limit,
+            lambda: self.there(step.node),
+            lambda spent: self.meanwhile(step.node, spent),
+            self.times.get("drain loop", 5.0),
         )
-        if end == pool_nodes.LIMIT:
+        if end == pool_nodes.LIMIT and not pool.leaves(self.cloud):
             surplus = self.cluster.workers[step.node].surge if step.node in self.cluster.workers else False
             if not pool.forces(self.cloud, self.options.force, surplus):
                 self.fail(step.node, left)
@@ -247,10 +261,10 @@ class Upgrade:
         )
 
     def meanwhile(self, name: str, spent: float) -> None:
-        """OpenShift never ends a drain: it tells somebody, and cordons again what somebody else has uncordoned."""
-        if self.cloud != pool.MCO:
+        """OpenShift never ends a drain: it tells somebody, and cordons again what somebody else has uncordoned. So does Cluster API."""
+        if self.cloud not in (pool.MCO, pool.CAPI):
             return
-        if spent >= self.times["event"] and name not in self.evented:
+        if spent >= self.times.get("event", math.inf) and name not in self.evented:
             self.evented.add(name)
             say(f"{name}: DrainFailed: it takes longer than {self.times['event']:g} s; it is tried on")
         item = node_objects(self.cluster).get(name)
@@ -258,6 +272,8 @@ class Upgrade:
             pool_nodes.cordon(self.cluster, name)
 
     def soak(self, what: str) -> None:
+        if what not in self.times:  # nobody has set a hook
+            return
         say(f"{self.name}: {what} of {self.times[what]:.3g} s")
         rest(self.times[what])
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._plan import follow, names
+from .._plan import follow, generations, names
 from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster
 from .nodes import read_nodes
@@ -24,7 +24,8 @@ _NODES_A_SECOND = 25
 class Wanted:
     """Whose members are followed (`name`, `namespace`, their `bindings`), and which nodes there are for them (as nodes_info reads them).
 
-    `among`: the members whose drains count; of the others only who has lost its VM.
+    `among`: the members whose drains count; of the others only who has lost its VM. `followed`: whose end counts, of whom `moved` had their turn; `until`
+    and `pool_label` as generations.standing has them. Without `may_end` only time ends it, or somebody's turn.
     """
 
     name: str
@@ -34,6 +35,11 @@ class Wanted:
     extra_selector: str
     address_type: str
     among: Sequence[str] = ()
+    followed: Sequence[str] = ()
+    moved: Sequence[str] = ()
+    until: Mapping[str, str] = field(default_factory=dict)
+    pool_label: str = ""
+    may_end: bool = False
 
 
 @dataclass
@@ -57,27 +63,36 @@ def wait(
     interval: float,
     timeout: float,
     show: Callable[[str], None],
+    seen: Json,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Json:
-    """{due: {member: why}, nodes, waited (seconds)}; `due` is empty where nothing was about to happen for `timeout` seconds.
+    """{due: {member: why}, over, standing, seen, nodes, waited (seconds)}; `due` is empty where nothing was about to happen for `timeout` seconds, or
+    where the upgrade is over (`over` says why). `seen` is what the run has seen before (generations.Seen).
 
     `show` gets a line whenever what is waited for has changed, and every ten minutes. A kube cluster that does not answer is asked again: all members
     are up meanwhile. Of its members nothing is concluded. Raises KubeError where one refuses.
     """
     started, shown, told = clock(), "", 0.0
+    known = generations.see(seen, (), ())
     picture = Picture()
     while True:
         began = clock()
         _look(clusters, wanted, picture)
         nodes, guards = picture.all_nodes(), picture.all_guards()
         asked = [entry for entry in wanted.bindings if entry["kube_cluster"] not in picture.away]
-        due = follow.due(asked, nodes, guards, wanted.among)
+        known = generations.see(known, asked, nodes, wanted.pool_label)
+        due = follow.due(asked, nodes, guards, wanted.among, known["members"], wanted.pool_label)
+        standing = generations.standing(wanted.bindings, nodes, known, wanted.followed, wanted.moved, wanted.until, wanted.pool_label)
+        # Of a kube cluster that does not answer, what was seen last may be old.
+        over = standing["over"] if wanted.may_end and not picture.away and not due else ""
         waited = clock() - started
-        over = waited >= timeout
-        if due or over:
-            return {"due": due, "nodes": nodes, "waited": round(waited, 1)}
-        text = "; ".join(follow.progress(wanted.bindings, nodes, guards, picture.away, sorted(clusters)))
+        if due or over or waited >= timeout:
+            return {"due": due, "over": over, "standing": standing["text"], "seen": known, "nodes": nodes, "waited": round(waited, 1)}
+        lines = follow.progress(
+            wanted.bindings, nodes, guards, picture.away, sorted(clusters), standing["left"], known["members"], wanted.pool_label
+        )
+        text = "; ".join([*([standing["text"]] if standing["members"] else []), *lines])
         if text != shown or clock() - told >= 600:
             passed = f"{waited / 60:.0f} of {timeout / 60:.0f} minutes" if timeout >= 600 else f"{waited:.0f} of {timeout:g} s"
             show(f"waiting for the cloud: {text} ({passed})")

@@ -162,10 +162,15 @@ def plan_labels(
     wanted: Mapping[tuple[str, str], Mapping[str, str]],
     owned: Sequence[str],
     guard: Guard | None = None,
+    gone_ok: bool = False,
 ) -> dict[str, list[LabelChange]]:
-    """The changes of each kube cluster. `wanted` is by (kube cluster, node). Raises KubeError for a node that does not exist."""
-    for kube_cluster, name in wanted:
-        if name not in current[kube_cluster]:
+    """The changes of each kube cluster. `wanted` is by (kube cluster, node). Raises KubeError for a node that does not exist, unless `gone_ok`."""
+    gone = {(kube_cluster, name) for kube_cluster, name in wanted if name not in current[kube_cluster]}
+    if gone_ok:
+        wanted = {node: labels for node, labels in wanted.items() if node not in gone}
+        guard = guard and {**guard, "nodes": guard["nodes"] - gone}
+    else:
+        for kube_cluster, name in sorted(gone):
             raise KubeError(kube_cluster, f"Node {name}", "there is no such node; correct its name or leave it out", 404, "NotFound")
     changes = {
         kube_cluster: label_changes(
@@ -208,11 +213,12 @@ def write_labels(
     current: Mapping[str, Mapping[str, NodeLabels]],
     changes: Mapping[str, Sequence[LabelChange]],
     guard: Guard | None = None,
+    gone_ok: bool = False,
 ) -> dict[str, list[LabelChange]]:
     """Send one PATCH for each change and return those that were made.
 
     All are tried; then KubeError tells the ones that failed. A node that was replaced under the same name meanwhile is
-    not touched (status 409), and one that is gone has lost its labels as well.
+    not touched (status 409), and one that is gone has lost its labels as well: an error where it was to get some, unless `gone_ok`.
     """
 
     def write(cluster: KubeCluster) -> tuple[list[LabelChange], list[KubeError]]:
@@ -224,7 +230,7 @@ def write_labels(
                     # A Node is large, with the images on its disk, and nobody reads the answer.
                     cluster.merge_patch(kinds.NODE, change["name"], body, accept=METADATA_OF_ONE, object_hook=_slim)
                 except KubeError as error:
-                    if error.status == 404 and not change["after"] and not change.get("annotations_after"):
+                    if error.status == 404 and (gone_ok or not (change["after"] or change.get("annotations_after"))):
                         return None
                     if error.status in (409, 422) and "uid" in error.detail.lower():
                         return _another_vm(cluster, error.what)
@@ -232,6 +238,8 @@ def write_labels(
                         return error
                     # Somebody wrote to the Node meanwhile, perhaps another deployment that holds it too.
                     fresh = cluster.get(kinds.NODE, change["name"])
+                    if fresh is None and gone_ok:
+                        return None
                     if fresh is None or fresh["metadata"]["uid"] != node["uid"]:
                         return _another_vm(cluster, error.what)
                     node = _node_labels(fresh["metadata"])

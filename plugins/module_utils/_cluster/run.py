@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,16 +47,21 @@ class Outcome:
         return self.failures[0] + (f" (and {more} more failed: see failures)" if more > 0 else "")
 
 
-def run_on_nodes(clusters: dict[str, KubeCluster], targets: Sequence[Target], script: Script) -> Outcome:
+def run_on_nodes(
+    clusters: dict[str, KubeCluster], targets: Sequence[Target], script: Script, show: Callable[[str], None] = lambda _line: None
+) -> Outcome:
     """Run `script` on all targets. All pods are deleted at the end, also after an error.
 
-    Raises KubeError where a kube cluster does not answer; failures of single nodes are collected.
+    `show` gets a line whenever a kubelet says something new of an image that it cannot pull. Raises KubeError where a kube cluster does not
+    answer; failures of single nodes are collected.
     """
     deadline = time.monotonic() + script.timeout
     involved = {name: cluster for name, cluster in clusters.items() if any(target.kube_cluster == name for target in targets)}
     # Leftovers go first, everywhere: a kube cluster that does not answer is known before any pod is made.
     each_cluster(involved, lambda cluster: _remove_leftovers(cluster, script, deadline))
-    found = each_cluster(involved, lambda cluster: _run(cluster, [t for t in targets if t.kube_cluster == cluster.name], script, deadline))
+    found = each_cluster(
+        involved, lambda cluster: _run(cluster, [t for t in targets if t.kube_cluster == cluster.name], script, deadline, show)
+    )
     results, failures = [], []
     for target in targets:
         result = found[target.kube_cluster][target.node]
@@ -103,12 +108,15 @@ def _remove_leftovers(cluster: KubeCluster, script: Script, deadline: float) -> 
         )
 
 
-def _run(cluster: KubeCluster, targets: Sequence[Target], script: Script, deadline: float) -> dict[str, Json | str]:
+def _run(
+    cluster: KubeCluster, targets: Sequence[Target], script: Script, deadline: float, show: Callable[[str], None]
+) -> dict[str, Json | str]:
     run_id = secrets.token_hex(4)
     bodies = {target.node: plan.pod_for(script, target.node, target.env, run_id) for target in targets}
     results: dict[str, Json | str] = {}
     created: dict[str, Json] = {}
     last: dict[str, Json | None] = {}
+    missing: dict[str, dict[str, str]] = {}
 
     def create(node: str) -> None:
         try:
@@ -124,14 +132,18 @@ def _run(cluster: KubeCluster, targets: Sequence[Target], script: Script, deadli
 
         def settled(name: str, pod: Json | None) -> bool:
             last[name] = pod
+            before = missing.get(name, {})
+            missing[name] = plan.unpulled(pod or {}, before)
+            for image, said in missing[name].items():
+                if said != before.get(image, ""):
+                    show(f"kube cluster {cluster.name}: node {nodes[name]}: image {image} is not there yet: {said}")
             return plan.finished(pod)
 
         if nodes:
             wait_until(cluster, POD, script.namespace, nodes, settled, deadline, f"{plan.RUN_ID_LABEL}={run_id}")
         names = sorted(nodes)
-        results.update(
-            zip((nodes[name] for name in names), in_parallel(lambda name: _result(cluster, last[name], script), names), strict=True)
-        )
+        found = in_parallel(lambda name: _result(cluster, last[name], missing[name], script), names)
+        results.update(zip((nodes[name] for name in names), found, strict=True))
     finally:
         # The watch was on these very pods: the first list of the next run finds any that could not be deleted.
         in_parallel(lambda pod: _delete(cluster, last.get(pod["metadata"]["name"]) or pod, quiet=True), list(created.values()))
@@ -150,14 +162,17 @@ def _create(cluster: KubeCluster, body: Json, deadline: float) -> Json:
         time.sleep(_ACCOUNT_RETRY_SECONDS)
 
 
-def _result(cluster: KubeCluster, pod: Json | None, script: Script) -> Json | str:
+def _result(cluster: KubeCluster, pod: Json | None, missing: dict[str, str], script: Script) -> Json | str:
     if pod is None:
         return "its pod was deleted by somebody else (another run with the same name?)"
     code = plan.exit_code(pod)
-    if code is None:
+    if code is None or not plan.is_complete(pod):
         reason = plan.failure(pod)
         if reason:
             return reason
+        complained = {image: said for image, said in missing.items() if said}
+        if code is not None or complained:
+            return plan.pull_failure(complained or missing, script.timeout)
         event = last_warning(cluster, pod)
         return f"no result after {script.timeout} s (the pod is {_state(pod)}{'; ' + event if event else ''})"
     metadata = pod["metadata"]
@@ -170,7 +185,7 @@ def _result(cluster: KubeCluster, pod: Json | None, script: Script) -> Json | st
 
 def _state(pod: Json) -> str:
     status = pod.get("status", {})
-    for container in status.get("containerStatuses", ()):
+    for container in plan.of_script(pod):
         for name, state in container.get("state", {}).items():
             return ": ".join(filter(None, (name, state.get("reason", ""), state.get("message", ""))))
     return f"{status.get('phase', 'unknown')}, its kubelet has not started it: is the node ready?"

@@ -19,10 +19,17 @@ def wanted_settings(work: str, surge: bool, image: str) -> Json:
     return {"work": work, "surge": surge, "image": image if work == "version" else ""}
 
 
-def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], inspection: Mapping[str, Any]) -> Json:
-    """What the journal keeps about a member before its first change: a resumed run cannot observe it any more."""
+def record(
+    entry: Mapping[str, Any],
+    binding: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    inspection: Mapping[str, Any],
+    own: str = "",
+) -> Json:
+    """What the journal keeps about a member before its first change: a resumed run cannot observe it any more. `own`: the user's label of node pools."""
     mine = [node for node in nodes if node["kube_cluster"] == binding["kube_cluster"]]
     node = next((node for node in mine if node["name"] == binding["node"]), None)
+    label, pool = successor.pool_of(node["labels"], own) if node else ("", "")
     return {
         "member": entry["member"],
         "class": entry["class"],
@@ -35,7 +42,8 @@ def record(entry: Mapping[str, Any], binding: Mapping[str, Any], nodes: Sequence
         "old_id": old_id(inspection, binding),
         "new": None,
         "boot_id": node["boot_id"] if node else "",
-        "pool": successor.pool(node["labels"]) if node else "",
+        "pool": pool,
+        "pool_label": label,
         "in_place": bool(node and successor.in_place(node["labels"])),
         "generation": str(node.get("generation") or "") if node else "",
         "created": str(node.get("created") or "") if node else "",

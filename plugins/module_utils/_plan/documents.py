@@ -83,6 +83,7 @@ _IN_HAND_MORE: dict[str, type] = {
     "old_id": str,
     "boot_id": str,
     "pool": str,
+    "pool_label": str,
     "generation": str,
     "created": str,
     "seen": list,

@@ -62,9 +62,17 @@ def leaving(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, 
 
 
 def due(
-    bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], guards: Sequence[Guards], among: Sequence[str]
+    bindings: Sequence[Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
+    guards: Sequence[Guards],
+    among: Sequence[str],
+    homes: Mapping[str, Mapping[str, Any]] | None = None,
+    own: str = "",
 ) -> dict[str, str]:
-    """Whose turn has come, {member: why}: who has lost its VM and can have another one, and which of the members `among` has a VM that was chosen to go."""
+    """Whose turn has come, {member: why}: who has lost its VM and can have another one, and which of the members `among` has a VM that was chosen to go.
+
+    `homes` (generations.Home by member) tells the pool of a VM that is gone, where the user has a label for that (`own`).
+    """
     at = signs.homes(bindings, nodes)
     pods = {(entry["kube_cluster"], entry["member"], entry["node"]): entry for entry in guards}
     marked = Counter(str(home["kube_cluster"]) for home in at.values() if home is not None and signs.urgency(home))
@@ -73,7 +81,7 @@ def due(
         name, node = str(entry["member"]), at[str(entry["member"])]
         where = f"{entry['kube_cluster']}: node {entry['node']}"
         if lost(entry, node):
-            free = successor.free_nodes(entry, nodes, bindings)
+            free = successor.free_nodes(entry, nodes, bindings, (homes or {}).get(name), own)
             if free:
                 found[name] = f"{where} is gone, and node {free[0]['name']} is there"
         elif node is None or name not in among:
@@ -82,7 +90,7 @@ def due(
             found[name] = f"{where}: {signs.told(node)}"
         elif _drained(entry, node, pods.get((str(entry["kube_cluster"]), name, str(entry["node"])))):
             found[name] = f"{where} is drained: one of its guard pods was evicted"
-        elif signs.urgency(node) and marked[str(node["kube_cluster"])] == 1 and _has_successor(entry, node, nodes, bindings):
+        elif node.get("unschedulable") and marked[str(node["kube_cluster"])] == 1 and _has_successor(entry, node, nodes, bindings, own):
             # The one node with a member that is cordoned there: a surge upgrade's next one.
             found[name] = f"{where} is cordoned, and its successor is there"
     return found
@@ -99,10 +107,15 @@ def _drained(binding: Mapping[str, Any], node: Mapping[str, Any], guards: Guards
 
 
 def _has_successor(
-    binding: Mapping[str, Any], node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]
+    binding: Mapping[str, Any],
+    node: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    bindings: Sequence[Mapping[str, Any]],
+    own: str,
 ) -> bool:
     """Whether a node of a newer generation of the pool stands ready for the member."""
-    known = {key: node.get(key) for key in ("generation", "created")} | {"pool": successor.pool(node["labels"])}
+    label, pool = successor.pool_of(node["labels"], own)
+    known = {key: node.get(key) for key in ("generation", "created")} | {"pool_label": label, "pool": pool}
     return any(successor.came_early(other, binding, known) for other in successor.free_nodes(binding, nodes, bindings))
 
 
@@ -112,8 +125,14 @@ def progress(
     guards: Sequence[Guards],
     away: Mapping[str, str],
     clusters: Sequence[str],
+    left: Mapping[str, str] | None = None,
+    homes: Mapping[str, Mapping[str, Any]] | None = None,
+    own: str = "",
 ) -> list[str]:
-    """What is waited for, a line for each kube cluster. `away`: why a kube cluster does not answer."""
+    """What is waited for, a line for each kube cluster. `away`: why a kube cluster does not answer.
+
+    `left`: who is still to come, and on what ({member: what} of generations.standing); `homes` and `own` as for `due`.
+    """
     at = signs.homes(bindings, nodes)
     running = {(entry["kube_cluster"], entry["member"], entry["node"]): entry["run"] for entry in guards}
     lines = []
@@ -123,16 +142,24 @@ def progress(
         for entry in mine:
             node = at[str(entry["member"])]
             if lost(entry, node):
+                was = (homes or {}).get(str(entry["member"])) or {}
+                pool = f" with {own}={was['pool']}" if own and was.get("pool_label") == own else ""
                 told.append(
-                    f"node {entry['node']} of member {entry['member']} is gone, and no other one is Ready in zone {entry['zone'] or '(none)'}"
+                    f"node {entry['node']} of member {entry['member']} is gone, and no other one{pool} is Ready in zone {entry['zone'] or '(none)'}"
                 )
             elif signs.told(node):
                 told.append(f"node {entry['node']}: {signs.told(node)}")
         bare = [str(entry["member"]) for entry in mine if not running.get((kube, str(entry["member"]), str(entry["node"])))]
-        shown = "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+        shown = _some(told, "; ")
+        waiting = [f"{entry['member']} ({left[str(entry['member'])]})" for entry in mine if left and entry["member"] in left]
+        still = f"; still to come: {_some(waiting, ', ')}" if waiting else ""
         unguarded = f"; no guard pod runs for {', '.join(bare[:3])}{' and others' if len(bare) > 3 else ''}" if bare else ""
-        lines.append(f"{kube}: {away[kube]}" if kube in away else f"{kube}: {shown or 'no VM is about to go'}{unguarded}")
+        lines.append(f"{kube}: {away[kube]}" if kube in away else f"{kube}: {shown or 'no VM is about to go'}{still}{unguarded}")
     return lines
+
+
+def _some(texts: Sequence[str], between: str) -> str:
+    return between.join(texts[:3]) + (f"{between}and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def guards_of(kube_cluster: str, pods: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Guards]:

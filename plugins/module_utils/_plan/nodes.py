@@ -26,7 +26,8 @@ _GENERATION_LABELS = (
     "eks.amazonaws.com/sourceLaunchTemplateVersion",
     "kubernetes.azure.com/node-image-version",
 )
-_GENERATION_ANNOTATIONS = ("karpenter.sh/nodepool-hash",)
+# In Cluster API the owner is a MachineSet, which has a name for each template of its MachineDeployment (of a MachinePool: always the pool's).
+_GENERATION_ANNOTATIONS = ("karpenter.sh/nodepool-hash", "cluster.x-k8s.io/owner-name")
 _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from . import dead, join, signs, successor
@@ -47,8 +47,13 @@ def to_mend(
     nodes: Sequence[Mapping[str, Any]],
     record: Mapping[str, Any],
     among: Sequence[str] | None = None,
+    homes: Mapping[str, Mapping[str, Any]] | None = None,
+    own: str = "",
 ) -> tuple[list[Json], list[str]]:
-    """Whom a repair mends, the most broken first, and a line for each member that it cannot mend; of those `among` which it is asked for (null: all)."""
+    """Whom a repair mends, the most broken first, and a line for each member that it cannot mend; of those `among` which it is asked for (null: all).
+
+    `homes` (generations.Home by member) tells the pool of a VM that is gone, where the user has a label for that (`own`).
+    """
     chosen: list[Json] = []
     unmended: list[str] = []
     in_hand = str(record.get("member", ""))
@@ -69,7 +74,7 @@ def to_mend(
             chosen.append({"member": name, "why": "in flight"})
         elif kind in dead.TAKEN:
             others = [*(other for other in bindings.values() if other["member"] != name), *given]
-            free = successor.free_nodes(binding, nodes, others)
+            free = successor.free_nodes(binding, nodes, others, (homes or {}).get(name), own)
             if kind in ("replaced", "reimaged"):
                 free = [node for node in free if node["name"] == binding["node"]] or free
             if free:
@@ -104,11 +109,13 @@ def to_roll(
     journal: Mapping[str, Any] | None,
     home: Mapping[str, Mapping[str, Any] | None],
     hostnet: Mapping[str, Any],
+    again: Collection[str] = (),
 ) -> list[Json]:
+    """Whom a rollout that mends nobody works on, in their order. `again`: members that get another turn although they had one."""
     done = list((journal or {}).get("done", []))
     in_hand = str(((journal or {}).get("member") or {}).get("member", ""))
     chosen: list[Json] = [{"member": in_hand, "why": "in flight"}] if in_hand in bindings else []
-    rest = [name for name in bindings if name != in_hand and name not in done]
+    rest = [name for name in bindings if name != in_hand and (name not in done or name in again)]
     if request["work"] == "version":
         rest = [name for name in rest if entries[name]["image"] != hostnet["image"]]
     if request["work"] == "restart":

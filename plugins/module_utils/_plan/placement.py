@@ -447,6 +447,19 @@ def pod_template(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: 
     return template
 
 
+def images(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`pull` of node_run: each image of the pod of these bindings once, its init containers' too, but that of the short-lived pods themselves."""
+    if not bindings:
+        return []
+    pod = pod_template(hostnet, spec, bindings)["spec"]
+    found: list[Json] = []
+    for container in [*pod.get("initContainers", ()), *pod["containers"]]:
+        entry = {"image": container["image"], **({"policy": container["imagePullPolicy"]} if container.get("imagePullPolicy") else {})}
+        if entry not in found and entry["image"] != hostnet["probe_image"]:
+            found.append(entry)
+    return found
+
+
 def _annotations(identity: Mapping[str, Any]) -> dict[str, str]:
     return {names.TOKEN_ANNOTATION: str(identity["token"]), names.CA_ANNOTATION: str(identity["ca_fingerprint"])}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import adopt, before, gate, join, order, steps
+from . import adopt, before, gate, join, order, steps, successor
 from . import bindings as copies
 from .journal import MAX_BYTES, largest
 from .names import members as members_name
@@ -65,6 +65,54 @@ def _hook_errors(path: str, tasks: Any, unreadable: str) -> list[str]:
     if not isinstance(tasks, list) or not tasks or not all(isinstance(task, Mapping) for task in tasks):
         return [f"{where}: it must hold a list of Ansible tasks, at least one; docs/upgrade.md has examples"]
     return []
+
+
+def until_errors(until: Mapping[str, str], kube_clusters: Sequence[str], followed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the kube clusters of hostnet_follow_until; its versions were checked before."""
+    strange = sorted(set(until) - set(kube_clusters))
+    if strange:
+        return [
+            f"hostnet_follow_until names kube cluster {', '.join(strange)}, which is none of the deployment: it has {', '.join(sorted(kube_clusters))}"
+        ]
+    if until and followed and not any(entry["kube_cluster"] in until for entry in followed):
+        return [
+            (
+                f"hostnet_follow_until names kube cluster {', '.join(sorted(until))}, where no member is to be worked on: name those of the members in "
+                f"hostnet_members and --limit, or leave it out"
+            )
+        ]
+    return []
+
+
+def pool_label(
+    label: str, planned: Sequence[Mapping[str, Any]], bindings: Mapping[str, Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """(errors, notes) about hostnet_pool_label: kube clusters whose nodes do not have it. With it, a successor that never has it would be waited for."""
+    errors, notes = [], []
+    for kube in sorted({str(bindings[str(entry["member"])]["kube_cluster"]) for entry in planned}):
+        mine = [node for node in nodes if node["kube_cluster"] == kube]
+        clouds = sorted({found for node in mine for found in [successor.pool_of(node["labels"])[0]] if found})
+        where = f"hostnet_pool_label is {label}, and no node of kube cluster {kube} has that label"
+        if any(node["labels"].get(label) for node in mine):
+            homes = [bindings[str(entry["member"])] for entry in planned]
+            without = sorted(
+                str(entry["node"])
+                for entry in homes
+                for node in mine
+                if entry["kube_cluster"] == kube and entry["node"] == node["name"] and not node["labels"].get(label)
+            )
+            if without:
+                notes.append(
+                    f"hostnet_pool_label is {label}, and these nodes with a member in kube cluster {kube} do not have that label, so it does not choose what "
+                    f"comes after them: {', '.join(without[:5])}{f' and {len(without) - 5} more' if len(without) > 5 else ''}"
+                )
+        elif clouds:
+            notes.append(f"{where}: its node pools are told by {', '.join(clouds)}")
+        else:
+            errors.append(
+                f"{where}: label its nodes (all of a pool, and new ones from the pool's own settings), correct the name, or leave it out"
+            )
+    return errors, notes
 
 
 def journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journal: Mapping[str, Any] | None) -> list[str]:

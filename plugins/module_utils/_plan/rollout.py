@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import before, dead, documents, follow, gate, join, order, refusals, settings, signs, steps, trust
+from . import before, dead, documents, follow, gate, generations, join, order, refusals, settings, signs, steps, trust, versions
 from .classify import WELL, is_outdated
 from .journal import in_flight
 from .names import MEMBER_LABEL
@@ -35,14 +35,16 @@ def rollout_plan(
     """What a rollout would do now.
 
     `request`: {work, surge, members (names; empty for all), limit_nodes (host names; null for all), max_members (0: all), abort, ended (the turns of this
-    run: {member, work}), due (follow.due: {member: why its VM goes now})}, and what request_errors looks at. `plan` is
+    run: {member, work}), due (follow.due: {member: why its VM goes now}), pool_label, follow_until, seen (generations.Seen of this run so far)}, and what
+    request_errors looks at. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
     Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
     that max_members leaves for the next run), broken, unmended, waits (lines: what has to come back, or get a VM, before anybody else is taken down),
     follows (somebody else does the VMs), again (follow.again: the member in hand needs another node), yields (the member in hand is up, and others
-    are broken: they come first), hold (nobody is taken down now: no VM is about to go), prove (processes that must be proven dead before the first
-    change), lines}. Errors are raised before anything is changed.
+    are broken: they come first), hold (nobody is taken down now: no VM is about to go), over (why the cloud's upgrade is over for all who are left, or ""),
+    followed (whose end counts), seen, standing (how far the upgrade is, for people), prove (processes that must be proven dead before the first change),
+    lines}. Errors are raised before anything is changed.
 
     Members that are broken are mended first, whatever the rollout is for, as a repair mends them.
     """
@@ -105,6 +107,17 @@ def rollout_plan(
             "image": "",
         }
     home = signs.homes(bindings.values(), nodes)
+    own = str(request.get("pool_label") or "")
+    seen = generations.see(request.get("seen") or {}, list(bindings.values()), nodes, own)
+    followed = (
+        [entry["member"] for entry in order.narrowed([{"member": name} for name in bindings], request, bindings, "")] if patient else []
+    )
+    done = list((journal or {}).get("done", [])) if flying else []
+    kube_clusters = [str(entry["name"]) for entry in hostnet["kube_clusters"]]
+    until = versions.by_kube_cluster(request.get("follow_until"), kube_clusters)
+    standing = generations.standing(list(bindings.values()), nodes, seen, followed, done, until, own)
+    if patient:
+        errors += refusals.until_errors(until, kube_clusters, [bindings[name] for name in followed])
     mends: list[Json] = []
     unmended: list[str] = []
     waits: list[str] = []
@@ -121,12 +134,13 @@ def rollout_plan(
         if another:
             mends = [entry for entry in chosen if entry["member"] != in_hand]
     else:
-        chosen = order.to_roll(request, entries, bindings, journal if flying else None, home, hostnet)
+        chosen = order.to_roll(request, entries, bindings, journal if flying else None, home, hostnet, standing["again"])
         # An abort makes nothing worse, and has to be possible where neither the rollout nor a repair goes on. Whoever leaves need not be well.
         leaving = request["members"] if work == "scale_down" else []
         others = [] if request.get("abort") else [name for name in broken if name != in_hand and name not in leaving]
         if work != "scale_down":
-            found, _left_alone = order.to_mend(entries, bindings, nodes, record, [name for name in others if name not in worn_out])
+            able = [name for name in others if name not in worn_out]
+            found, _left_alone = order.to_mend(entries, bindings, nodes, record, able, seen["members"], own)
             mends = order.narrowed([{**entry, "work": "repair"} for entry in found], request, bindings, "")
         mending = [entry["member"] for entry in mends]
         # Whoever is in hand is finished first: half of it may be done.
@@ -189,16 +203,36 @@ def rollout_plan(
                 "node": entry.get("node", bindings[name]["node"]),
                 "work": in_work,
                 "surge": in_surge,
-                "steps": steps.of(in_work, kind, in_surge, str(spec.get("forget", "never")), steps.leave(spec)),
+                "steps": steps.of(
+                    in_work,
+                    kind,
+                    in_surge,
+                    str(spec.get("forget", "never")),
+                    steps.leave(spec),
+                    entries[name]["image"] != hostnet["image"],
+                ),
             }
         )
+    hold = (
+        patient
+        and not in_hand
+        and not mends
+        and (bool(waits) or (bool(planned) and not order.is_due(str(planned[0]["member"]), request, home)))
+    )
+    over = standing["over"] if hold and not waits else ""
+    if over:
+        planned, left, hold = [], [], False
+    notes: list[str] = []
+    if not flying and own and (work == "replace" or patient):
+        wrong, notes = refusals.pool_label(own, planned, bindings, nodes)
+        errors += wrong
     # An abort needs a node only where it finishes the member in hand.
     if any(entry["work"] in ("replace", "repair") for entry in planned) and not (
         request.get("abort") and not steps.past_return(journal or {})
     ):
         errors += selector_errors(hostnet)
     if not request.get("abort") and work != "scale_down":
-        errors += refusals.too_long(hostnet, planned, bindings, nodes, list((journal or {}).get("done", [])) if flying else [])
+        errors += refusals.too_long(hostnet, planned, bindings, nodes, done)
     result: Json = {
         "errors": errors,
         "resume": flying,
@@ -213,10 +247,12 @@ def rollout_plan(
         "yields": bool(in_hand)
         and not steps.is_down(journal or {})
         and (bool(mends or waits) or not order.may_go_on(request, record, home)),
-        "hold": patient
-        and not in_hand
-        and not mends
-        and (bool(waits) or (bool(planned) and not order.is_due(str(planned[0]["member"]), request, home))),
+        "hold": hold,
+        "over": over,
+        "followed": followed,
+        "seen": seen,
+        "standing": standing["text"] if followed else "",
+        "notes": notes,
         # An abort takes nobody's place.
         "prove": []
         if request.get("abort")
@@ -248,6 +284,11 @@ def _nothing(errors: list[str]) -> Json:
         "again": None,
         "yields": False,
         "hold": False,
+        "over": "",
+        "followed": [],
+        "seen": {},
+        "standing": "",
+        "notes": [],
         "prove": [],
         "lines": [],
     }
@@ -268,8 +309,9 @@ def _lines(
         lines.append(f"the VM that member {plan['in_hand']} was to go on with is gone too: another node is found for it")
     if plan["hold"]:
         lines.append("held: no member is stopped before the cloud is about to take its VM, and the cloud's order counts")
+        lines.append(str(plan["standing"]))
     if not plan["members"]:
-        lines.append("nothing to do")
+        lines.append(f"nothing to do: {plan['over']}" if plan["over"] else "nothing to do")
     else:
         values = settings.wanted(spec, str(plan["members"][-1]["work"]))
         lines += [f"setting {name} becomes {value} where it is not that already; put back at the end" for name, value in values.items()]
@@ -297,7 +339,7 @@ def _lines(
             lines.append(f"   {len([wish for wish in spec['certificates'] if wish.get('hosts')])} certificates for the new address")
     if plan["left"]:
         lines.append(f"left for the next run: {', '.join(plan['left'])}")
-    lines += [f"! {line}" for line in [*plan["unmended"], *plan["waits"]]]
+    lines += [f"! {line}" for line in [*plan["unmended"], *plan["waits"], *plan["notes"]]]
     return lines
 
 

@@ -22,15 +22,35 @@ LOOK_MOUNT = "/look"
 # puts its last 4096 bytes into the pod's status: stdout stays alone in the log.
 _STDERR_FILE = "/dev/termination-log"
 
+# Of an image: no try after this one is another.
+_REFUSED = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_BACK_OFF = "ImagePullBackOff"
+# Exit codes from here on are those of a shell that a signal has ended.
+_SIGNALLED = 128
 # Nothing the kubelet will get right by trying again.
-_FATAL_WAITING = frozenset(
-    {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-)
+_FATAL_WAITING = _REFUSED | {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+# The image is there, and no process can be made of it: what becomes of each container that only has its image pulled.
+_PULLED_WAITING = frozenset({"CreateContainerError", "RunContainerError", "StartError"})
+# The kubelet is at it, and has nothing to complain of.
+_AT_IT = frozenset({"", "ContainerCreating", "PodInitializing"})
+# Containers that have an image pulled, and a command that is in no image: also one without a shell needs nothing for it, and nothing of it ever runs.
+_PULL_PREFIX = "pull-"
+_NO_COMMAND = "/hostnet.multicluster/only-pulls-this-image"
+# A kubelet that ends a pod forgets why an image did not come. Whoever waits is to read it before.
+_LAST_LOOK_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Pull:
+    """An image that has to be on the node, and the container's imagePullPolicy; `` is Kubernetes' default."""
+
+    image: str
+    policy: str = ""
 
 
 @dataclass(frozen=True)
 class Script:
-    """What runs on each node. `timeout` in seconds; `host_path` and `look_path` `` mount nothing."""
+    """What runs on each node. `timeout` in seconds; `host_path` and `look_path` `` mount nothing. `pulls`: what else the node has to pull."""
 
     name: str
     namespace: str
@@ -44,6 +64,7 @@ class Script:
     capabilities: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     pull_secrets: Sequence[str] = ()
+    pulls: Sequence[Pull] = ()
 
     @property
     def selector(self) -> str:
@@ -90,11 +111,12 @@ def pod_for(script: Script, node: str, env: Mapping[str, str], run_id: str) -> J
         "dnsPolicy": "Default",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "activeDeadlineSeconds": script.timeout,
+        "activeDeadlineSeconds": script.timeout + (_LAST_LOOK_SECONDS if script.pulls else 0),
         "terminationGracePeriodSeconds": 1,
         # Folders on the host are made and owned by root; without capabilities root is all that it needs to be.
         "securityContext": {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": False, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
+        # The kubelet starts them in this order: the script does not wait for the images.
+        "containers": [container, *(_pull_container(number, pull) for number, pull in enumerate(script.pulls))],
     }
     mounts: list[Json] = []
     volumes: list[Json] = []
@@ -118,9 +140,90 @@ def pod_for(script: Script, node: str, env: Mapping[str, str], run_id: str) -> J
     }
 
 
+def _pull_container(number: int, pull: Pull) -> Json:
+    return {
+        "name": f"{_PULL_PREFIX}{number}",
+        "image": pull.image,
+        **({"imagePullPolicy": pull.policy} if pull.policy else {}),
+        "command": [_NO_COMMAND],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {"requests": {"cpu": "1m", "memory": "4Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
+    }
+
+
+def of_script(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The statuses of the script's own container: none, or one."""
+    found = pod.get("status", {}).get("containerStatuses", ())
+    return [status for status in found if not str(status.get("name", "")).startswith(_PULL_PREFIX)]
+
+
+def _pulls(pod: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(image, status of its container) for each image of a pod that has images pulled, the script's own too; none of any other pod."""
+    containers = pod.get("spec", {}).get("containers", ())
+    if not any(str(container["name"]).startswith(_PULL_PREFIX) for container in containers):
+        return []
+    statuses = {status.get("name"): status for status in pod.get("status", {}).get("containerStatuses", ())}
+    return [(str(container["image"]), statuses.get(container["name"], {})) for container in containers]
+
+
+def _waiting(status: Mapping[str, Any]) -> tuple[str, str]:
+    """(reason, message) of a container that waits."""
+    waiting = status.get("state", {}).get("waiting") or {}
+    return str(waiting.get("reason", "")), str(waiting.get("message", ""))
+
+
+def _is_pulled(status: Mapping[str, Any]) -> bool:
+    """Whether the kubelet says that it has made a container of the image, or has tried to. Of what it does not say nothing is concluded."""
+    state = status.get("state", {})
+    ended = state.get("terminated")
+    if ended:
+        # Of a container that there never was, when its pod was ended before.
+        return bool(status.get("imageID")) or ended.get("reason") != "ContainerStatusUnknown"
+    return bool(status.get("imageID")) or "running" in state or _waiting(status)[0] in _PULLED_WAITING
+
+
+def unpulled(pod: Mapping[str, Any], before: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The images that nothing proves to be on the node yet, and what its kubelet said against each so far: `` while that is nothing.
+
+    `before` is what this returned of the pod last: a back-off alone does not say why, and older kubelets say no more then.
+    """
+    found: dict[str, str] = {}
+    for image, status in _pulls(pod):
+        if _is_pulled(status):
+            continue
+        reason, message = _waiting(status)
+        known = (before or {}).get(image, "")
+        said = "" if reason in _AT_IT else ": ".join(filter(None, (reason, message)))
+        found[image] = said if said and not (known and reason == _BACK_OFF) else known
+    return found
+
+
+def pull_failure(missing: Mapping[str, str], seconds: int = 0) -> str:
+    """That these images (of `unpulled`) could not be pulled, in `seconds`, and what to do."""
+    within = f" within {seconds} s" if seconds else ""
+    lines = [f"image {image} was not pulled{within} ({said or 'its kubelet says no more'})" for image, said in missing.items()]
+    return (
+        f"{'; '.join(lines)}. Make sure that the name of the image is right, that this node reaches its registry, and that the registry lets it "
+        f"in (hostnet_pull_secrets), then run the same command again"
+    )
+
+
 def finished(pod: Mapping[str, Any] | None) -> bool:
     """True when nothing more will come of this pod: it ended, it cannot start, or somebody deleted it."""
-    return pod is None or exit_code(pod) is not None or bool(failure(pod))
+    return pod is None or is_complete(pod) or bool(failure(pod))
+
+
+def is_complete(pod: Mapping[str, Any]) -> bool:
+    """Whether the script ended by itself and every image is there. Where it ended badly nobody waits for images."""
+    code = exit_code(pod)
+    return code is not None and (code != 0 or not unpulled(pod))
 
 
 def exit_code(pod: Mapping[str, Any]) -> int | None:
@@ -129,13 +232,14 @@ def exit_code(pod: Mapping[str, Any]) -> int | None:
     if status.get("reason"):
         return None  # a reason (DeadlineExceeded, Evicted) means that the kubelet ended it
     over = status.get("phase") in ("Succeeded", "Failed")
-    for container in status.get("containerStatuses", ()):
+    for container in of_script(pod):
         ended = container.get("state", {}).get("terminated")
         if not ended or ended.get("reason") not in (None, "", "Completed", "Error"):
             continue
         code = int(ended.get("exitCode", 0))
-        # The phase follows a second later, and so does the reason of a pod that the kubelet ended; what ended by itself and well needs neither.
-        if over or code == 0:
+        # The phase follows a second later, and so does the reason of a pod that the kubelet ended. What ended by itself needs neither: no signal has
+        # ended it, and a pod that still pulls has no phase of its end.
+        if over or code < _SIGNALLED:
             return code
     return None
 
@@ -143,7 +247,7 @@ def exit_code(pod: Mapping[str, Any]) -> int | None:
 def may_run(pod: Mapping[str, Any]) -> bool:
     """True where the script runs, or could be running by now as far as this status tells."""
     status = pod.get("status", {})
-    states = status.get("containerStatuses", ())
+    states = of_script(pod)
     return status.get("phase") not in ("Succeeded", "Failed") and (
         not states or any("running" in container.get("state", {}) for container in states)
     )
@@ -151,13 +255,13 @@ def may_run(pod: Mapping[str, Any]) -> bool:
 
 def runs(pod: Mapping[str, Any] | None) -> bool:
     """True where the kubelet says that the script runs now."""
-    states = (pod or {}).get("status", {}).get("containerStatuses", ())
+    states = of_script(pod or {})
     return bool(states) and all("running" in container.get("state", {}) for container in states)
 
 
 def stderr(pod: Mapping[str, Any]) -> str:
     """The end of what the script wrote to stderr, at most 4096 bytes."""
-    for container in pod.get("status", {}).get("containerStatuses", ()):
+    for container in of_script(pod):
         ended = container.get("state", {}).get("terminated")
         if ended:
             return str(ended.get("message", ""))
@@ -170,12 +274,17 @@ def failure(pod: Mapping[str, Any]) -> str:
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False" and condition.get("reason") == "Unschedulable":
             return f"FailedScheduling: {condition.get('message', '')}"
-    for container in status.get("containerStatuses", ()):
-        waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") in _FATAL_WAITING:
-            return ": ".join(filter(None, (waiting["reason"], waiting.get("message", ""))))
+    pulls = _pulls(pod)
+    for container in of_script(pod):
+        reason, message = _waiting(container)
+        # Whoever has images pulled waits for all of them: one that a registry does not give now it may give soon.
+        if reason in _FATAL_WAITING or (reason == _BACK_OFF and not pulls):
+            return ": ".join(filter(None, (reason, message)))
+    refused = {image: ": ".join(filter(None, _waiting(container))) for image, container in pulls if _waiting(container)[0] in _REFUSED}
+    if refused:
+        return pull_failure(refused)
     if status.get("phase") == "Failed" and exit_code(pod) is None:
-        ended = [container.get("state", {}).get("terminated") or {} for container in status.get("containerStatuses", ())]
+        ended = [container.get("state", {}).get("terminated") or {} for container in of_script(pod)]
         reason = status.get("reason") or "".join(str(state.get("reason", "")) for state in ended) or "Failed"
         message = status.get("message") or "".join(str(state.get("message", "")) for state in ended)
         return ": ".join(filter(None, (reason, message)))

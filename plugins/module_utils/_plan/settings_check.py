@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from . import labels, lock, selector
+from . import labels, lock, selector, versions
 from .systems import cockroachdb, etcd
 
 Json = dict[str, Any]
@@ -157,6 +157,8 @@ def _near(name: str, options: Options, least: float) -> str:
 
 def _wrong(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
     """What is wrong with one value, suboptions and elements too."""
+    if name in _UNIONS:
+        return _UNIONS[name](value)
     problem = _type_problem(name, value, str(option.get("type", "str")))
     if problem:
         return [f"{name} {problem}"]
@@ -288,6 +290,27 @@ def _address_type(value: str) -> str:
     return f"is {shown(value)}, neither InternalIP, ExternalIP nor the name of an annotation ({wrong})" if wrong else ""
 
 
+def _pool_label(value: str) -> str:
+    wrong = labels.key_error(value) if value else ""
+    return f"is {shown(value)}, which is no key of a label ({wrong}): write it as example.com/pool, without a value" if wrong else ""
+
+
+def _follow_until(value: Any) -> list[str]:
+    """One version of the kubelet, or a dictionary of them by kube cluster."""
+    name = "hostnet_follow_until"
+    if value == "":
+        return []
+    entries = {f"{name}.{kube}": version for kube, version in value.items()} if isinstance(value, Mapping) else {name: value}
+    wrong = versions.problem("")
+    return [
+        f"{where} is {'empty (null)' if version is None else shown(version)}, which {wrong}; or, of several kube clusters, "
+        f"""-e '{{"{name}": {{"west": "1.33.4"}}}}'"""
+        for where, version in entries.items()
+        # 1.30 without quotes is the number 1.3.
+        if not _is_text(version) or versions.problem(str(version))
+    ]
+
+
 def _time(value: str) -> str:
     return "" if not value or _CLOCK.fullmatch(value) else f'is {shown(value)}, and must be a time as in "00:30:00", in quotes'
 
@@ -304,6 +327,7 @@ _TEXTS: dict[str, Callable[[str], str]] = {
     "hostnet_priority_class": _priority_class,
     "hostnet_node_selector": _node_selector,
     "hostnet_address_type": _address_type,
+    "hostnet_pool_label": _pool_label,
     **dict.fromkeys(cockroachdb.TIMES, _time),
 }
 
@@ -380,6 +404,8 @@ _LISTS: dict[str, Callable[[Sequence[Any]], list[str]]] = {
     "hostnet_tolerations": _tolerations,
 }
 _DICTS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {"hostnet_resources": _resources}
+# What may be of several types, whatever the argument spec calls it.
+_UNIONS: dict[str, Callable[[Any], list[str]]] = {"hostnet_follow_until": _follow_until}
 
 
 def _is_text(value: Any) -> bool:

@@ -51,6 +51,9 @@ _TAINTS: dict[str, tuple[Level, str]] = {
     "aws-node-termination-handler/asg-lifecycle-termination": (GOING, "its Auto Scaling group terminates it"),
     "aws-node-termination-handler/scheduled-maintenance": (MARKED, "EC2 has scheduled maintenance for it"),
     "aws-node-termination-handler/rebalance-recommendation": (MARKED, "EC2 recommends to rebalance the spot instance"),
+    # https://cluster-api.sigs.k8s.io/reference/api/taint-propagation. All nodes of the older MachineSets have it from the beginning, and with the
+    # strategy OnDelete until somebody deletes their Machines. Nor is it a choice where one is cordoned as well: people cordon what is old.
+    "node.cluster.x-k8s.io/outdated-revision": (MARKED, "its MachineDeployment in Cluster API has a newer revision, and will replace it"),
 }
 _MAINTENANCE = "cloud.google.com/active-node-maintenance"
 _SCHEDULED = "cloud.google.com/scheduled-maintenance-time"

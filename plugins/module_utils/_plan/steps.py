@@ -45,6 +45,12 @@ class Step:
 # In the order of a member's life. Which of them a member takes, and in which order, says `of`.
 TABLE = (
     Step(
+        "pull",
+        "pulls the image that the member is to start from",
+        "where that is another one than it runs: on its node, while it still runs, by a short-lived pod. A wrong name, or a registry that does not "
+        "give it, is found before anything stops",
+    ),
+    Step(
         "gate_neighbours",
         "makes sure that the other deployments on the VM can do without their members there",
         "by their own gates, with three samples in a row",
@@ -108,7 +114,8 @@ TABLE = (
         "identify",
         "finds the member's node and makes sure that it is the right one",
         "its kube cluster and zone, Ready, matches `hostnet_node_selector`, a VM that was not there before (below), and an address of no other member. "
-        "A repair takes any such node that carries no member. Its ports are free, its clock is right and its disk is there before anybody is forgotten",
+        "A repair takes any such node that carries no member. Before anybody is forgotten, its ports are free, its clock is right, its disk is there, and "
+        "it has pulled every image of the member's pod",
     ),
     Step("uncordon", "lets pods come back to the node", "only a cordon of our own is taken away", up=True),
     Step(
@@ -180,20 +187,22 @@ def leave(spec: Mapping[str, Any]) -> str:
     return str(spec.get("leave") or {"before_join": "stopped", "after_join": "running"}.get(str(spec.get("forget")), "never"))
 
 
-def of(work: str, kind: str, surge: bool, forget: str, leaves: str = "") -> list[str]:
+def of(work: str, kind: str, surge: bool, forget: str, leaves: str = "", pulls: bool = False) -> list[str]:
     """Names of the steps of one member, in order.
 
     `work` is one of WORKS, `kind` the member's class before the first change, `forget` the system's word for when the old
     process is taken out of its membership: `before_join`, `after_join` or `never`. `leaves` is `leave` of its spec, by default what `forget` says.
+    `pulls`: a member whose VM stays is to start from another image than it runs; `version` is always that.
     """
+    pull = ["pull"] if pulls or work == "version" else []
     before = ["forget"] if forget == "before_join" else []
     after = ["forget_after"] if forget == "after_join" else []
     arrive = ["unlist", *before, "certify", "admit", "start", "join", *after, "list", "settle"]
     if work in ("version", "restart"):
-        return ["gate", "lead", "drain", "restart", "settle", "soak"]
+        return [*pull, "gate", "lead", "drain", "restart", "settle", "soak"]
     if work == "reboot":
         # A pod that the scheduler places does not start on a cordoned node.
-        return [*_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]
+        return [*pull, *_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]
     if work == "replace" and surge:
         return ["vm_add", "identify", "gate", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
     if work == "replace":

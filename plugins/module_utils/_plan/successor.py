@@ -19,9 +19,26 @@ _IN_PLACE = "kubernetes.azure.com/agentpool"
 _POOL_LABELS = ("cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup", _IN_PLACE, "karpenter.sh/nodepool")
 
 
-def pool(labels: Mapping[str, str]) -> str:
-    """Name of the node pool as the clouds write it into labels."""
-    return next((str(labels[label]) for label in _POOL_LABELS if labels.get(label)), "")
+def pool_of(labels: Mapping[str, str], own: str = "") -> tuple[str, str]:
+    """(label, name) of the node pool: by the user's `own` label (hostnet_pool_label), else by those that the clouds write. ("", "") where none is there."""
+    return next(((label, str(labels[label])) for label in (own, *_POOL_LABELS) if label and labels.get(label)), ("", ""))
+
+
+def other_pool(node: Mapping[str, Any], known: Mapping[str, Any], own: str) -> str:
+    """Why this node is not of the pool that the user's `own` label gives the member's node (`known`: pool_label and pool), or "".
+
+    A cloud's label alone keeps no node away: a pool that takes the place of another one has another name.
+    """
+    if not own or known.get("pool_label") != own or node["labels"].get(own) == known.get("pool"):
+        return ""
+    has = f"{own}={node['labels'][own]}" if node["labels"].get(own) else f"no label {own}"
+    return f"node {node['name']} has {has}, and the member's node had {own}={known['pool']} (hostnet_pool_label)"
+
+
+def _same_pool(node: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether a node is of the pool of the member's node. Of a journal of an older version, the pool's name is known alone."""
+    label, name = str(known.get("pool_label") or ""), str(known.get("pool") or "")
+    return bool(node["labels"].get(label) == name) if label else pool_of(node["labels"])[1] == name
 
 
 def in_place(labels: Mapping[str, str]) -> bool:
@@ -85,9 +102,15 @@ def candidates(
     )
 
 
-def free_nodes(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The `candidates` that could carry the member now."""
-    return [node for node in candidates(binding, nodes, bindings) if _usable(node, binding)]
+def free_nodes(
+    binding: Mapping[str, Any],
+    nodes: Sequence[Mapping[str, Any]],
+    bindings: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Any] | None = None,
+    own: str = "",
+) -> list[Json]:
+    """The `candidates` that could carry the member now: of its pool, where the user's `own` label tells that (`known`: pool_label and pool)."""
+    return [node for node in candidates(binding, nodes, bindings) if _usable(node, binding) and not other_pool(node, known or {}, own)]
 
 
 def _usable(node: Mapping[str, Any], binding: Mapping[str, Any]) -> bool:
@@ -102,20 +125,21 @@ def identify(
     bindings: Sequence[Mapping[str, Any]],
     known: Mapping[str, Any],
     patient: bool,
+    own: str = "",
 ) -> Json:
     """The node that a member goes on with after its VM was replaced: {node: the node or null, waiting: why not yet, error: why never}.
 
-    `known` are the VMs that existed before (is_new), with `pool` and `generation` of the old one, and
-    `in_place` where the cloud makes VMs anew under their names. `patient`: somebody else replaces the
-    VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong. A pool's upgrade brings the new
-    node before the old one goes, and perhaps before this rollout looked: then it is told by its generation.
+    `known` are the VMs that existed before (is_new), with `pool_label`, `pool` and `generation` of the old one, and
+    `in_place` where the cloud makes VMs anew under their names. `own` is the user's label of node pools: the node has to be of the old one's pool.
+    `patient`: somebody else replaces the VM, so that a node in another zone may be anybody's, and only time tells; otherwise it is the hook's, and wrong. A
+    pool's upgrade brings the new node before the old one goes, and perhaps before this rollout looked: then it is told by its generation.
     """
     where = f"kube cluster {binding['kube_cluster']}"
-    found = candidates(binding, nodes, bindings, known)
-    if patient:
-        found += [node for node in candidates(binding, nodes, bindings) if node not in found and came_early(node, binding, known)]
-    if patient and known.get("in_place"):
-        found = [node for node in found if node["name"] == binding["node"]]
+    fresh = candidates(binding, nodes, bindings, known)
+    early = [node for node in candidates(binding, nodes, bindings) if patient and node not in fresh and _is_newer(node, binding, known)]
+    found = [node for node in [*fresh, *early] if not (patient and known.get("in_place")) or node["name"] == binding["node"]]
+    elsewhere = [why for why in (other_pool(node, known, own) for node in found) if why]
+    found = [node for node in found if not other_pool(node, known, own) and (node in fresh or _same_pool(node, known))]
     right = [node for node in found if node["zone"] == binding["zone"]]
     wrong = [node for node in found if node["zone"] != binding["zone"]]
     owners = {str(entry["address"]): str(entry["member"]) for entry in bindings if entry["member"] != binding["member"]}
@@ -153,7 +177,12 @@ def identify(
             "error": f"{where}: the VM that came for member {binding['member']} is node {wrong[0]['name']} in zone {wrong[0]['zone'] or '(none)'}, its place "
             f"is in zone {binding['zone'] or '(none)'}. Remove that VM, bring one into the right zone, and run again",
         }
-    return {"node": None, "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}", "error": ""}
+    told = "".join(f"; {why}" for why in elsewhere[:3])
+    return {
+        "node": None,
+        "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}{told}",
+        "error": "",
+    }
 
 
 def came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
@@ -161,17 +190,21 @@ def came_early(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mappi
 
     It is younger than the node that it follows, and another VM: that one may have got a new kubelet in place, and a new Node object.
     """
+    return _is_newer(node, binding, known) and _same_pool(node, known)
+
+
+def _is_newer(node: Mapping[str, Any], binding: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     generation = str(node.get("generation") or "")
     if not generation or not known.get("generation") or generation == known["generation"]:
         return False
     if str(node.get("created") or "") <= str(known.get("created") or "~"):
         return False
     same = any(binding.get(key) and node.get(key) == binding[key] for key in ("provider_id", "machine_id"))
-    return not same and node["uid"] != binding["node_uid"] and pool(node["labels"]) == str(known.get("pool") or "")
+    return not same and node["uid"] != binding["node_uid"]
 
 
 def identify_for(
-    record: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], patient: bool
+    record: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]], patient: bool, own: str = ""
 ) -> Json:
     """`identify` for the member in hand, as the journal knows it."""
     old = record["old"]
@@ -203,7 +236,7 @@ def identify_for(
         ]
         if same:
             return {"node": same[0], "waiting": "", "error": ""}
-    return identify(old, nodes, bindings, record, patient)
+    return identify(old, nodes, bindings, record, patient, own)
 
 
 def vm_done(record: Mapping[str, Any], action: str, nodes: Sequence[Mapping[str, Any]]) -> bool:

@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A member's pod as a question to each API server before the first change, and what the answers mean: pure functions."""
+"""A member's pod, and the Secrets that it needs, as a question to each API server before the first change: pure functions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def trial_pods(hostnet: Mapping[str, Any], spec: Mapping[str, Any], plan: Mappin
 
 def trial_errors(hostnet: Mapping[str, Any], plan: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the API servers said against a member's pod, one sentence for each kube cluster."""
-    errors = []
+    errors = _missing_secrets(hostnet, results)
     growing = {binding["kube_cluster"] for binding in plan["new"]}
     priority, namespace = hostnet.get("priority_class"), hostnet["namespace"]
     for result in results:
@@ -59,3 +59,17 @@ def trial_errors(hostnet: Mapping[str, Any], plan: Mapping[str, Any], results: S
                 f"{where}: the API server refuses a member's pod in namespace {namespace}: {said}; change that there, or the setting that it names"
             )
     return errors
+
+
+def _missing_secrets(hostnet: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """At most one sentence: a kubelet goes on without a Secret that is not there, and the registry's refusal is all that anybody sees later."""
+    lacking = [
+        f"kube cluster {result['kube_cluster']}: {', '.join(result['missing_secrets'])}" for result in results if result["missing_secrets"]
+    ]
+    if not lacking:
+        return []
+    text = (
+        f"Secrets of hostnet_pull_secrets are not in namespace {hostnet['namespace']}, or are none for a registry (kubernetes.io/dockerconfigjson): "
+        f"{'; '.join(lacking)}. Make them there (kubectl create secret docker-registry), the namespace before where it is missing, or leave them out"
+    )
+    return [text]

@@ -39,6 +39,7 @@ _FIXED = (
     "old_id",
     "boot_id",
     "pool",
+    "pool_label",
     "generation",
     "created",
     "seen",

@@ -70,7 +70,7 @@ PODS = [
 
 @pytest.mark.parametrize(
     ("cloud", "left"),
-    [(cloud, ["stateful", "alone", "tolerant"]) for cloud in ("gke", "gke-blue-green", "eks", "aks", "mco")]
+    [(cloud, ["stateful", "alone", "tolerant"]) for cloud in ("gke", "gke-blue-green", "eks", "aks", "mco", "capi")]
     + [("karpenter", ["stateful", "alone", "daemon"])],
 )
 def test_evictable_pods(pool: Any, cloud: str, left: list[str]) -> None:
@@ -110,6 +110,16 @@ def test_karpenter_drains_in_waves(pool: Any) -> None:
     )
 
 
+def test_pods_say_how_cluster_api_drains_them(pool: Any) -> None:
+    skipped, awaited = pod("a", labels={pool.DRAIN: "Skip"}), pod("b", labels={pool.DRAIN: "wait-completed"})
+    step = pool.drain([skipped, awaited, pod("c")], "capi", 0.0, None, {}, 20.0)
+    assert (names(step.evict), step.left) == (["c"], ("ns/b", "ns/c"))
+    assert pool.drain([skipped], "capi", 0.0, None, {}, 20.0).over
+    assert names(pool.drain([pod("c")], "capi", 19.0, None, {"uid-c": 0.0}, 20.0).evict) == []
+    assert names(pool.drain([pod("c")], "capi", 20.0, None, {"uid-c": 0.0}, 20.0).evict) == ["c"]
+    assert names(pool.drain([skipped, awaited], "gke", 0.0, None, {}).evict) == ["a", "b"], "that label means nothing elsewhere"
+
+
 def test_a_drain_evicts_again_waits_and_ends(pool: Any) -> None:
     here = [pod("a"), pod("b", going=True), pod("c", owner="DaemonSet")]
     first = pool.drain(here, "gke", 0.0, 60.0, {})
@@ -130,8 +140,13 @@ def test_times(pool: Any) -> None:
     assert pool.times("karpenter", 60) == {}
     assert pool.times("karpenter", 60, chosen={"grace": 600}) == {"drain": 10}
     assert pool.times("mco", 60) == {"event": 60}
+    assert pool.times("capi", 20) == {"drain loop": 1}
+    chosen = {"drain_timeout": 600, "pre_drain": 100, "pre_terminate": 20}
+    wanted = {"drain loop": 2, "drain": 60, "pre-drain hook": 10, "pre-terminate hook": 2}
+    assert pool.times("capi", 10, chosen=chosen) == wanted
     assert pool.times("gke", 60, repair=True) == {"not ready": 10, "drain": 60}
     assert [pool.retry(limit) for limit in (None, 3600, 12, 2)] == [5, 5, 2, 1]
+    assert [pool.retry(limit, loop) for limit, loop in ((None, 20), (3600, 20), (12, 20), (None, 0.3))] == [20, 20, 2, 1]
 
 
 def test_who_goes_on_at_the_limit(pool: Any) -> None:
@@ -139,6 +154,7 @@ def test_who_goes_on_at_the_limit(pool: Any) -> None:
     assert pool.forces("eks", True, False)
     assert pool.forces("eks", False, True)
     assert not pool.forces("aks", False, True)
+    assert [cloud for cloud in pool.UPGRADES if pool.leaves(cloud)] == ["capi"]
 
 
 def test_order(pool: Any) -> None:
@@ -190,6 +206,11 @@ def test_karpenter_replaces_before_it_deletes(pool: Any) -> None:
 def test_openshift_keeps_the_nodes(pool: Any) -> None:
     each = [f"{do} {name}" for name in ("n1", "n2") for do in ("desire", "cordon", "drain", "reboot", "uncordon", "done")]
     assert plan(pool, "mco") == each
+
+
+def test_cluster_api_marks_all_and_replaces_one_after_the_other(pool: Any) -> None:
+    each = [f"{do} {name}" for name in ("n1", "n2") for do in ("surge", "pre_drain", "cordon", "drain", "pre_terminate", "remove")]
+    assert plan(pool, "capi") == ["outdate n1", "outdate n2", *each, "trim"]
 
 
 def test_what_keeps_karpenter_from_a_node(pool: Any) -> None:
@@ -251,14 +272,60 @@ def test_generations_differ_as_the_collection_reads_them(pool: Any) -> None:
     for cloud in pool.UPGRADES:
         seen = []
         for generation in (0, 1, 2):
-            found = pool.marks(cloud, generation, "1.36.3")
+            found = pool.marks(cloud, generation, "1.36.3", "n")
             item = {
                 "metadata": {"name": "n", "labels": found.labels, "annotations": found.annotations},
                 "status": {"nodeInfo": {"kubeletVersion": found.kubelet_version or "v1.36.3"}},
             }
             seen.append(node_facts(item, "west", "InternalIP")["generation"])
-            assert ("lab" in found.labels.values()) is (cloud != "mco"), "the pool's name"
+            assert ("lab" in found.labels.values()) is (cloud not in ("mco", "capi")), "the pool's name"
         assert len(set(seen)) == (1 if cloud == "mco" else 3), "OpenShift changes nodes in place"
+
+
+def test_the_collection_follows_what_cluster_api_shows(pool: Any) -> None:
+    """The taint alone begins nobody's turn, the drain does, and the node that came before it is the successor."""
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import follow, successor
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import node_facts
+
+    def seen(name: str, generation: int, cordoned: bool = False) -> Any:
+        metadata = {"name": name, "uid": f"uid-{name}", "labels": {"topology.kubernetes.io/zone": "a"}}
+        metadata |= {
+            "annotations": pool.marks("capi", generation, "1.36.3", name).annotations,
+            "creationTimestamp": f"2026-01-0{generation + 1}",
+        }
+        spec = {"providerID": f"lab:///{name}", "unschedulable": cordoned}
+        spec["taints"] = [] if generation else [{"key": pool.OUTDATED, "effect": "PreferNoSchedule"}]
+        status = {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "addresses": [{"type": "InternalIP", "address": f"10.0.0.{len(name)}"}],
+        }
+        return node_facts(
+            {"metadata": metadata, "spec": spec, "status": {**status, "nodeInfo": {"kubeletVersion": "v1.36.3"}}}, "west", "InternalIP"
+        )
+
+    bindings = [
+        {
+            "member": f"m-{name}",
+            "kube_cluster": "west",
+            "node": name,
+            "node_uid": f"uid-{name}",
+            "address": f"10.0.0.{len(name)}",
+            "zone": "a",
+        }
+        for name in ("n", "nn")
+    ]
+    guards: Any = [{"kube_cluster": "west", "member": entry["member"], "node": entry["node"], "run": 2, "ending": 0} for entry in bindings]
+    members, new = ["m-n", "m-nn"], seen("nnn", 1)
+    assert follow.due(bindings, [seen("n", 0), seen("nn", 0), new], guards, members) == {}
+    guards[1]["run"] = 1
+    found = follow.due(bindings, [seen("n", 0), seen("nn", 0, cordoned=True), new], guards, members)
+    assert found == {"m-nn": "west: node nn is drained: one of its guard pods was evicted"}
+    known = {"seen": [node["uid"] for node in (seen("n", 0), seen("nn", 0), new)], "generation": seen("nn", 0)["generation"], "pool": ""}
+    nodes = [seen("n", 0), seen("nn", 0, cordoned=True), new]
+    chosen = successor.identify(bindings[1], nodes, bindings, {**known, "created": seen("nn", 0)["created"]}, True)
+    assert chosen["node"]["name"] == "nnn"
+    older = successor.identify(bindings[1], [*nodes[:2], seen("nnn", 0)], bindings, {**known, "created": seen("nn", 0)["created"]}, True)
+    assert older["node"] is None, "a free node of the old MachineSet goes too"
 
 
 def test_old_nodes_are_marked_once(pool: Any) -> None:
@@ -277,6 +344,14 @@ def test_old_nodes_are_marked_once(pool: Any) -> None:
     }
     assert list(change["annotations"]) == ["karpenter.sh/nodepool-hash"]
     assert "without eks.amazonaws.com/nodegroup" in pool.told({"metadata": change})
+    change = pool.mark_patch({"metadata": {"name": "n"}}, "capi", 1, "1.36.3", {})["metadata"]["annotations"]
+    assert {key.removeprefix("cluster.x-k8s.io/"): value for key, value in change.items()} == {
+        "cluster-name": "lab",
+        "cluster-namespace": "default",
+        "machine": "lab-00001-n",
+        "owner-kind": "MachineSet",
+        "owner-name": "lab-00001",
+    }
     both = {"metadata": {"labels": {"cloud.google.com/gke-nodepool": "lab"}}}
     assert pool.mark_patch(both, "gke-blue-green", 0, "1.36.3", {}) == {}, "two ways of one cloud"
 
@@ -306,8 +381,13 @@ def test_options(lab: Any) -> None:
     full = upgrade(["west", "--as", "eks", "--factor", "360", "--nodes", "a,b", "--seed", "7", "--labels", "team=x,d.io/e=", "--force"])
     assert (full.factor, full.nodes, full.seed, full.labels, full.force) == (360, ("a", "b"), 7, {"team": "x", "d.io/e": ""}, True)
     assert upgrade(["west", "--as", "gke-blue-green", "--batch-soak", "0", "--soak", "600"]).times == {"batch_soak": 0, "soak": 600}
+    chosen = ["--drain-timeout", "600", "--pre-drain", "60", "--pre-terminate", "0"]
+    assert upgrade(["west", "--as", "capi", *chosen]).times == {"drain_timeout": 600, "pre_drain": 60, "pre_terminate": 0}
     for words in (
         "west",
+        "west --as capi --drain-timeout 0",
+        "west --as capi --grace 5",
+        "west --as gke --pre-drain 5",
         "west --as none",
         "west --as gke --factor 0",
         "west --as gke --factor x",

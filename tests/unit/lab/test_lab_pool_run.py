@@ -204,6 +204,7 @@ def run(world: World, words: str) -> list[str]:
     code = world.lab.cli.main(words.split())
     world.done(f"exit {code}")
     marked = ("gke-nodepool", "nodegroup", "agentpool", "nodepool", "node-image-version", "currentConfig=rendered-worker-" + "0" * 32)
+    marked += (" cluster-name=", " cluster-namespace=", " machine=", " owner-kind=", " owner-name=")
     return [line for line in world.log if not any(text in line for text in marked)]
 
 
@@ -404,6 +405,57 @@ def test_openshift(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     whole(world, set(OLD))
 
 
+def test_cluster_api(world: World) -> None:
+    first, second = order_of(world, 5, "capi")
+    world.pod("a", first)
+    world.pod("d", first, ownerReferences=[{"kind": "DaemonSet", "controller": True}])
+    log = run(world, "pool-upgrade west --as capi --seed 5 --pre-drain 600 --pre-terminate 1200")
+    taint = "node.cluster.x-k8s.io/outdated-revision:PreferNoSchedule"
+    assert log == [
+        *(f"taint {first} {taint}", f"taint {second} {taint}"),
+        *("vm west-worker3", "join west-worker3", "ready west-worker3", f"cordon {first}", "evict a"),
+        *(f"off {first}", f"wipe {first}", f"no node {first}"),
+        *("vm west-worker4", "join west-worker4", "ready west-worker4", f"cordon {second}"),
+        *(f"off {second}", f"wipe {second}", f"no node {second}", "exit 0"),
+    ]
+    assert world.now >= 2 * (10 + 20), "the hooks"
+    whole(world, {"west-worker3", "west-worker4"})
+    for name, item in world.nodes.items():
+        told = item["metadata"]["annotations"]
+        assert (told["cluster.x-k8s.io/machine"], told["cluster.x-k8s.io/owner-name"]) == (f"lab-00001-{name}", "lab-00001")
+
+
+def test_cluster_api_waits_for_ever_and_cordons_again(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.pod("a", "west-worker")
+    world.hold()
+    original = world.rest
+
+    def rest(seconds: float) -> None:
+        original(seconds)
+        if world.now > 995 and world.budgets:
+            world.budgets.clear()
+            world.nodes["west-worker"]["spec"]["unschedulable"] = None  # somebody meddles
+
+    world.lab.pool_nodes.rest = rest
+    log = run(world, "pool-upgrade west --as capi --nodes west-worker --factor 1")
+    begun = log.index("cordon west-worker")
+    assert log[begun + 1 : begun + 51] == ["429 a"] * 50, "every 20 of 1000 seconds"
+    assert log[begun + 51 :] == ["cordon west-worker", "evict a", "off west-worker", "wipe west-worker", "no node west-worker", "exit 0"]
+    told = capsys.readouterr().err
+    assert "drain loop 20 s, here 20 s" in told
+    assert "DrainFailed" not in told
+
+
+def test_cluster_api_takes_the_vm_with_its_pods_when_its_timeout_is_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.pod("a", "west-worker")
+    world.hold()
+    log = run(world, "pool-upgrade west --as capi --nodes west-worker --drain-timeout 3600")
+    assert log.count("429 a") == 60
+    assert "delete a" not in log
+    assert log[-4:] == ["off west-worker", "wipe west-worker", "no node west-worker", "exit 0"]
+    assert "60 s are over, left: ns/a" in capsys.readouterr().err
+
+
 def test_somebody_else_replaces_a_vm_meanwhile(world: World) -> None:
     """As a rollout's hook does: that VM is of the new generation, and the surge node that is too much goes."""
     first, second = order_of(world, 1, "gke")
@@ -493,7 +545,7 @@ def test_a_node_that_is_well_again_is_not_repaired(world: World, cloud: str) -> 
     assert cluster(world).workers["west-worker"].operation == ""
 
 
-@pytest.mark.parametrize("cloud", ["gke", "gke-blue-green", "eks", "aks", "karpenter", "mco"])
+@pytest.mark.parametrize("cloud", ["gke", "gke-blue-green", "eks", "aks", "karpenter", "mco", "capi"])
 def test_an_upgrade_that_is_killed_anywhere_is_mended_and_goes_on(world: World, cloud: str) -> None:
     """`mend` is what `lab up` does; then a kube cluster has no mark of an upgrade, and the same call ends it."""
 

@@ -28,11 +28,28 @@ def status(member: str, leader: str) -> Json:
     return said([{"Status": {"header": header, "version": "3.6.16", "leader": IDS[leader], "raftAppliedIndex": 9}}])
 
 
-def listed(**addresses: str) -> Json:
+def listed(learner: str = "", **addresses: str) -> Json:
     """The member list, with other addresses for some."""
     found = {name: addresses.get(name.replace("-", "_"), address) for name, address in ADDRESSES.items()}
-    return said({"members": [{"ID": IDS[name], "name": name, "peerURLs": [f"https://{host}:2380"]} for name, host in found.items()]})
+    members = [
+        {"ID": IDS[name], "name": name, "peerURLs": [f"https://{host}:2380"], "isLearner": name == learner} for name, host in found.items()
+    ]
+    return said({"members": members})
 
+
+GONE: Json = {"rc": None, "stdout": "", "stderr": "", "error": "exec in pod a/b: pod b does not have a host assigned"}
+NOT_YET: Json = {"rc": 1, "stdout": "", "stderr": "etcdserver: can only promote a learner member which is in sync with leader", "error": ""}
+NO_LONGER: Json = {"rc": 1, "stdout": "", "stderr": "etcdserver: can only promote a learner member", "error": ""}
+# What voters answer to a promotion, by scenario.
+PROMOTIONS: dict[str, Json] = {
+    "promoted": {"west-0": [GONE], "east-1": [NOT_YET, said({})]},
+    "promoted before": {"west-0": [NO_LONGER], "east-1": [NOT_YET]},
+    "no vote": {"west-0": [GONE], "east-1": [NOT_YET]},
+}
+
+
+# Longer than a busy machine takes for two tries.
+WAITING: Json = {"hostnet": {"name": "ledger", "kube_clusters": [], "timeout": 600}}
 
 # name: (task file, leaders in the order of samples, who runs, variables, member list)
 SCENARIOS: dict[str, tuple[str, list[str], list[str], Json, Json]] = {
@@ -49,6 +66,15 @@ SCENARIOS: dict[str, tuple[str, list[str], list[str], Json, Json]] = {
     "same": ("readdress", ["west-0"], ["east-1", "west-0"], {}, listed()),
     "moved": ("readdress", ["west-0"], ["east-1", "west-0"], {}, listed(east_0="10.0.0.99")),
     "swapped": ("readdress", ["west-0"], ["west-0"], {}, listed(east_0="10.0.0.12", east_1="10.0.0.1")),
+    "promoted": ("joined", ["west-0"], list(ADDRESSES), WAITING, listed(learner="east-0")),
+    "promoted before": ("joined", ["west-0"], list(ADDRESSES), {}, listed(learner="east-0")),
+    "no vote": (
+        "joined",
+        ["west-0"],
+        list(ADDRESSES),
+        {"hostnet": {"name": "ledger", "kube_clusters": [], "timeout": 2}},
+        listed("east-0"),
+    ),
     "taken": ("readdress", ["west-0"], ["east-1", "west-0"], {}, listed(east_0="10.0.0.12", east_1="10.0.0.1")),
 }
 
@@ -79,6 +105,8 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = root / name
         folder.mkdir()
         answers = {member: {"status": [status(member, leader) for leader in leaders], "members": [members]} for member in ADDRESSES}
+        for member, promotions in PROMOTIONS.get(name, {}).items():
+            answers[member]["promote"] = promotions
         (folder / "answers.json").write_text(json.dumps(answers))
         hosts[name] = {
             "tasks_from": tasks,
@@ -86,6 +114,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "hostnet": {"name": "ledger", "kube_clusters": [], "timeout": 10},
             "hostnet_targets": [target(member, folder) for member in running],
             "hostnet_member": binding("east-0"),
+            "hostnet_bindings": [binding(member) for member in ADDRESSES],
             **variables,
         }
     asked = {
@@ -97,8 +126,8 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks_of_play = [
         {"include_role": {"name": "hostnet.multicluster.system_etcd", "tasks_from": "spec"}},
         # As the gate before it does.
-        {"hostnet.multicluster.member_inspect": asked, "register": "asked", "when": "tasks_from == 'lead'"},
-        {"set_fact": {"hostnet_inspection": "{{ asked.inspection }}"}, "when": "tasks_from == 'lead'"},
+        {"hostnet.multicluster.member_inspect": asked, "register": "asked", "when": "tasks_from in ['lead', 'joined']"},
+        {"set_fact": {"hostnet_inspection": "{{ asked.inspection }}"}, "when": "tasks_from in ['lead', 'joined']"},
         {"include_role": {"name": "hostnet.multicluster.system_etcd", "tasks_from": "{{ tasks_from }}"}},
         {"copy": {"content": "done", "dest": "{{ done }}", "mode": "0600"}},
     ]
@@ -154,6 +183,16 @@ def test_a_moved_member_gets_its_address_and_a_swapped_one_waits_apart(runs: Pat
     assert calls[1][3] == "--peer-urls=https://10.0.0.1:2380"
     assert not (runs / "taken" / "done").exists()
     assert sent(runs, "taken", "update") == {}
+
+
+def test_a_learner_gets_its_vote_though_the_voter_that_was_asked_is_gone(runs: Path) -> None:
+    assert_passed(runs, "promoted", "promoted before")
+    assert sent(runs, "promoted", "promote") == {name: [["member", "promote", "a0"]] * 2 for name in ("east-1", "west-0")}
+    assert sent(runs, "promoted before", "promote") == {name: [["member", "promote", "a0"]] for name in ("east-1", "west-0")}
+    assert not (runs / "no vote" / "done").exists()
+    said = " ".join((runs / "output").read_text().split())
+    assert "learner east-0 of ledger got no vote within 2 s (east-1: etcdserver: can only promote a learner member which is in sync" in said
+    assert "west-0: exec in pod a/b: pod b does not have a host assigned)" in said
 
 
 def test_the_refusals_say_why(runs: Path) -> None:

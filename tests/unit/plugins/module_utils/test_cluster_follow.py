@@ -28,19 +28,25 @@ class Time:
 def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Calls follow.wait with what is due at each look: {} again and again after the last."""
 
-    def called(looks: list[Json], away: dict[str, str] | None = None, nodes: int = 0, **wanted: Any) -> tuple[Json, Time]:
-        time, taken = Time(), iter(looks)
+    def called(
+        looks: list[Json], away: dict[str, str] | None = None, nodes: int = 0, over: list[str] | None = None, **wanted: Any
+    ) -> tuple[Json, Time]:
+        time, taken, ends = Time(), iter(looks), iter(over or [])
 
         def look(_clusters: Any, _wanted: Any, picture: follow.Picture) -> None:
             picture.away = dict(away or {})
-            picture.nodes = {"east": [{"name": str(number)} for number in range(nodes)]}
+            picture.nodes = {"east": [{"name": str(number), "kube_cluster": "east", "uid": str(number)} for number in range(nodes)]}
+
+        def standing(*_args: Any) -> Json:
+            return {"members": wanted.get("followed", []), "left": {}, "text": "1 of 2 members is new", "over": next(ends, "")}
 
         monkeypatch.setattr(follow, "_look", look)
         monkeypatch.setattr(follow.follow, "due", lambda *_args: next(taken, {}))
         monkeypatch.setattr(follow.follow, "progress", lambda *_args: ["east: nothing"])
+        monkeypatch.setattr(follow.generations, "standing", standing)
         given = {"bindings": [], "node_selector": "", "extra_selector": "", "address_type": "InternalIP", **wanted}
         timeout = given.pop("timeout", 60.0)
-        found = follow.wait({}, follow.Wanted("x", "n", **given), 3.0, timeout, time.lines.append, lambda: time.now, time.pause)
+        found = follow.wait({}, follow.Wanted("x", "n", **given), 3.0, timeout, time.lines.append, {}, lambda: time.now, time.pause)
         return found, time
 
     return called
@@ -61,3 +67,19 @@ def test_it_ends_in_time_and_says_so_now_and_then(wait: Any) -> None:
 def test_a_thousand_nodes_are_looked_at_less_often(wait: Any) -> None:
     found, _time = wait([{}, {"east-0": "x"}], nodes=1000)
     assert found["waited"] == 40.0
+
+
+def test_it_ends_when_the_upgrade_is_over(wait: Any) -> None:
+    found, time = wait([], over=["", "", "all are new"], followed=["east-0"], may_end=True)
+    assert (found["due"], found["over"], found["waited"]) == ({}, "all are new", 6.0)
+    assert (found["standing"], found["seen"]) == ("1 of 2 members is new", {"generations": {}, "members": {}})
+    assert time.lines == ["waiting for the cloud: 1 of 2 members is new; east: nothing (0 of 60 s)"]
+    # Somebody's turn comes first.
+    found, _time = wait([{"east-0": "because"}], over=["all are new"], may_end=True)
+    assert (found["due"], found["over"]) == ({"east-0": "because"}, "")
+
+
+@pytest.mark.parametrize("not_yet", [{"may_end": False}, {"may_end": True, "away": {"west": "it does not answer"}}])
+def test_it_does_not_end_where_nobody_knows(wait: Any, not_yet: Json) -> None:
+    found, _time = wait([], over=["all are new"] * 99, **not_yet)
+    assert (found["over"], found["waited"]) == ("", 60.0)

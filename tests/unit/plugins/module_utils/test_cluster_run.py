@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import run, watch
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.kinds import EVENT, POD, Kind
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Pull, Script
 
 SCRIPT = Script(name="probe", namespace="n", image="image:1", text="true", timeout=600)
 # For what comes to nothing however long it is waited for.
@@ -160,6 +160,60 @@ def test_the_deadline_tells_what_the_pod_waits_for(status: dict[str, Any], text:
     assert outcome.results == []
     assert outcome.failure_text() == f"kube cluster east: node a: no result after 1 s {text}"
     assert [entry[1] for entry in cluster.deleted] == [grace]
+
+
+PULLING = dataclasses.replace(SCRIPT, pulls=[Pull("registry.test/db:1")])
+
+
+def pulling(image: dict[str, Any], code: int | None = 0) -> dict[str, Any]:
+    """The status of a pod of PULLING, whose script has ended with `code`, or runs."""
+    ran = {"running": {}} if code is None else {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
+    return {"phase": "Pending", "containerStatuses": [{"name": "run", "state": ran}, {"name": "pull-0", "state": image}]}
+
+
+def test_images_are_waited_for_as_long_as_a_registry_may_still_give_them() -> None:
+    cannot_start = {"terminated": {"exitCode": 128, "reason": "StartError"}}
+    refused = {"waiting": {"reason": "ErrImagePull", "message": "429 Too Many Requests"}}
+    backed_off = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}
+    looks = iter([refused, backed_off, refused, cannot_start])
+    cluster = FakeKubeCluster(lambda _pod: pulling(next(looks)))
+    shown: list[str] = []
+    outcome = run.run_on_nodes({"east": cluster}, [run.Target("east", "a")], PULLING, shown.append)  # type: ignore[dict-item]
+    assert (outcome.failures, outcome.results[0]["rc"], outcome.results[0]["stdout"]) == ([], 0, "log of probe")
+    # Once, and not with each back-off.
+    assert shown == ["kube cluster east: node a: image registry.test/db:1 is not there yet: ErrImagePull: 429 Too Many Requests"]
+    assert cluster.pods == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (
+            pulling({"waiting": {"reason": "ErrImagePull", "message": "no such host"}}),
+            "image registry.test/db:1 was not pulled within 1 s (ErrImagePull: no such host). Make sure ",
+        ),
+        (
+            pulling({"waiting": {"reason": "ContainerCreating"}}),
+            "image registry.test/db:1 was not pulled within 1 s (its kubelet says no more). Make sure ",
+        ),
+        (
+            pulling({"waiting": {"reason": "InvalidImageName", "message": "bad"}}),
+            "image registry.test/db:1 was not pulled (InvalidImageName: bad). Make sure ",
+        ),
+        # It is the script that does not come to its end.
+        (pulling({"terminated": {"exitCode": 128, "reason": "StartError"}}, None), "no result after 1 s (the pod is running)"),
+        (pulling({"waiting": {"reason": "ContainerCreating"}}, None), "no result after 1 s (the pod is running)"),
+    ],
+)
+def test_an_image_that_does_not_come_is_named_with_its_node(status: dict[str, Any], text: str) -> None:
+    outcome = go(FakeKubeCluster(lambda _pod: status), "a", script=dataclasses.replace(PULLING, timeout=1))
+    assert outcome.results == []
+    assert outcome.failure_text().startswith(f"kube cluster east: node a: {text}")
+
+
+def test_a_script_that_refuses_does_not_wait_for_images() -> None:
+    outcome = go(FakeKubeCluster(lambda _pod: pulling({"waiting": {"reason": "ErrImagePull"}}, 5)), "a", script=PULLING)
+    assert (outcome.failures, [result["rc"] for result in outcome.results]) == ([], [5])
 
 
 def test_a_young_namespace_is_tried_again() -> None:

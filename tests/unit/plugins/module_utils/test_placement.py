@@ -538,3 +538,31 @@ def test_members_are_guarded_against_preemption_and_karpenter(placed: str) -> No
         spec = workload["spec"]["template"]["spec"]
         assert "priorityClassName" not in spec
         assert spec["imagePullSecrets"] == [{"name": "mirror"}]
+
+
+@pytest.mark.parametrize("placed", ["node_name", "daemonset"])
+def test_the_images_that_a_members_node_has_to_pull(placed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostnet = plans.settings(placement=placed)
+    spec = plans.spec_of("etcd")
+    batch = plans.admitted(hostnet, spec, plans.five_nodes())[:1]
+    assert placement.images(hostnet, spec, batch) == [{"image": "example.test/etcd:1", "policy": "IfNotPresent"}]
+    assert placement.images(hostnet, spec, []) == []
+    # The version that it is to start from.
+    assert [entry["image"] for entry in placement.images({**hostnet, "image": "example.test/etcd:2"}, spec, batch)] == [
+        "example.test/etcd:2"
+    ]
+    template = placement.pod_template(hostnet, spec, batch)
+    beside = [
+        {"name": "a", "image": "example.test/sidecar:1"},
+        {"name": "b", "image": "example.test/etcd:1", "imagePullPolicy": "IfNotPresent"},
+        {"name": "c", "image": hostnet["probe_image"]},
+    ]
+    template["spec"]["containers"] += beside
+    template["spec"]["initContainers"] = [{"name": "d", "image": "example.test/init:1", "imagePullPolicy": "Always"}, beside[0]]
+    monkeypatch.setattr(placement, "pod_template", lambda *_args: template)
+    # Each once, and not that of the pod which pulls them.
+    assert placement.images(hostnet, spec, batch) == [
+        {"image": "example.test/init:1", "policy": "Always"},
+        {"image": "example.test/sidecar:1"},
+        {"image": "example.test/etcd:1", "policy": "IfNotPresent"},
+    ]

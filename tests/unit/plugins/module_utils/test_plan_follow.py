@@ -107,6 +107,9 @@ def test_a_deployment_without_guards_is_followed_by_what_else_is_there() -> None
     assert follow.due(bindings, nodes, [], MEMBERS) == {}
     found = follow.due(bindings, [*nodes, successor()], [], MEMBERS)
     assert found == {"west-0": "west: node vm-west-0 is cordoned, and its successor is there"}
+    # Other signs of that kind may stay for ever, as Cluster API's taint does with the strategy OnDelete.
+    nodes[2]["unschedulable"] = False
+    assert follow.due(bindings, [*nodes, successor()], [], MEMBERS) == {}
     for other in (
         successor(generation="v1"),
         successor(labels={}),
@@ -141,6 +144,36 @@ def test_progress_says_what_is_waited_for() -> None:
     assert west.startswith("west: node vm-west-0 of member west-0 is gone, and no other one is Ready in zone ")
     assert follow.progress(bindings, nodes, guarded(bindings), {"west": "it does not answer"}, ["west"]) == ["west: it does not answer"]
     assert follow.progress(bindings, nodes, guarded(bindings), {}, ["west"]) == ["west: no VM is about to go"]
+    left = {"east-0": "v1", "west-0": "v1"}
+    assert follow.progress(bindings, nodes, guarded(bindings), {}, ["east", "west"], left) == [
+        "east: node vm-east-1: t (s); still to come: east-0 (v1)",
+        "west: no VM is about to go; still to come: west-0 (v1)",
+    ]
+    many = [{**bindings[2], "member": f"west-{number}"} for number in range(5)]
+    (line,) = follow.progress(many, nodes, guarded(many), {}, ["west"], {entry["member"]: "v1" for entry in many})
+    assert line.endswith("still to come: west-0 (v1), west-1 (v1), west-2 (v1), and 2 more")
+
+
+def test_a_vm_of_another_pool_is_none_for_who_has_lost_its_own() -> None:
+    own = "example.com/pool"
+    bindings, nodes = world(["", "", ""])
+    homes = {"west-0": {"generation": "v1", "pool_label": own, "pool": "a"}}
+    for labels in (POOL, {own: "b"}):
+        left = [*nodes[:2], successor(labels=labels)]
+        assert follow.due(bindings, left, [], MEMBERS, homes, own) == {}
+        (line,) = follow.progress(bindings, left, [], {}, ["west"], {}, homes, own)
+        assert "of member west-0 is gone, and no other one with example.com/pool=a is Ready" in line
+        # It is the user's label that keeps it away, and nothing else.
+        assert list(follow.due(bindings, left, [], MEMBERS, homes)) == ["west-0"]
+    assert list(follow.due(bindings, [*nodes[:2], successor(labels={own: "a"})], [], MEMBERS, homes, own)) == ["west-0"]
+
+
+def test_a_successor_is_of_the_same_pool_by_the_users_label() -> None:
+    own = "example.com/pool"
+    bindings, nodes = world(["", "", signs.MARKED])
+    nodes[2]["labels"] = {**POOL, own: "a"}
+    for labels, expected in (({**POOL, own: "b"}, []), (POOL, []), ({own: "a"}, ["west-0"])):
+        assert list(follow.due(bindings, [*nodes, successor(labels=labels)], [], MEMBERS, {}, own)) == expected
 
 
 def test_guards_are_counted_where_they_run() -> None:

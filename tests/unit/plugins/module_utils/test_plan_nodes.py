@@ -108,6 +108,9 @@ def test_a_generation_is_what_kubelet_and_cloud_say() -> None:
     metadata = {"name": "n", "labels": labels, "annotations": {"karpenter.sh/nodepool-hash": "77"}}
     node = node_facts({"metadata": metadata, "status": {"nodeInfo": {"kubeletVersion": "v1.36.3"}}}, "east", "InternalIP")
     assert node["generation"] == "v1.36.3, ami-1, AKSUbuntu-1, 77"
+    metadata = {"name": "n", "annotations": {"cluster.x-k8s.io/owner-kind": "MachineSet", "cluster.x-k8s.io/owner-name": "database-x7k2p"}}
+    node = node_facts({"metadata": metadata, "status": {"nodeInfo": {"kubeletVersion": "v1.36.3"}}}, "east", "InternalIP")
+    assert node["generation"] == "v1.36.3, database-x7k2p"
 
 
 def test_facts_of_a_node_that_has_said_nothing_yet() -> None:

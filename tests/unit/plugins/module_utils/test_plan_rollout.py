@@ -164,6 +164,28 @@ class TestSteps:
             if undone in found and work != "scale_down" and not surge:
                 assert at(undone) < at(done)
 
+    @pytest.mark.parametrize("pulls", [False, True])
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("work", table.WORKS)
+    def test_an_image_that_changes_is_pulled_before_anything_is_done_to_a_member_whose_vm_stays(
+        self, work: str, kind: str, pulls: bool
+    ) -> None:
+        found = table.of(work, kind, False, "before_join", pulls=pulls)
+        stays = work == "version" or (work in ("restart", "reboot") and pulls)
+        assert ("pull" in found) == stays
+        assert not stays or found[0] == "pull"
+        assert [step for step in found if step != "pull"] == [step for step in table.of(work, kind, False, "before_join") if step != "pull"]
+        # Nothing is to be put back where it fails.
+        assert not table.BY_NAME["pull"].undo
+        assert "pull" not in (*table.POINT_OF_NO_RETURN, *table.TAKES_DOWN, *table.BRING_UP)
+
+    def test_a_reboot_that_starts_another_image_pulls_it_first(self, world: World) -> None:
+        assert all("pull" not in entry["steps"] for entry in world.plan("reboot")["members"])
+        world.hostnet["image"] = "example.test/etcd:2"
+        assert {entry["steps"][0] for entry in world.plan("reboot")["members"]} == {"pull"}
+        # A VM that goes pulls nothing: its successor does, in identify.
+        assert all("pull" not in entry["steps"] for entry in world.plan("replace")["members"])
+
     def test_surge_brings_the_new_vm_before_anything_stops_and_ends_the_old_one_last(self) -> None:
         found = table.of("replace", "ok", True, "before_join")
         assert found.index("identify") < found.index("stop")
@@ -228,6 +250,10 @@ class TestOrder:
         plan = world.plan("restart")
         assert names_of(plan) == ["east-2", "east-0"], "east-0 leads"
         assert plan["members"][0]["steps"] == ["gate", "lead", "drain", "restart", "settle", "soak"]
+        # The last deploy may have brought another image too.
+        world.hostnet["image"] = "example.test/etcd:2"
+        assert world.plan("restart")["members"][0]["steps"][0] == "pull"
+        world.hostnet["image"] = HOSTNET["image"]
         stale = rollout.stale_pods(world.binding("east-2"), world.observed, world.nodes)
         assert rollout.outdated(stale, world.observed, "") == stale
         # One that was started anew before a kill is not stopped a second time.
@@ -421,11 +447,14 @@ class TestResuming:
 
     def test_a_pod_that_was_restarted_is_not_drained_again(self) -> None:
         steps = table.of("version", "ok", False, "never")
-        begun = steps_journal(steps[:3], ["restart"], steps=steps)
+        assert steps[:4] == ["pull", "gate", "lead", "drain"]
+        # An image that was pulled is there.
+        assert table.remaining_steps(steps_journal(steps[:3], steps=steps)) == steps[1:]
+        begun = steps_journal(steps[:4], ["restart"], steps=steps)
         assert table.remaining_steps(begun, up=True) == ["gate", "restart", "settle", "soak"]
         # One whose image does not work gets the right one, whatever its absence says to a gate.
         assert table.remaining_steps(begun) == ["restart", "settle", "soak"]
-        assert table.bring_up_steps(steps_journal(steps[:3], ["restart"], steps=steps), noted=False) == ["settle"]
+        assert table.bring_up_steps(steps_journal(steps[:4], ["restart"], steps=steps), noted=False) == ["settle"]
 
     def test_whoever_has_begun_to_leave_is_not_asked_about(self) -> None:
         steps = table.of("scale_down", "ok", False, "after_join")
@@ -898,6 +927,121 @@ class TestFollowing:
         plan = world.plan("replace")
         assert (plan["members"], plan["hold"], len(plan["waits"])) == ([], True, 1)
 
+    def upgraded(self, world: World, *members: str) -> None:
+        """All nodes of a pool; those of these members are of its new generation."""
+        for name in MEMBERS:
+            new = name in members
+            world.node(name).update(
+                generation="v1.37.0" if new else "v1.36.3",
+                kubelet_version="v1.37.0" if new else "v1.36.3",
+                created=f"2026-0{2 if new else 1}-01T00:00:00Z",
+            )
+
+    def test_it_is_over_when_all_are_on_the_new_generation(self, world: World) -> None:
+        world.fly(None, "replace", done=MEMBERS[1:])
+        self.upgraded(world, *MEMBERS[1:])
+        plan = world.plan("replace")
+        assert (plan["hold"], plan["over"], names_of(plan)) == (True, "", ["east-0"])
+        assert plan["followed"] == MEMBERS
+        assert "4 of 5 members are on the new generation of their node pool" in plan["lines"]
+        # The last one is mended by somebody else, and its old node is gone.
+        self.upgraded(world, *MEMBERS)
+        over = world.plan("replace", seen=plan["seen"])
+        assert (over["hold"], names_of(over), over["left"], over["errors"]) == (False, [], [], [])
+        assert over["lines"][-1] == f"nothing to do: {over['over']}"
+        assert over["over"].startswith("every member runs on the newest generation of its node pool")
+        # Of what no run has seen nothing is concluded.
+        assert world.plan("replace")["hold"]
+        world.fly(None, "replace", done=MEMBERS[1:3])
+        assert world.plan("replace", seen=plan["seen"])["hold"], "nothing says that west was upgraded, or will be"
+        world.fly(None, "replace", done=MEMBERS[1:])
+        # A hook's rollout is over when it has done all that was asked for.
+        assert names_of(world.plan("replace", seen=plan["seen"], hook="/hook.yml", hook_tasks=[{"name": "x"}])) == ["east-0"]
+
+    def test_it_is_not_over_while_somebodys_turn_has_come_or_somebody_is_broken(self, world: World) -> None:
+        world.fly(None, "replace", done=MEMBERS[1:])
+        self.upgraded(world, *MEMBERS[1:])
+        seen = world.plan("replace")["seen"]
+        self.upgraded(world, *MEMBERS)
+        plan = world.plan("replace", seen=seen, due={"east-0": "x"})
+        assert (plan["over"], plan["hold"], names_of(plan)) == ("", False, ["east-0"])
+        world.quiet("west-0")
+        plan = world.plan("replace", seen=seen)
+        assert (plan["over"], plan["hold"], len(plan["waits"])) == ("", True, 1)
+
+    def test_who_was_mended_on_an_old_node_comes_again(self, world: World) -> None:
+        world.fly(None, "replace", done=MEMBERS)
+        self.upgraded(world, *MEMBERS[1:])
+        plan = world.plan("replace")
+        # The pool of east is of two generations, and that of west of one.
+        assert (names_of(plan), plan["hold"]) == (["east-0"], True)
+        self.upgraded(world, *MEMBERS)
+        assert names_of(world.plan("replace")) == []
+
+    def test_a_version_is_waited_for_by_kube_cluster(self, world: World) -> None:
+        self.upgraded(world, "west-0")
+        plan = world.plan("replace", follow_until="1.37")
+        assert (plan["hold"], plan["over"], len(plan["members"])) == (True, "", 5)
+        assert "1 of 5 members is on the kubelet of hostnet_follow_until" in plan["lines"]
+        self.upgraded(world, "west-0", "west-1")
+        assert world.plan("replace", follow_until="1.37")["hold"]
+        plan = world.plan("replace", follow_until={"west": "1.37.0"})
+        assert (plan["hold"], names_of(plan)) == (False, [])
+        assert plan["lines"] == [f"nothing to do: {plan['over']}"]
+        # Who had a turn has another one until its node has it.
+        world.fly(None, "replace", done=MEMBERS)
+        assert sorted(names_of(world.plan("replace", follow_until="1.37"))) == MEMBERS[:3]
+
+    def test_a_version_is_for_kube_clusters_that_are_followed(self, world: World) -> None:
+        (error,) = world.plan("replace", follow_until={"north": "1.37", "west": "1.37"})["errors"]
+        assert error == "hostnet_follow_until names kube cluster north, which is none of the deployment: it has east, west"
+        (error,) = world.plan("replace", follow_until={"west": "1.37"}, members=["east-0"])["errors"]
+        assert error.startswith(
+            "hostnet_follow_until names kube cluster west, where no member is to be worked on: name those of the members"
+        )
+        # An inventory may have it for other runs.
+        assert not world.plan("repair", follow_until={"north": "1.37"})["errors"]
+        assert not world.plan("replace", follow_until={"north": "1"}, hook="/hook.yml", hook_tasks=[{"name": "x"}])["errors"]
+
+    def test_a_label_of_pools_that_no_node_has_is_refused_before_the_first_change(self, world: World) -> None:
+        own = "example.com/pool"
+        assert world.plan("replace", pool_label=own)["errors"] == []
+        notes = [line for line in world.plan("replace", pool_label=own)["lines"] if line.startswith("! ")]
+        told = "and no node of kube cluster {} has that label: its node pools are told by cloud.google.com/gke-nodepool"
+        assert notes == [f"! hostnet_pool_label is {own}, {told.format(kube)}" for kube in ("east", "west")]
+        for node in world.nodes:
+            node["labels"] = {own: "db"} if node["kube_cluster"] == "east" else {}
+        (error,) = world.plan("replace", pool_label=own)["errors"]
+        assert error.startswith(f"hostnet_pool_label is {own}, and no node of kube cluster west has that label: label its nodes")
+        assert not world.plan("replace", pool_label=own, members=["east-0"])["errors"]
+        # Works that bring no other VM are not kept up, nor is one that has begun.
+        for work in ("repair", "version", "restart"):
+            assert not world.plan(work, pool_label=own)["errors"]
+        world.fly(None, "replace", done=["east-0"])
+        assert not world.plan("replace", pool_label=own)["errors"]
+
+    def test_nodes_that_a_label_of_pools_says_nothing_of_are_named(self, world: World) -> None:
+        own = "example.com/pool"
+        for node in world.nodes:
+            node["labels"] = {own: "db"}
+        world.node("east-1")["labels"] = {}
+        plan = world.plan("replace", pool_label=own)
+        assert plan["errors"] == []
+        assert plan["lines"][-1].endswith("so it does not choose what comes after them: east-worker2")
+
+    def test_who_has_lost_its_vm_gets_another_one_of_its_pool(self, world: World) -> None:
+        own = "example.com/pool"
+        for node in world.nodes:
+            node["labels"] = {own: "db"}
+        world.fly(None, "replace")
+        seen = world.plan("replace", pool_label=own)["seen"]
+        world.gone("west-0")
+        spare = world.fresh("west-0", "west-new", "10.1.0.9", labels={own: "cache"})
+        plan = world.plan("replace", pool_label=own, seen=seen)
+        assert (plan["hold"], len(plan["waits"])) == (True, 1)
+        spare["labels"] = {own: "db"}
+        assert (names_of(world.plan("replace", pool_label=own, seen=seen))[0], plan["errors"]) == ("west-0", [])
+
     def test_a_plan_that_is_made_anew_keeps_what_is_known_of_neighbours(self, world: World) -> None:
         before = world.plan("reboot")
         steps = ["gate_neighbours", *before["members"][0]["steps"]]
@@ -1025,6 +1169,63 @@ class TestIdentifying:
         del record["generation"]
         world.nodes.append(early)
         assert self.find(world, record, patient=True)["node"] is None
+
+    @pytest.mark.parametrize("patient", [False, True])
+    @pytest.mark.parametrize("early", [False, True])
+    def test_a_node_without_the_users_label_of_pools_is_no_successor(self, world: World, patient: bool, early: bool) -> None:
+        own = "example.com/pool"
+        old = world.node("east-1")
+        old |= {"labels": {own: "a"}, "generation": "v1.35", "created": "2026-03-01T00:00:00Z"}
+        young = {"generation": "v1.36", "created": "2026-03-02T00:00:00Z"}
+        record: Json = {}
+        if not early:
+            record = before.record(
+                {"member": "east-1", "class": "ok", "work": "replace", "surge": False, "steps": []},
+                world.binding("east-1"),
+                world.nodes,
+                {},
+                own,
+            )
+        bare = world.fresh("east-1", "aaa", "10.0.0.60", **young, labels={"cloud.google.com/gke-nodepool": "a"})
+        other = world.fresh("east-1", "bbb", "10.0.0.61", **young, labels={own: "b"})
+        if early:
+            record = before.record(
+                {"member": "east-1", "class": "ok", "work": "replace", "surge": False, "steps": []},
+                world.binding("east-1"),
+                world.nodes,
+                {},
+                own,
+            )
+        assert (record["pool_label"], record["pool"]) == (own, "a")
+        found = successor.identify_for(record, world.nodes, world.bindings, patient, own)
+        assert (found["node"], found["error"]) == (None, "")
+        if patient or not early:
+            assert (
+                "node aaa has no label example.com/pool, and the member's node had example.com/pool=a (hostnet_pool_label)"
+                in found["waiting"]
+            )
+            assert "node bbb has example.com/pool=b, and the member's node had example.com/pool=a" in found["waiting"]
+        # Whoever takes the variable out again has chosen what comes.
+        if not early:
+            assert successor.identify_for(record, world.nodes, world.bindings, patient)["node"] == bare
+        # The label may come later than the node.
+        other["labels"][own] = "a"
+        expected = other if patient or not early else None
+        assert successor.identify_for(record, world.nodes, world.bindings, patient, own)["node"] == expected
+
+    def test_the_users_label_comes_before_those_of_the_clouds(self, world: World) -> None:
+        own = "example.com/pool"
+        assert world.record("east-1")["pool_label"] == "cloud.google.com/gke-nodepool"
+        world.node("east-1")["labels"][own] = "mine"
+        entry = {"member": "east-1", "class": "ok", "work": "replace", "surge": False, "steps": []}
+        record = before.record(entry, world.binding("east-1"), world.nodes, {}, own)
+        assert (record["pool_label"], record["pool"], successor.vm(record, "replace")["pool"]) == (own, "mine", "mine")
+        # Of a node that does not have it, the cloud's tells; and that keeps no new VM away.
+        record = before.record({**entry, "member": "east-2"}, world.binding("east-2"), world.nodes, {}, own)
+        assert (record["pool_label"], record["pool"]) == ("cloud.google.com/gke-nodepool", "db")
+        world.gone("east-2")
+        node = world.fresh("east-2", "new", "10.0.0.60", labels={own: "b"})
+        assert successor.identify_for(record, world.nodes, world.bindings, True, own)["node"] == node
 
     def test_of_the_same_name_is_preferred(self, replaced: tuple[World, Json]) -> None:
         world, record = replaced

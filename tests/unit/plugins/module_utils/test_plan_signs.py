@@ -121,6 +121,34 @@ SEEN = [
         "",
     ),
     ("kured", node(annotations={"weave.works/kured-reboot-in-progress": "2026"}), ["weave.works/kured-reboot-in-progress"], "going"),
+    ("Cluster API's rollout", node("node.cluster.x-k8s.io/outdated-revision"), ["node.cluster.x-k8s.io/outdated-revision"], "marked"),
+    (
+        # Its own drain begins with a cordon, but so does a human's care; what says more is the eviction of a guard.
+        "Cluster API's rollout, and a cordon",
+        node("node.cluster.x-k8s.io/outdated-revision", unschedulable=True),
+        ["node.cluster.x-k8s.io/outdated-revision", "spec.unschedulable"],
+        "marked",
+    ),
+    (
+        "whose Machine it is",
+        node(
+            "node.cluster.x-k8s.io/uninitialized",
+            annotations={"cluster.x-k8s.io/machine": "a", "cluster.x-k8s.io/owner-kind": "MachineSet"},
+        ),
+        [],
+        "",
+    ),
+    (
+        "Karpenter deletes it",
+        node(
+            "karpenter.sh/disrupted",
+            deletionTimestamp="2026-01-01T00:00:00Z",
+            finalizers=["karpenter.sh/termination"],
+            labels={"node.kubernetes.io/exclude-from-external-load-balancers": "karpenter"},
+        ),
+        ["karpenter.sh/disrupted", "metadata.deletionTimestamp"],
+        "going",
+    ),
     (
         "the surest first",
         node("cloud.google.com/maintenance-window-started", "ToBeDeletedByClusterAutoscaler", unschedulable=True),

@@ -45,7 +45,7 @@ def test_a_kube_cluster_that_is_away_is_not_asked() -> None:
 
 
 def said(text: str = "", exists: bool = True) -> list[Json]:
-    return [{"kube_cluster": "east", "refused": text, "class_exists": exists}]
+    return [{"kube_cluster": "east", "refused": text, "class_exists": exists, "missing_secrets": []}]
 
 
 SCOPE = 'pods "x" is forbidden: insufficient quota to match these scopes: [{PriorityClass In [system-cluster-critical]}]'
@@ -73,3 +73,15 @@ def test_a_full_quota_is_in_the_way_of_new_members_only() -> None:
     full = said('pods "x" is forbidden: exceeded quota: few, requested: pods=1, used: pods=3, limited: pods=3')
     assert len(trial.trial_errors(hostnet, plan, full)) == 1
     assert trial.trial_errors(hostnet, {**plan, "new": []}, full) == []
+
+
+def test_secrets_for_images_that_are_missing_are_one_sentence() -> None:
+    hostnet, plan = planned(pull_secrets=["mirror", "other"])
+    results = [
+        {"kube_cluster": name, "refused": "", "class_exists": True, "missing_secrets": missing}
+        for name, missing in (("east", ["mirror"]), ("west", ["mirror", "other"]), ("north", []))
+    ]
+    (error,) = trial.trial_errors(hostnet, plan, results)
+    assert error.startswith("Secrets of hostnet_pull_secrets are not in namespace bank, or are none for a registry")
+    assert ": kube cluster east: mirror; kube cluster west: mirror, other. Make them there" in error
+    assert trial.trial_errors(hostnet, plan, results[2:]) == []
