@@ -14,6 +14,7 @@ from .client import KubeCluster, KubeError
 from .pod_socket import CUT_OFF, OUTPUT_LIMIT_BYTES, Socket, asked, open_to, shut_after
 
 Json = dict[str, Any]
+
 # Channels are the first byte of each message; source: remotecommand protocol v4 of Kubernetes.
 _STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
 

@@ -11,9 +11,9 @@ from typing import Any
 from . import adopt, before, gate, join, order, steps, successor
 from . import bindings as copies
 from .journal import MAX_BYTES, largest
+from .layout import data_folder
 from .names import members as members_name
 from .names import rollout as journal_name
-from .placement import data_folder
 from .sizes import DATA_BYTES
 
 Json = dict[str, Any]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
+
 # A line that is longer is no line of this protocol; an INFO with many servers' addresses has a few KiB.
 LINE_LIMIT_BYTES = 1 << 20
 
