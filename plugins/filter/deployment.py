@@ -8,24 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    admission,
     classify,
+    data_root,
     deployment,
     disk,
     join,
     member_certificates,
     member_labels,
     namespace,
+    node_scripts,
     observation,
     placement,
     probe,
+    progress,
     proof,
+    removal,
     settings_and_spec,
     trial,
     withheld,
     workloads,
 )
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -62,7 +67,7 @@ def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any
 
 def script(name: str) -> str:
     """A script that node_run runs on nodes: `probe`, `admit`, `mark` or `remove`."""
-    return disk.SCRIPTS[name]
+    return node_scripts.SCRIPTS[name]
 
 
 class FilterModule:
@@ -73,23 +78,23 @@ class FilterModule:
             "deployment_kube_clusters": withheld.withheld,
             "deployment_errors": settings_and_spec.settings_errors,
             "deployment_plan": deployment.deployment_plan,
-            "deployment_admitted": disk.admitted,
+            "deployment_admitted": admission.admitted,
             "deployment_renewed": observation.renewed,
             "deployment_live": observation.live_members,
             "deployment_certificates": member_certificates.wanted_certificates,
             "deployment_probe_errors": probe.probe_errors,
-            "deployment_admit_nodes": disk.admit_nodes,
+            "deployment_admit_nodes": admission.admit_nodes,
             "deployment_node_labels": member_labels.node_labels,
-            "deployment_remove_nodes": disk.remove_nodes,
-            "deployment_mark_nodes": disk.mark_nodes,
-            "deployment_probe_nodes": disk.probe_nodes,
+            "deployment_remove_nodes": removal.remove_nodes,
+            "deployment_mark_nodes": admission.mark_nodes,
+            "deployment_probe_nodes": probe.probe_nodes,
             "deployment_look_nodes": disk.look_nodes,
-            "deployment_with_disks": disk.with_disks,
-            "deployment_with_progress": disk.with_progress,
+            "deployment_with_disks": admission.with_disks,
+            "deployment_with_progress": progress.with_progress,
             "deployment_disk_facts": disk.facts_of,
-            "deployment_removal": disk.removal,
-            "deployment_confirmed": disk.confirmed,
-            "deployment_data_root": disk.normal_root,
+            "deployment_removal": removal.removal,
+            "deployment_confirmed": removal.confirmed,
+            "deployment_data_root": data_root.normal_root,
             "deployment_expect": observation.expected,
             "deployment_verdict": proof.verdict,
             "deployment_script": script,

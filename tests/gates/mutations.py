@@ -154,7 +154,7 @@ GUARDS = (
     Guard(
         16,
         "a pod on a node that holds no member, at a removal",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/removal.py",
         'if not owner and not node.get("selected", True) and not labels & set(node.get("labels") or {}):',
         "if False:",
         _some(_DISK, "visits_no_node"),
@@ -842,7 +842,7 @@ GUARDS = (
     Guard(
         8,
         "another VM has another folder",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/admission.py",
         "{entry['member']}/{entry['node_uid']}",
         "{entry['member']}",
         _some(_DISK, "invariant_8"),
@@ -858,7 +858,7 @@ GUARDS = (
     Guard(
         8,
         "admission to a folder with content",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/node_scripts.py",
         '  if [ -n "$(ls -A "$folder")" ]; then',
         "  if false; then",
         _some(_DISK, "invariant_8"),
@@ -922,7 +922,7 @@ GUARDS = (
     Guard(
         8,
         "an admission has a random part",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/admission.py",
         "/{nonce}",
         "",
         _some(_DISK, "random_part_and"),
@@ -930,7 +930,7 @@ GUARDS = (
     Guard(
         8,
         "no folder on the disk below a mount point that has to be mounted",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/node_scripts.py",
         'if [ "$MUST_MOUNT" = true ] && [ "$mounted" = false ]; then',
         "if false; then",
         _some(_DISK, "no_folder_is_made"),
@@ -938,7 +938,7 @@ GUARDS = (
     Guard(
         8,
         "only a folder whose marker is the recorded member's is deleted",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/node_scripts.py",
         """if proven "$folder" && grep -qxF "member=$MEMBER" "$folder/$marker" && grep -qxF "admission=$ADMISSION_ID" "$folder/$marker"; then""",
         "if true; then",
         _some(_DISK, "says_something_else"),
@@ -946,7 +946,7 @@ GUARDS = (
     Guard(
         8,
         "what no record names is not deleted",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/node_scripts.py",
         """elif proven "$folder" && [ "$(ls -A "$folder")" = "$marker" ]; then\n    rm "$folder/$marker"\n    rmdir "$folder\"""",
         """elif true; then\n    rm -r "$folder\"""",
         _some(_DISK, "no_record_names"),
@@ -954,7 +954,7 @@ GUARDS = (
     Guard(
         8,
         "the nodes' own folders are no data root",
-        f"{PLAN}/disk.py",
+        f"{PLAN}/data_root.py",
         "        if _is_system(path):",
         "        if False:",
         _some(_DISK, "system"),

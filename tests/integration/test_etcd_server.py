@@ -24,7 +24,7 @@ from jinja2 import Environment
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Http, exchange
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Tls
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, progress
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -200,12 +200,12 @@ def test_members_on_older_copies_of_their_disks_are_told(three: Deployment) -> N
     for number in range(3):
         assert ctl(three, "east-0", ["put", "later", str(number)])["rc"] == 0
     seen = when_healthy(three, FIRST)
-    recorded = disk.with_progress(three.bindings, seen)
-    assert [disk.went_back(entry, seen[entry["member"]]) for entry in recorded] == [""] * 3
+    recorded = progress.with_progress(three.bindings, seen)
+    assert [progress.went_back(entry, seen[entry["member"]]) for entry in recorded] == [""] * 3
     three.restore_disks()
     seen = when_healthy(three, FIRST)
     for entry in recorded:
-        assert re.search("older copy of its disk.* revision .* after ", disk.went_back(entry, seen[entry["member"]])), seen
+        assert re.search("older copy of its disk.* revision .* after ", progress.went_back(entry, seen[entry["member"]])), seen
 
 
 def test_an_alarm_closes_the_gates(three: Deployment) -> None:

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.systems import nats as nats_client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, progress
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT
 from support.kube_api import binary
@@ -349,12 +349,12 @@ def test_servers_on_older_copies_of_their_disks_are_told(five: Deployment) -> No
     # Whoever has applied all of it says so itself.
     wait_for(lambda: len({entry["applied_index"] for entry in inspect(members).values()}) == 1, "everybody to have applied it")
     seen = inspect(members)
-    recorded = disk.with_progress(five.bindings, seen)
-    assert [disk.went_back(entry, seen[entry["member"]]) for entry in recorded] == [""] * 5
+    recorded = progress.with_progress(five.bindings, seen)
+    assert [progress.went_back(entry, seen[entry["member"]]) for entry in recorded] == [""] * 5
     five.restore_disks()
     seen = wait_for(lambda: all_current(members), "all servers back again")
     for entry in recorded:
-        assert re.search("older copy of its disk.* applied_index .* after ", disk.went_back(entry, seen[entry["member"]])), seen
+        assert re.search("older copy of its disk.* applied_index .* after ", progress.went_back(entry, seen[entry["member"]])), seen
 
 
 def test_empty_servers_without_a_majority_of_the_routes_elect_nobody(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.disk import admission_id
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.admission import admission_id
 
 from .harness import Choice, Json, Stage
 from .test_situations import CHOICE

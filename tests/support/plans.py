@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, disk, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import admission, deployment, names
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb
 
 from .member import system_spec
@@ -168,7 +168,7 @@ def admitted(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: Sequenc
     """The bindings that a first deploy to these nodes makes."""
     observed = {str(cluster["name"]): nothing() for cluster in hostnet["kube_clusters"]}
     plan = deployment.deployment_plan(hostnet, spec, nodes, observed)
-    return disk.admitted(plan["new"], TOKEN, str(hostnet["placement"]), NONCE)
+    return admission.admitted(plan["new"], TOKEN, str(hostnet["placement"]), NONCE)
 
 
 def uid_of(kube_cluster: str) -> str:

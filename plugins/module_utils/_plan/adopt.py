@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import disk, join, names
+from . import join, names, probe
 from . import journal as journals
 from .gate import quorum
 from .layout import data_folder
@@ -276,7 +276,7 @@ def former_data(hostnet: Mapping[str, Any], plan: Mapping[str, Any], results: Se
     admissions = {str(binding["admission"]) for binding in [*plan["members"], *plan["new"]]}
     lines = []
     for result in results if plan["mode"] == "existing" else []:
-        facts = disk.parse_probe(str(result["stdout"]))
+        facts = probe.parse_probe(str(result["stdout"]))
         for folder, state in sorted(facts["content"].items()):
             if folder in admissions or state in ("empty", "marker"):
                 continue

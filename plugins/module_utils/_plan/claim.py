@@ -25,8 +25,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import join, names
-from .disk import probe_env
 from .gate import quorum
+from .probe import probe_env
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, disk, join, journal, signs
+from . import admission, dead, disk, join, journal, progress, signs
 from .layout import data_folder
 from .names import OUT_OF_SERVICE
 
@@ -36,7 +36,7 @@ def classify(
 
     `node` is the Node of the binding's name as it is now (None: there is none), `pod` the member's pod, `inspected` what
     the system said about the member, `uncreated` why it has no pod as far as its workload's events tell, `facts` what was seen on its node's
-    disk (disk.parse_probe). Classes are those of docs/design.md, section 7.
+    disk (probe.parse_probe). Classes are those of docs/design.md, section 7.
     """
     folder = data_folder(hostnet, binding)
     where = f"node {binding['node']}"
@@ -48,7 +48,7 @@ def classify(
         return "dead", f"{where} is not Ready, and its taint {OUT_OF_SERVICE} says that its host is shut down"
     no_folder = bool(pod and not pod["running"] and _NO_FOLDER in str(pod["waiting"]))
     empty = ""
-    if no_folder and disk.admitted_vm(binding, node):
+    if no_folder and admission.admitted_vm(binding, node):
         kind, empty = disk.without_folder(hostnet, binding, facts)
         if kind != "reimaged":
             return kind, empty
@@ -92,7 +92,7 @@ def classify(
         return "unknown", f"its pod {pod['name']} is {pod['phase']}" + (f" ({pod['waiting']})" if pod["waiting"] else "") + back
     if inspected is None or not answers:
         return "unknown", str((inspected or {}).get("reason") or "it does not answer")
-    older = disk.went_back(binding, inspected)
+    older = progress.went_back(binding, inspected)
     if older:
         return "older_copy", older
     kind = "rebooted" if binding.get("boot_id") and node.get("boot_id") and node["boot_id"] != binding["boot_id"] else "ok"

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import adopt, claim, collisions, dead, join, journal, limits, names, neighbours, pki_place, trust
 from . import bindings as copies
-from .disk import mount_errors
+from .data_root import mount_errors
 from .identity import agreed, evidence_of, identity_errors, restored_identity
 from .membership import membership_errors, next_roster
 from .new_members import growth_errors, new_bindings, unusable_nodes

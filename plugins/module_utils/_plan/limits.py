@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import join, names
-from .disk import admitted
+from .admission import admitted
 from .layout import certificate_folder
 from .placement import render_objects
 from .sizes import too_large, variable_too_long

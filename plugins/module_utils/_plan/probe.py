@@ -1,7 +1,7 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nodes themselves say against starting members. Pure functions."""
+"""Looking at nodes: what is asked of them, what they say, and what of that speaks against starting members. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,50 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .disk import parse_probe
 from .layout import all_ports
+
+Json = dict[str, Any]
+
+
+def probe_env(hostnet: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of PROBE_SCRIPT."""
+    return {"DEPLOYMENT": str(hostnet["name"]), "ROOT": str(hostnet["data_root"])}
+
+
+def probe_nodes(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """`nodes` of node_run with PROBE_SCRIPT."""
+    return [{"kube_cluster": node["kube_cluster"], "name": node["name"], "env": probe_env(hostnet)} for node in nodes]
+
+
+def parse_probe(text: str) -> Json:
+    """Facts from a script's output: {clock: seconds since the epoch, root (whether the data root is there), disk: {mounted, mount, filesystem, id}, folders:
+    [deployment/admission], content: {admission: empty, marker, data or unreadable}, markers: {admission: {key: value}}, ports: [listening]}."""
+    facts: Json = {"clock": 0.0, "root": False, "disk": {}, "folders": [], "content": {}, "markers": {}, "ports": []}
+    for line in text.splitlines():
+        word, _space, rest = line.partition(" ")
+        if word == "clock":
+            facts["clock"] = float(rest)
+        elif word == "root":
+            facts["root"] = True
+        elif word == "disk":
+            said = dict(field.partition("=")[::2] for field in rest.split())
+            facts["disk"] = {
+                "mounted": said.get("mounted") == "true",
+                **{key: said.get(key, "") for key in ("mount", "filesystem", "id")},
+            }
+        elif word == "folder":
+            facts["folders"].append(rest)
+        elif word == "content":
+            name, _space, state = rest.rpartition(" ")
+            facts["content"][name] = state
+        elif word == "marker":
+            name, _space, field = rest.partition(" ")
+            key, _equals, value = field.partition("=")
+            facts["markers"].setdefault(name, {})[key] = value
+        elif word == "port":
+            facts["ports"].append(int(rest))
+    facts["ports"] = sorted(set(facts["ports"]))
+    return facts
 
 
 def probe_errors(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import dead, join, steps
-from .disk import admitted
+from .admission import admitted
 from .new_members import other_addresses
 from .nodes import same_address
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import names
-from .disk import root_errors
+from .data_root import root_errors
 from .layout import all_ports
 
 PLACEMENTS = ("node_name", "daemonset")

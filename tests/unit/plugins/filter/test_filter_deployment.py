@@ -12,7 +12,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, disk, member_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, member_certificates, node_scripts
 from support import plans
 from support.collection import CHECKOUT
 from support.plans import Json
@@ -64,10 +64,10 @@ def test_invariant_13_where_nobody_is_live_the_list_in_force_stays() -> None:
 
 
 def test_scripts_have_names() -> None:
-    assert filters.script("probe") == disk.PROBE_SCRIPT
-    assert filters.script("admit") == disk.ADMIT_SCRIPT
-    assert filters.script("mark") == disk.MARK_SCRIPT
-    assert filters.script("remove") == disk.REMOVE_SCRIPT
+    assert filters.script("probe") == node_scripts.PROBE_SCRIPT
+    assert filters.script("admit") == node_scripts.ADMIT_SCRIPT
+    assert filters.script("mark") == node_scripts.MARK_SCRIPT
+    assert filters.script("remove") == node_scripts.REMOVE_SCRIPT
 
 
 def test_every_filter_that_the_roles_use_exists() -> None:

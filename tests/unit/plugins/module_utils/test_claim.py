@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, deployment, disk
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import claim, deployment, node_scripts
 from support import plans
 from support.plans import Json
 
@@ -294,7 +294,7 @@ def test_the_script_tells_content_from_what_the_collection_keeps(tmp_path: Path)
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "ledger" / "two" / ".hostnet-admission").write_text("")
     (tmp_path / "ledger" / "file").write_text("")
-    script = disk.SCRIPTS["probe"].replace("/look", str(tmp_path))
+    script = node_scripts.SCRIPTS["probe"].replace("/look", str(tmp_path))
 
     def content(deployment: str) -> list[str]:
         env = {"DEPLOYMENT": deployment, "ROOT": "/", "PATH": "/usr/bin:/bin"}

@@ -17,7 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, disk, layout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    admission,
+    classify,
+    data_root,
+    disk,
+    layout,
+    node_scripts,
+    probe,
+    progress,
+    removal,
+)
 from support import plans
 from support.plans import Json
 
@@ -49,12 +59,12 @@ class Machine:
         self.mountinfo.write_text("\n".join(lines) + "\n")
         rows = [f"{n:4}: {at} 00000000:0000 {state} 00000000:00000000 00:00000000" for n, (at, state) in enumerate(self.sockets)]
         self.tcp.write_text("\n".join(["  sl  local_address rem_address   st tx_queue", *rows]) + "\n")
-        script = disk.SCRIPTS[name].replace("/proc/self/mountinfo", str(self.mountinfo))
+        script = node_scripts.SCRIPTS[name].replace("/proc/self/mountinfo", str(self.mountinfo))
         if name == "admit":
             script = script.replace("/proc/net/tcp6", "/dev/null").replace("/proc/net/tcp", str(self.tcp))
         script = script.replace("/look", str(self.look)).replace("/host/", f"{self.root}/")
         env = {
-            **disk.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN)[0]["env"],
+            **admission.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN)[0]["env"],
             "OWNER": str(os.getuid()),
             "PATH": os.environ["PATH"],
             **changes,
@@ -64,14 +74,14 @@ class Machine:
     def facts(self, **changes: str) -> Json:
         done = self.run("probe", **changes)
         assert (done.returncode, done.stderr) == (0, "")
-        return disk.parse_probe(done.stdout)
+        return probe.parse_probe(done.stdout)
 
     @property
     def folder(self) -> Path:
         return self.base / str(BINDING["admission"])
 
     def marker(self) -> Json:
-        return dict(line.split("=", 1) for line in (self.folder / disk.MARKER).read_text().splitlines())
+        return dict(line.split("=", 1) for line in (self.folder / node_scripts.MARKER).read_text().splitlines())
 
 
 @pytest.fixture
@@ -95,13 +105,13 @@ def test_nothing_is_made_where_a_port_is_taken(machine: Machine) -> None:
 
 def test_nothing_is_made_where_no_certificate_would_be_valid(machine: Machine) -> None:
     now = time.time()
-    (entry,) = disk.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN, now=now + 7200)
+    (entry,) = admission.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN, now=now + 7200)
     done = machine.run("admit", NOT_BEFORE=entry["env"]["NOT_BEFORE"])
     assert done.returncode == 6
     assert "seconds too far behind for a certificate to be valid there: synchronise its clock" in done.stdout
     assert not machine.folder.exists()
     # Certificates are good from an hour before they are issued.
-    (entry,) = disk.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN, now=now + 2400)
+    (entry,) = admission.admit_nodes(HOSTNET, SPEC, [BINDING], [BINDING], plans.TOKEN, now=now + 2400)
     assert machine.run("admit", NOT_BEFORE=entry["env"]["NOT_BEFORE"]).returncode == 0
 
 
@@ -120,34 +130,35 @@ def test_nothing_is_made_where_no_certificate_would_be_valid(machine: Machine) -
     ],
 )  # fmt: skip
 def test_folders_of_the_system_are_refused(root: str, name: str) -> None:
-    (error,) = disk.root_errors({"data_root": root, "name": name})
+    (error,) = data_root.root_errors({"data_root": root, "name": name})
     assert "hostnet_data_root" in error
 
 
 def test_a_system_folder_is_refused_also_as_the_deployments_own() -> None:
     (error,) = (
-        disk.root_errors({"data_root": "/srv/../var", "name": "lib"}) + disk.root_errors({"data_root": "/var/spool", "name": "x"})[1:]
+        data_root.root_errors({"data_root": "/srv/../var", "name": "lib"})
+        + data_root.root_errors({"data_root": "/var/spool", "name": "x"})[1:]
     )
     assert "absolute path" in error
-    assert disk.root_errors({"data_root": "/", "name": "etc"}) != []
+    assert data_root.root_errors({"data_root": "/", "name": "etc"}) != []
 
 
 @pytest.mark.parametrize("root", [ROOT, "/mnt", "/data/", "/mnt/disks/ssd0", "/srv/hostnet", "/opt/hostnet", "/var/lib/kubelets"])
 def test_other_folders_are_fine(root: str) -> None:
-    assert disk.root_errors({"data_root": root, "name": "ledger"}) == []
+    assert data_root.root_errors({"data_root": root, "name": "ledger"}) == []
 
 
 @given(st.lists(st.sampled_from(["", ".", "a", "etc", "b.c"]), max_size=6))
 def test_a_root_has_one_spelling(parts: list[str]) -> None:
-    found = disk.normal_root("/" + "/".join(parts))
+    found = data_root.normal_root("/" + "/".join(parts))
     assert found == "/" + "/".join(part for part in parts if part not in ("", "."))
-    assert disk.normal_root(found) == found
+    assert data_root.normal_root(found) == found
 
 
 def test_a_mount_that_is_wanted_of_a_member_that_has_none() -> None:
     bindings = [BINDING, {**BINDING, "member": "east-1", "disk": {**RECORDED, "mounted": False, "mount": "/"}}, {"member": "old"}]
-    assert disk.mount_errors(HOSTNET, bindings) == []
-    (error,) = disk.mount_errors({**HOSTNET, "data_mount": True}, bindings)
+    assert data_root.mount_errors(HOSTNET, bindings) == []
+    (error,) = data_root.mount_errors({**HOSTNET, "data_mount": True}, bindings)
     assert "member east-1 has its data on node east-worker in a folder of /" in error
 
 
@@ -219,12 +230,12 @@ def test_a_uuid_is_found_by_the_numbers_of_its_device(machine: Machine) -> None:
     numbers = os.stat("/dev/null").st_rdev
     machine.run("probe")
     text = machine.mountinfo.read_text().replace(" 8:2 ", f" {os.major(numbers)}:{os.minor(numbers)} ")
-    script = disk.PROBE_SCRIPT.replace("/proc/self/mountinfo", str(machine.mountinfo)).replace("/look", str(machine.look))
+    script = node_scripts.PROBE_SCRIPT.replace("/proc/self/mountinfo", str(machine.mountinfo)).replace("/look", str(machine.look))
     machine.mountinfo.write_text(text)
     done = subprocess.run(
-        ["sh", "-c", script], env={**disk.probe_env(HOSTNET), "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
+        ["sh", "-c", script], env={**probe.probe_env(HOSTNET), "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
     )
-    assert disk.parse_probe(done.stdout)["disk"]["id"] == "uuid:not-ours"
+    assert probe.parse_probe(done.stdout)["disk"]["id"] == "uuid:not-ours"
 
 
 def test_probe_output_is_parsed() -> None:
@@ -232,7 +243,7 @@ def test_probe_output_is_parsed() -> None:
         "clock 1795000000\nfolder ledger/east-0-abc\nport 2379\nfolder other/x y\nport 22\nport 2379\nnoise\n\nroot /d\n"
         "disk mounted=true mount=/d filesystem=xfs id=uuid:1\ncontent a b data\nmarker a token=t=1\nmarker a member=m\n"
     )
-    assert disk.parse_probe(text) == {
+    assert probe.parse_probe(text) == {
         "clock": 1_795_000_000.0,
         "root": True,
         "disk": {"mounted": True, "mount": "/d", "filesystem": "xfs", "id": "uuid:1"},
@@ -241,13 +252,13 @@ def test_probe_output_is_parsed() -> None:
         "markers": {"a": {"token": "t=1", "member": "m"}},
         "ports": [22, 2379],
     }
-    assert disk.parse_probe("") == {"clock": 0.0, "root": False, "disk": {}, "folders": [], "content": {}, "markers": {}, "ports": []}
+    assert probe.parse_probe("") == {"clock": 0.0, "root": False, "disk": {}, "folders": [], "content": {}, "markers": {}, "ports": []}
 
 
 @given(st.lists(st.integers(1, 65535)), st.lists(st.from_regex(r"[a-z0-9-]{1,10}/[a-z0-9-]{1,20}", fullmatch=True)))
 def test_probe_parsing_loses_nothing(ports: list[int], folders: list[str]) -> None:
     lines = [f"port {port}" for port in ports] + [f"folder {folder}" for folder in folders]
-    facts = disk.parse_probe("\n".join(lines))
+    facts = probe.parse_probe("\n".join(lines))
     assert facts["ports"] == sorted(set(ports))
     assert facts["folders"] == folders
 
@@ -263,27 +274,27 @@ def test_probe_parsing_loses_nothing(ports: list[int], folders: list[str]) -> No
 )
 def test_an_admission_has_a_random_part_and_is_kept(ordinals: list[int], where: str, nonce: str) -> None:
     new = [{"member": f"east-{n}", "node_uid": f"uid-{n}", "admission": ""} for n in ordinals]
-    once = disk.admitted(new, "token-a", where, nonce)
-    assert disk.admitted(once, "token-b", where, "other") == once, "one that was given is kept"
+    once = admission.admitted(new, "token-a", where, nonce)
+    assert admission.admitted(once, "token-b", where, "other") == once, "one that was given is kept"
     assert all(entry["admission"] == "" for entry in new), "the input is not changed"
-    ids = {disk.admission_id(entry) for entry in once}
+    ids = {admission.admission_id(entry) for entry in once}
     assert len(ids) == len(new)
-    assert not ids & {disk.admission_id(entry) for entry in disk.admitted(new, "token-a", where, nonce + "0")}
-    assert not ids & {disk.admission_id(entry) for entry in disk.admitted(new, "token-b", where, nonce)}
-    assert all(disk.admission_id(entry).startswith(entry["member"] + "-") for entry in once)
+    assert not ids & {admission.admission_id(entry) for entry in admission.admitted(new, "token-a", where, nonce + "0")}
+    assert not ids & {admission.admission_id(entry) for entry in admission.admitted(new, "token-b", where, nonce)}
+    assert all(admission.admission_id(entry).startswith(entry["member"] + "-") for entry in once)
     folders = {layout.data_folder(HOSTNET, entry) for entry in once}
     assert folders == ({f"{ROOT}/ledger/token-a"} if where == "daemonset" else {f"{ROOT}/ledger/{one}" for one in ids})
 
 
 def test_invariant_8_another_vm_never_gets_the_folder_of_the_one_before() -> None:
     new = {**BINDING, "admission": ""}
-    ids = {disk.admitted([{**new, "node_uid": uid}], plans.TOKEN, "node_name", plans.NONCE)[0]["admission"] for uid in ("one", "two")}
+    ids = {admission.admitted([{**new, "node_uid": uid}], plans.TOKEN, "node_name", plans.NONCE)[0]["admission"] for uid in ("one", "two")}
     assert len(ids) == 2
 
 
 def test_an_admission_without_a_random_part_is_none() -> None:
     with pytest.raises(ValueError, match="random"):
-        disk.admitted([{**BINDING, "admission": ""}], plans.TOKEN, "node_name", "")
+        admission.admitted([{**BINDING, "admission": ""}], plans.TOKEN, "node_name", "")
 
 
 def test_admission_makes_a_private_folder_with_its_marker_and_may_be_repeated(machine: Machine) -> None:
@@ -294,7 +305,7 @@ def test_admission_makes_a_private_folder_with_its_marker_and_may_be_repeated(ma
     assert machine.folder.stat().st_mode & 0o777 == 0o700
     assert machine.base.stat().st_mode & 0o777 == 0o711
     assert [path.name for path in machine.base.iterdir()] == [BINDING["admission"]]
-    assert [path.name for path in machine.folder.iterdir()] == [disk.MARKER]
+    assert [path.name for path in machine.folder.iterdir()] == [node_scripts.MARKER]
     assert machine.marker() == {
         "format": "1",
         "deployment": "ledger",
@@ -308,7 +319,7 @@ def test_admission_makes_a_private_folder_with_its_marker_and_may_be_repeated(ma
         "filesystem": "xfs",
         "filesystem_id": "",
     }
-    (found,) = disk.with_disks([BINDING], [{"kube_cluster": "east", "node": "east-worker", "rc": 0, "stdout": done.stdout}])
+    (found,) = admission.with_disks([BINDING], [{"kube_cluster": "east", "node": "east-worker", "rc": 0, "stdout": done.stdout}])
     assert found["disk"] == {"mounted": True, "mount": ROOT, "filesystem": "xfs", "id": ""}
     assert machine.facts()["content"] == {BINDING["admission"]: "marker"}
     assert machine.facts()["markers"][BINDING["admission"]]["member"] == "east-0"
@@ -317,7 +328,7 @@ def test_admission_makes_a_private_folder_with_its_marker_and_may_be_repeated(ma
 def test_an_admission_that_was_cut_short_leaves_nothing_in_the_way(machine: Machine) -> None:
     assert machine.run("admit").returncode == 0
     (machine.base / ".new-east-0-000").mkdir()
-    (machine.base / ".new-east-0-000" / disk.MARKER).write_text("half")
+    (machine.base / ".new-east-0-000" / node_scripts.MARKER).write_text("half")
     (machine.base / ".new-east-0-001").write_text("half")
     (machine.base / "east-0-older-version").mkdir()
     done = machine.run("admit", ADMISSION="east-0-next", ADMISSION_ID="east-0-next")
@@ -386,7 +397,7 @@ def test_no_folder_is_made_where_a_disk_has_to_be_mounted_and_is_not(machine: Ma
 
 def test_who_gets_a_folder_and_where_it_must_be_mounted() -> None:
     bindings = plans.admitted(HOSTNET, SPEC, NODES)
-    nodes = disk.admit_nodes(HOSTNET, SPEC, bindings[:3], bindings[1:], plans.TOKEN)
+    nodes = admission.admit_nodes(HOSTNET, SPEC, bindings[:3], bindings[1:], plans.TOKEN)
     assert [(entry["kube_cluster"], entry["name"]) for entry in nodes] == [("east", "east-worker2"), ("east", "east-worker3")]
     assert nodes[0]["env"] == {
         "DEPLOYMENT": "ledger",
@@ -404,7 +415,7 @@ def test_who_gets_a_folder_and_where_it_must_be_mounted() -> None:
     }
 
     def must(former: Json | None, **changes: Any) -> str:
-        (entry,) = disk.admit_nodes({**HOSTNET, **changes}, SPEC, [BINDING], [BINDING], plans.TOKEN, former)
+        (entry,) = admission.admit_nodes({**HOSTNET, **changes}, SPEC, [BINDING], [BINDING], plans.TOKEN, former)
         return str(entry["env"]["MUST_MOUNT"])
 
     assert must(None, data_mount=True) == "true"
@@ -419,7 +430,7 @@ def test_members_of_an_older_version_get_a_marker_once(machine: Machine) -> None
         done = machine.run("mark")
         assert done.returncode == 0, done
         assert (done.stdout.splitlines()[-1] == "marked") is (said == "marked")
-    assert sorted(path.name for path in machine.folder.iterdir()) == [disk.MARKER, "wal"]
+    assert sorted(path.name for path in machine.folder.iterdir()) == [node_scripts.MARKER, "wal"]
     assert machine.marker()["admission"] == BINDING["admission"]
     assert [path.name for path in machine.base.iterdir()] == [BINDING["admission"]]
     assert machine.run("mark", MEMBER="east-1").returncode == 3
@@ -446,12 +457,12 @@ def test_whom_a_deploy_marks(why: str) -> None:
     elif why == "terminating":
         pod["terminating"] = True
     nodes[0]["machine_id"], binding["machine_id"] = "m1", ""
-    found = disk.mark_nodes(HOSTNET, SPEC, [binding], nodes, observed, plans.TOKEN)
+    found = admission.mark_nodes(HOSTNET, SPEC, [binding], nodes, observed, plans.TOKEN)
     assert len(found) == (why == "unmarked")
     if found:
         assert found[0]["env"]["MACHINE"] == "m1"
         said = [{"kube_cluster": "east", "node": "east-worker", "rc": 0, "stdout": "disk mounted=true mount=/d filesystem=xfs id="}]
-        (marked,) = disk.with_disks([binding], said, nodes)
+        (marked,) = admission.with_disks([binding], said, nodes)
         assert (marked["machine_id"], marked["disk"]["mount"]) == ("m1", "/d")
 
 
@@ -459,7 +470,7 @@ def test_whom_a_deploy_marks(why: str) -> None:
 
 
 def seen(**changes: Any) -> Json:
-    facts = disk.parse_probe("clock 1")
+    facts = probe.parse_probe("clock 1")
     return {**facts, "root": True, "disk": {**RECORDED, **changes.pop("disk", {})}, **changes}
 
 
@@ -546,7 +557,7 @@ def test_a_disk_is_empty_only_where_that_is_proven(recorded: Json, now: Json, wa
     ],
 )
 def test_which_vm_is_the_same(binding: Json, node: Json, same: bool) -> None:
-    assert disk.admitted_vm({**BINDING, **binding}, {**NODES[0], **node}) is same
+    assert admission.admitted_vm({**BINDING, **binding}, {**NODES[0], **node}) is same
 
 
 SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index": 70, "revision": 50, "term": 3}
@@ -568,9 +579,9 @@ SAID = {"reachable": True, "healthy": True, "cluster_id": "c1d", "applied_index"
     ],
 )
 def test_a_log_that_went_back_is_an_older_copy(said: Json, back: str) -> None:
-    (binding,) = disk.with_progress([BINDING], {"east-0": SAID})
+    (binding,) = progress.with_progress([BINDING], {"east-0": SAID})
     assert binding["progress"] == {"cluster_id": "c1d", "applied_index": 70, "revision": 50, "term": 3}
-    reason = disk.went_back(binding, {**SAID, **said})
+    reason = progress.went_back(binding, {**SAID, **said})
     assert back in reason
     assert bool(reason) is bool(back)
     kind, _reason = classify.classify(
@@ -580,13 +591,15 @@ def test_a_log_that_went_back_is_an_older_copy(said: Json, back: str) -> None:
 
 
 def test_progress_is_of_one_cluster_and_never_goes_back() -> None:
-    (binding,) = disk.with_progress([BINDING], {"east-0": SAID})
-    (later,) = disk.with_progress([binding], {"east-0": {**SAID, "applied_index": 90, "revision": 7}})
+    (binding,) = progress.with_progress([BINDING], {"east-0": SAID})
+    (later,) = progress.with_progress([binding], {"east-0": {**SAID, "applied_index": 90, "revision": 7}})
     assert later["progress"] == {"cluster_id": "c1d", "applied_index": 90, "revision": 50, "term": 3}
-    assert disk.with_progress([later], {"east-0": {**SAID, "healthy": False}}) == [later]
-    assert disk.with_progress([later], {"east-0": {"healthy": True, "cluster_id": "c1d"}}) == [later], "a system that tells nothing of it"
-    assert disk.with_progress([later], {}) == [later]
-    (restored,) = disk.with_progress([later], {"east-0": {**SAID, "cluster_id": "new", "revision": 1}})
+    assert progress.with_progress([later], {"east-0": {**SAID, "healthy": False}}) == [later]
+    assert progress.with_progress([later], {"east-0": {"healthy": True, "cluster_id": "c1d"}}) == [later], (
+        "a system that tells nothing of it"
+    )
+    assert progress.with_progress([later], {}) == [later]
+    (restored,) = progress.with_progress([later], {"east-0": {**SAID, "cluster_id": "new", "revision": 1}})
     assert restored["progress"] == {"cluster_id": "new", "applied_index": 70, "revision": 1, "term": 3}
 
 
@@ -613,7 +626,7 @@ def result(done: subprocess.CompletedProcess[str]) -> list[Json]:
 
 
 def outcome(done: subprocess.CompletedProcess[str], bindings: Sequence[Json] = (BINDING,), nodes: Sequence[Json] = NODES) -> Json:
-    return disk.removal(HOSTNET, bindings, nodes, result(done))
+    return removal.removal(HOSTNET, bindings, nodes, result(done))
 
 
 def test_removal_takes_the_recorded_folder_alone_and_may_be_repeated(machine: Machine) -> None:
@@ -646,7 +659,7 @@ def test_a_folder_without_marker_or_with_a_link_for_one_stays(machine: Machine) 
     assert len(outcome(machine.run("remove"))["unfinished"]) == 1
     elsewhere = machine.root / "marker"
     elsewhere.write_text(f"token={plans.TOKEN}\nmember=east-0\nadmission={BINDING['admission']}\n")
-    (machine.folder / disk.MARKER).symlink_to(elsewhere)
+    (machine.folder / node_scripts.MARKER).symlink_to(elsewhere)
     assert len(outcome(machine.run("remove"))["unfinished"]) == 1
 
 
@@ -656,14 +669,14 @@ def test_what_no_record_names_is_left_and_named(machine: Machine, tmp_path: Path
     (machine.base / "lost+found").mkdir()
     precious = tmp_path / "precious"
     precious.mkdir()
-    (precious / disk.MARKER).write_text(f"token={plans.TOKEN}\n")
+    (precious / node_scripts.MARKER).write_text(f"token={plans.TOKEN}\n")
     (machine.base / "link").symlink_to(precious)
     machine.run("admit")
     (machine.base / ".new-east-0-zzz").write_text("half a marker")
     found = outcome(machine.run("remove"))
     assert [line.split(" is left")[0].rpartition("/")[2] for line in found["left"]] == ["east-7-x", "link", "lost+found"]
     assert sorted(path.name for path in machine.base.iterdir()) == ["east-7-x", "link", "lost+found"]
-    assert (precious / disk.MARKER).exists()
+    assert (precious / node_scripts.MARKER).exists()
 
 
 def test_removal_without_names_removes_nothing(machine: Machine) -> None:
@@ -680,14 +693,14 @@ def test_removal_names_what_it_could_not_clean() -> None:
     bindings = [{**binding, "disk": RECORDED} for binding in plans.admitted(HOSTNET, SPEC, NODES)]
     nodes = [NODES[0], {**NODES[1], "ready": False}, *NODES[3:]]
     done = [{"kube_cluster": "east", "node": "east-worker", "rc": 0, "stdout": f"removed {bindings[0]['admission']}\n"}]
-    found = disk.removal(HOSTNET, bindings, nodes, done)
+    found = removal.removal(HOSTNET, bindings, nodes, done)
     assert len(found["removed"]) == 1
     (line,) = found["unfinished"]
     assert line.startswith(
         f"kube cluster east: node east-worker2 is not Ready, so {layout.data_folder(HOSTNET, bindings[1])} of member east-1 is still there"
     )
     assert "node east-worker3 does not exist any more" in found["left"][0]
-    assert [entry["member"] for entry in disk.confirmed(bindings, nodes)] == ["east-0", "east-2", "west-0", "west-1"]
+    assert [entry["member"] for entry in removal.confirmed(bindings, nodes)] == ["east-0", "east-2", "west-0", "west-1"]
 
 
 def test_a_removal_visits_no_node_that_neither_holds_nor_gets_a_member() -> None:
@@ -695,13 +708,13 @@ def test_a_removal_visits_no_node_that_neither_holds_nor_gets_a_member() -> None
     unselected[1]["labels"] = {"hostnet.multicluster/ledger": "east-7"}
     unselected[2]["labels"] = {"namespace.hostnet.multicluster/ledger": "bank"}
     unselected[3]["labels"] = {"hostnet.multicluster/other": "east-7"}
-    visited = disk.remove_nodes(HOSTNET, unselected, [BINDING], plans.TOKEN)
+    visited = removal.remove_nodes(HOSTNET, unselected, [BINDING], plans.TOKEN)
     assert [entry["name"] for entry in visited] == ["east-worker", "east-worker2", "east-worker3"]
-    assert [entry["name"] for entry in disk.remove_nodes(HOSTNET, NODES, [BINDING], plans.TOKEN)] == [node["name"] for node in NODES]
+    assert [entry["name"] for entry in removal.remove_nodes(HOSTNET, NODES, [BINDING], plans.TOKEN)] == [node["name"] for node in NODES]
 
 
 def test_each_node_gets_the_admission_that_is_recorded_there() -> None:
-    (one, two) = disk.remove_nodes(HOSTNET, NODES[:2], [BINDING], plans.TOKEN)
+    (one, two) = removal.remove_nodes(HOSTNET, NODES[:2], [BINDING], plans.TOKEN)
     assert one["env"] == {
         "DEPLOYMENT": "ledger",
         "TOKEN": plans.TOKEN,
