@@ -16,6 +16,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     join,
     member_certificates,
     member_labels,
+    namespace,
     observation,
     placement,
     probe,
@@ -23,6 +24,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     settings_and_spec,
     trial,
     withheld,
+    workloads,
 )
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
@@ -91,9 +93,9 @@ class FilterModule:
             "deployment_expect": observation.expected,
             "deployment_verdict": proof.verdict,
             "deployment_script": script,
-            "deployment_namespaces": placement.namespace_objects,
+            "deployment_namespaces": namespace.namespace_objects,
             "deployment_objects": objects,
-            "deployment_images": placement.images,
+            "deployment_images": workloads.images,
             "deployment_trial_errors": trial.trial_errors,
             "deployment_trial_pods": trial.trial_pods,
             "deployment_targets": classify.member_targets,

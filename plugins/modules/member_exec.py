@@ -162,14 +162,9 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import (
-    TLS_FILES,
-    Http,
-    Member,
-    ask_members,
-    members_argument,
-    rendered,
-)
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.ask import ask_members
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, members_argument, rendered
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import TLS_FILES, Http
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import failures
 
 ARGUMENTS: dict[str, Any] = {

@@ -258,7 +258,6 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Kept, members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import (
     Json,
     Shape,
@@ -268,6 +267,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.insp
     wait_for_gates,
     with_liveness,
 )
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import members_argument
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Kept
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),

@@ -167,8 +167,9 @@ import time
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, nats
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Member, members_argument
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, members_argument
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.systems import nats
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
 
 ARGUMENTS: dict[str, Any] = {

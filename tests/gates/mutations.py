@@ -163,7 +163,7 @@ GUARDS = (
     Guard(
         16,
         "a host that has left keeps the others of a DaemonSet from starting again",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/workloads.py",
         '"items": items, "optional": True}',
         '"items": items}',
         _some(_PLACEMENT, "folder_for_each_node"),
@@ -171,7 +171,7 @@ GUARDS = (
     Guard(
         16,
         "whoever comes moves the certificates of others into another Secret",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/certificate_secrets.py",
         'return int(binding["ordinal"]) // HOSTS_PER_SECRET',
         'return int(binding["address"].rpartition(".")[2]) // HOSTS_PER_SECRET',
         _some(_PLACEMENT, "several_secrets", "changes_one_secret"),
@@ -715,7 +715,7 @@ GUARDS = (
     Guard(
         4,
         "guards hold a drain: one of them may go, and no more",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/guards.py",
         '"spec": {"minAvailable": names.GUARDS - 1, ',
         '"spec": {"minAvailable": 0, ',
         _some(_PLACEMENT, "test_every_node_with_a_member_has_guards"),
@@ -851,7 +851,7 @@ GUARDS = (
     Guard(
         8,
         "no folder, no start",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/workloads.py",
         '"type": "Directory"}',
         '"type": "DirectoryOrCreate"}',
         _some(_PLACEMENT, "invariant_8"),
@@ -1019,7 +1019,7 @@ GUARDS = (
     Guard(
         9,
         "Kubernetes takes no pod from a node that it cannot reach",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/pod.py",
         '"tolerations": STAY_TOLERATIONS + list',
         '"tolerations": list',
         _some(_PLACEMENT, "invariant_9"),
@@ -1339,7 +1339,7 @@ GUARDS = (
     Guard(
         11,
         "a StatefulSet restarts nobody",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/workloads.py",
         '"podManagementPolicy": "Parallel",\n            "updateStrategy": {"type": "OnDelete"},',
         '"podManagementPolicy": "Parallel",\n            "updateStrategy": {"type": "RollingUpdate"},',
         _some(_PLACEMENT, "invariant_11"),
@@ -1347,7 +1347,7 @@ GUARDS = (
     Guard(
         11,
         "a DaemonSet restarts nobody",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/workloads.py",
         '"spec": {\n            "updateStrategy": {"type": "OnDelete"},',
         '"spec": {\n            "updateStrategy": {"type": "RollingUpdate"},',
         _some(_PLACEMENT, "invariant_11"),
@@ -1403,7 +1403,7 @@ GUARDS = (
     Guard(
         13,
         "the address is the node's, not the pod's",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/workloads.py",
         '"fieldPath": "status.hostIP"',
         '"fieldPath": "status.podIP"',
         _some(_PLACEMENT, "invariant_13"),
@@ -1459,7 +1459,7 @@ GUARDS = (
     Guard(
         14,
         "the CA's key never enters a cluster",
-        f"{PLAN}/placement.py",
+        f"{PLAN}/certificate_secrets.py",
         'files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet)',
         'files[prefix + spec.get("ca_file", "ca.crt")] = ca_certificate(hostnet).replace(".crt", ".key")',
         _some(_PLACEMENT, "invariant_14"),

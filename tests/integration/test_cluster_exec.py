@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeError, connect
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, http_request, run_command
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import run_command
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Http, http_request
 from support.kube_api import KubeApi
 
 

@@ -21,7 +21,8 @@ import pytest
 import yaml
 from jinja2 import Environment
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member, exchange
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Http, exchange
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Tls
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd

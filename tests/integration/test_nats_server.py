@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import nats as nats_client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.systems import nats as nats_client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import disk, gate
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT

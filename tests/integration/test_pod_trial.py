@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, placement, settings_and_spec, trial
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, settings_and_spec, trial
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import namespace as namespace_plan
 from ansible_collections.hostnet.multicluster.plugins.modules import pod_trial
 from support import plans
 from support.in_process import call_module
@@ -64,7 +65,7 @@ def test_a_class_without_quota_is_refused_and_the_quota_of_a_deploy_lets_it_in(k
     assert ask(kube_api.entry, namespace, priority_class="")[1] == []
     # What a deploy makes with a namespace of its own. Its status is the quota controller's, which is not here.
     hostnet = plans.settings(kube_clusters=("east",), namespace=namespace, priority_class=limited)
-    objects = [entry for entry in placement.namespace_objects(hostnet, {}) if entry["definition"]["kind"] == "ResourceQuota"]
+    objects = [entry for entry in namespace_plan.namespace_objects(hostnet, {}) if entry["definition"]["kind"] == "ResourceQuota"]
     made = call_module("manifests", {"kube_clusters": [kube_api.entry], "objects": objects})
     assert not made.get("failed"), made
     path = f"/api/v1/namespaces/{namespace}/resourcequotas/hostnet-priority"

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import namespace as namespace_plan
 from support import plans
 from support.in_process import call_module
 from support.kube_api import KubeApi
@@ -91,7 +91,7 @@ def test_deployment_info_needs_both_roles(kube_api: KubeApi, namespace: str) -> 
 
 def test_only_the_third_role_makes_namespaces(kube_api: KubeApi, namespace: str) -> None:
     hostnet = plans.settings(kube_clusters=("east",), namespace=f"{namespace}-new")
-    objects = placement.namespace_objects(hostnet, {})
+    objects = namespace_plan.namespace_objects(hostnet, {})
     entry = restricted_user(kube_api, NODES)
     also_bind(kube_api, entry, NAMESPACE)
     refused = call_module("manifests", {"kube_clusters": [entry], "objects": objects})

@@ -35,7 +35,7 @@ from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import layout, member_certificates, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 
 from .collection import CHECKOUT
@@ -190,8 +190,8 @@ class Deployment:
         pod = by_name[("StatefulSet", *key)]["definition"]["spec"]["template"]["spec"]
         home = self.folder / member
         places = {
-            placement.CERTIFICATES_PATH: home / "certs",
-            placement.CONFIG_PATH: home / "config",
+            layout.CERTIFICATES_PATH: home / "certs",
+            layout.CONFIG_PATH: home / "config",
             str(self.spec["data_path"]): home / "data",
         }
         for path in places.values():

@@ -14,8 +14,10 @@ from .._plan import gate
 from .._plan.follow import lost
 from .._plan.nodes import node_facts
 from . import kinds
+from .ask import ask_members
 from .client import KubeCluster, KubeError
-from .exec import Http, Kept, Member, ask_members
+from .member import Member
+from .port_forward import Http, Kept
 
 Json = dict[str, Any]
 # (results of member_exec, targets, spec) -> inspection

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from .._plan import nats_client
+from .._plan.systems import nats_nkeys
 from .read import read_file
 from .request import PkiError
 
@@ -28,18 +28,18 @@ def public_of(path: Path) -> str:
     if data is None:
         return ""
     try:
-        seed = nats_client.seed_of(data.decode("ascii", "replace"))
+        seed = nats_nkeys.seed_of(data.decode("ascii", "replace"))
     except ValueError as error:
         raise PkiError(f"{path} is {error}: restore it, or move it away to have another one made") from error
     return _public(ed25519.Ed25519PrivateKey.from_private_bytes(seed))
 
 
 def _public(key: ed25519.Ed25519PrivateKey) -> str:
-    return nats_client.public_nkey(key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
+    return nats_nkeys.public_nkey(key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
 
 
 def new() -> tuple[str, bytes]:
     """The public half of a new key, and the content of its file."""
     user = ed25519.Ed25519PrivateKey.generate()
     seed = user.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
-    return _public(user), f"{nats_client.seed_nkey(seed)}\n".encode()
+    return _public(user), f"{nats_nkeys.seed_nkey(seed)}\n".encode()

@@ -15,8 +15,8 @@ from typing import Any
 from . import disk, join, names
 from . import journal as journals
 from .gate import quorum
+from .layout import data_folder
 from .nodes import same_address
-from .placement import data_folder
 
 Json = dict[str, Any]
 

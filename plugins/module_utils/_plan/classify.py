@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import dead, disk, join, journal, signs
+from .layout import data_folder
 from .names import OUT_OF_SERVICE
-from .placement import data_folder
 
 Json = dict[str, Any]
 

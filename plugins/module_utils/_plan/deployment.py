@@ -22,6 +22,7 @@ from .observation import seeds
 from .settings_and_spec import selector_errors
 
 Json = dict[str, Any]
+
 # Pods of a StatefulSet carry its name and a revision hash as one label value of at most 63 characters.
 MAX_WORKLOAD_NAME = 50
 

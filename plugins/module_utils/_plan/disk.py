@@ -16,7 +16,7 @@ from typing import Any
 
 from . import names
 from .certificates import BACKDATE
-from .placement import all_ports, data_folder
+from .layout import all_ports, data_folder
 
 Json = dict[str, Any]
 

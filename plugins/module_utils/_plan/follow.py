@@ -4,7 +4,7 @@
 """Follows a cloud that upgrades a node pool: which member's VM goes now, and what is waited for. Pure functions.
 
 A cordon says that a VM is old, and on some clouds nothing of when it goes. What says so everywhere is the drain: it evicts. So each node with a member
-has two guard pods (placement.guard_objects) and a budget that lets one of them go. The first eviction shows that this node's drain has begun,
+has two guard pods (guards.guard_objects) and a budget that lets one of them go. The first eviction shows that this node's drain has begun,
 the second one is refused until the member is stopped.
 """
 

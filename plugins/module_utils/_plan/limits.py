@@ -15,7 +15,8 @@ from typing import Any
 
 from . import join, names
 from .disk import admitted
-from .placement import certificate_folder, render_objects
+from .layout import certificate_folder
+from .placement import render_objects
 from .sizes import too_large, variable_too_long
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .placement import certificate_folder
+from .layout import certificate_folder
 
 Json = dict[str, Any]
 

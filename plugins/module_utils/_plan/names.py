@@ -17,7 +17,7 @@ GUARD_LABEL = f"{PREFIX}/guard-of"
 GUARDS = 2
 TOKEN_ANNOTATION = f"{PREFIX}/token"
 CA_ANNOTATION = f"{PREFIX}/ca-fingerprint"
-# Of a pod: what its process was started with, placement.configuration.
+# Of a pod: what its process was started with, pod.configuration.
 CONFIGURATION_ANNOTATION = f"{PREFIX}/configuration"
 CERTIFICATES_ANNOTATION = f"{PREFIX}/certificates"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .disk import parse_probe
-from .placement import all_ports
+from .layout import all_ports
 
 
 def probe_errors(

@@ -11,9 +11,9 @@ from typing import Any
 from . import adopt, before, gate, join, order, steps, successor
 from . import bindings as copies
 from .journal import MAX_BYTES, largest
+from .layout import data_folder
 from .names import members as members_name
 from .names import rollout as journal_name
-from .placement import data_folder
 from .sizes import DATA_BYTES
 
 Json = dict[str, Any]
@@ -210,7 +210,11 @@ def scale_down_errors(
 
 
 def majority_lost(
-    hostnet: Mapping[str, Any], status: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    status: Mapping[str, Any],
+    bindings: Mapping[str, Mapping[str, Any]],
+    nodes: Sequence[Mapping[str, Any]],
 ) -> str:
     """The refusal where no majority is left: facts for the human who has to decide, and what was not done."""
     entries = status["members"]
@@ -234,11 +238,7 @@ def majority_lost(
             f"* {entry['member']}: {order.state(entry) if not entry['healthy'] else 'healthy'}; disk {data_folder(hostnet, binding)} on node {binding['node']} "
             f"(kube cluster {binding['kube_cluster']}, {binding['provider_id'] or 'no provider id'}, address {binding['address']}): {gone}"
         )
-    manual = {
-        "etcd": "https://etcd.io/docs/v3.6/op-guide/recovery/ (restore a snapshot, or --force-new-cluster on the one member that you choose)",
-        "nats": "https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/disaster_recovery",
-        "cockroachdb": "https://www.cockroachlabs.com/docs/stable/disaster-recovery-planning (backups; cockroach debug recover)",
-    }.get(str(hostnet["system"]), "the system's own documentation on lost majorities")
+    manual = spec.get("recovery") or "the system's own documentation on lost majorities"
     lines.append(
         f"In this order: bring back VMs or disks that still exist (an address may change, playbooks/repair.yml follows it); wait for what is only unreachable; "
         f"and only where disks are lost for good, the system's own procedure by hand: {manual}. docs/recovery.md has more"

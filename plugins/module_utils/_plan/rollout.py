@@ -94,7 +94,7 @@ def rollout_plan(
     worn_out = {name for name in mended if mended.count(name) >= order.MENDED_AT_MOST}
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < gate.quorum(len(entries)):
-        errors.append(refusals.majority_lost(hostnet, status, bindings, nodes))
+        errors.append(refusals.majority_lost(hostnet, spec, status, bindings, nodes))
         return {**_nothing(errors), "broken": broken}
     if in_hand and in_hand not in bindings and record.get("old"):
         # It is leaving for good, and its binding is gone already: what is left to do is still done.

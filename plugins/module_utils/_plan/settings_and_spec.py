@@ -13,7 +13,7 @@ from typing import Any
 
 from . import names
 from .disk import root_errors
-from .placement import all_ports
+from .layout import all_ports
 
 PLACEMENTS = ("node_name", "daemonset")
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import labels, lock, selector, versions
+from .systems import cockroachdb, etcd
 
 Json = dict[str, Any]
 Options = Mapping[str, Mapping[str, Any]]
@@ -53,13 +54,8 @@ _LEAST = {
     "hostnet_ca.valid_days": 1,
     "hostnet_certificate.valid_days": 1,
     "hostnet_certificate.renew_days": 0,
-    "system_etcd_max_members": 1,
-    "system_etcd_heartbeat_milliseconds": 1,
-    "system_etcd_election_milliseconds": 1,
-    "system_etcd_quota_bytes": 0,
-    "system_cockroachdb_grace_seconds": 1,
-    "system_cockroachdb_drain_seconds": 1,
-    "system_cockroachdb_decommission_seconds": 1,
+    **etcd.LEAST,
+    **cockroachdb.LEAST,
 }
 _MAX_PORT = 65535
 # Texts without which nothing works, so an empty one is a variable that was meant to be set.
@@ -315,7 +311,7 @@ def _follow_until(value: Any) -> list[str]:
     ]
 
 
-def _away(value: str) -> str:
+def _time(value: str) -> str:
     return "" if not value or _CLOCK.fullmatch(value) else f'is {shown(value)}, and must be a time as in "00:30:00", in quotes'
 
 
@@ -332,7 +328,7 @@ _TEXTS: dict[str, Callable[[str], str]] = {
     "hostnet_node_selector": _node_selector,
     "hostnet_address_type": _address_type,
     "hostnet_pool_label": _pool_label,
-    "system_cockroachdb_away": _away,
+    **dict.fromkeys(cockroachdb.TIMES, _time),
 }
 
 

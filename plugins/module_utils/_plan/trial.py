@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .placement import pod_template
+from .workloads import pod_template
 
 Json = dict[str, Any]
 

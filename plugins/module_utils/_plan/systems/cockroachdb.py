@@ -21,6 +21,13 @@ from typing import Any
 from .. import join
 
 OLDEST = (21, 1)
+# Of the role's variables: least values, and those that are times of hours, minutes and seconds.
+LEAST = {
+    "system_cockroachdb_grace_seconds": 1,
+    "system_cockroachdb_drain_seconds": 1,
+    "system_cockroachdb_decommission_seconds": 1,
+}
+TIMES = ("system_cockroachdb_away",)
 
 # Ranks of what follows the patch number; a word that is not listed (cloudonly, fips) is no pre-release.
 _PRERELEASES = {"alpha": -3, "beta": -2, "rc": -1}

@@ -22,6 +22,13 @@ _ALARM = re.compile(r"\balarm:([A-Z_]+)")
 _ACTIVE = re.compile(r'^etcd_network_active_peers\{Local="[0-9a-f]+",Remote="([0-9a-f]+)"\} ([0-9.e+]+)$', re.MULTILINE)
 # RFC 5737: addresses of documentation, which no network routes.
 PLACEHOLDER_NETWORK = ipaddress.ip_network("192.0.2.0/24")
+# Least values of the role's variables.
+LEAST = {
+    "system_etcd_max_members": 1,
+    "system_etcd_heartbeat_milliseconds": 1,
+    "system_etcd_election_milliseconds": 1,
+    "system_etcd_quota_bytes": 0,
+}
 
 
 def inspection(

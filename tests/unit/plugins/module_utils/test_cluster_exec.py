@@ -23,9 +23,13 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import exec as members
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import exec as exec_module
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import pod_socket, port_forward
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.ask import _parts, ask_members
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError, connect
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Http, Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import run_command, tunnel
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, rendered
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Http
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.tls import Files
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
@@ -140,11 +144,11 @@ LONG = 120.0
 
 
 def command(cluster: KubeCluster, argv: list[str], seconds: float = LONG) -> dict[str, Any]:
-    return members.run_command(cluster, "n", "p", "c", argv, time.monotonic() + seconds)
+    return run_command(cluster, "n", "p", "c", argv, time.monotonic() + seconds)
 
 
 def get(cluster: KubeCluster, path: str = "/health", seconds: float = LONG) -> tuple[int, bytes]:
-    return members.http_request(cluster, "n", "p", Http(2381, path), "localhost", time.monotonic() + seconds)
+    return port_forward.http_request(cluster, "n", "p", Http(2381, path), "localhost", time.monotonic() + seconds)
 
 
 def test_command(serve: Any) -> None:
@@ -196,7 +200,7 @@ def test_no_api_server() -> None:
 def test_a_command_that_does_not_end(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, passed = threading.Event(), [0.0]
     clock = time.monotonic
-    monkeypatch.setattr(members, "time", SimpleNamespace(monotonic=lambda: clock() + passed[0]))
+    monkeypatch.setattr(pod_socket, "time", SimpleNamespace(monotonic=lambda: clock() + passed[0]))
 
     def hang(_text: str, connection: FakeConnection) -> None:
         connection.accept()
@@ -244,13 +248,13 @@ def test_a_question_whose_connection_breaks_is_asked_again(serve: Any, seconds: 
             connection.end()
 
     server, cluster = serve(cut)
-    found = members.run_command(cluster, "n", "p", "c", ["true"], time.monotonic() + seconds, safe=True)
+    found = run_command(cluster, "n", "p", "c", ["true"], time.monotonic() + seconds, safe=True)
     assert found["rc"] == 0
     assert len(server.requests) == times + 1
 
 
 def test_too_much_output(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "OUTPUT_LIMIT_BYTES", 1 << 20)
+    monkeypatch.setattr(exec_module, "OUTPUT_LIMIT_BYTES", 1 << 20)
 
     def flood(_text: str, connection: FakeConnection) -> None:
         connection.accept()
@@ -304,7 +308,7 @@ def test_get_with_a_broken_answer(serve: Any, messages: list[tuple[int, bytes]],
 
 
 def test_get_with_too_large_an_answer(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "OUTPUT_LIMIT_BYTES", 1 << 20)
+    monkeypatch.setattr(port_forward, "OUTPUT_LIMIT_BYTES", 1 << 20)
     _server, cluster = serve(forward(*[(0, b"HTTP/1.1 200 OK\r\n\r\n"), *[(0, bytes(60000))] * 20]))
     with pytest.raises(KubeError, match="is larger than 1 MiB"):
         get(cluster)
@@ -330,18 +334,18 @@ SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%d "
 
 
 class TestKeptConnections:
-    def ask(self, cluster: KubeCluster, kept: members.Kept, seconds: float = LONG) -> bytes:
-        return members.http_request(cluster, "n", "p", Http(2381, "/health"), "localhost", time.monotonic() + seconds, kept)[1]
+    def ask(self, cluster: KubeCluster, kept: port_forward.Kept, seconds: float = LONG) -> bytes:
+        return port_forward.http_request(cluster, "n", "p", Http(2381, "/health"), "localhost", time.monotonic() + seconds, kept)[1]
 
     def test_one_request_to_the_api_server_for_many_questions(self, serve: Any) -> None:
         _server, cluster = serve(again_and_again(*(SIZED % number for number in range(3))))
-        with members.Kept() as kept:
+        with port_forward.Kept() as kept:
             assert [self.ask(cluster, kept) for _time in range(3)] == [b"0 ", b"1 ", b"2 "]
         assert cluster.requests == 1
 
     def test_they_are_closed_at_the_end(self, serve: Any) -> None:
         _server, cluster = serve(again_and_again(SIZED % 1, SIZED % 2))
-        with members.Kept() as kept:
+        with port_forward.Kept() as kept:
             self.ask(cluster, kept)
         with kept:
             assert self.ask(cluster, kept) == b"1 "
@@ -350,7 +354,7 @@ class TestKeptConnections:
     @pytest.mark.parametrize("last", [SIZED % 1, SIZED.replace(b"OK", b"OK\r\nConnection: close") % 1, b"HTTP/1.1 200 OK\r\n\r\n1 "])
     def test_one_that_the_server_has_closed_is_opened_anew(self, serve: Any, last: bytes) -> None:
         _server, cluster = serve(again_and_again(last))
-        with members.Kept() as kept:
+        with port_forward.Kept() as kept:
             assert [self.ask(cluster, kept) for _time in range(2)] == [b"1 ", b"1 "]
         assert cluster.requests == 2
 
@@ -366,7 +370,7 @@ class TestKeptConnections:
             ended.wait(LONG)
 
         _server, cluster = serve(silent)
-        with members.Kept() as kept:
+        with port_forward.Kept() as kept:
             self.ask(cluster, kept)
             began = time.monotonic()
             with pytest.raises(KubeError, match="no end before the timeout"):
@@ -378,9 +382,9 @@ class TestKeptConnections:
         _server, cluster = serve(again_and_again(*(SIZED % number for number in range(6))))
         questions = {"a": Http(2381, "/a"), "b": Http(2381, "/b")}
         asked = [Member("m0", "east", "n", "p0"), Member("m1", "east", "n", "p1")]
-        with members.Kept() as kept:
+        with port_forward.Kept() as kept:
             for number in range(3):
-                found = members.ask_members({"east": cluster}, asked, {}, questions, LONG, at_once=True, kept=kept)
+                found = ask_members({"east": cluster}, asked, {}, questions, LONG, at_once=True, kept=kept)
                 for answers in found.values():
                     assert [answer["body"] for answer in answers.values()] == [f"{2 * number} ", f"{2 * number + 1} "]
         assert cluster.requests == 2
@@ -388,11 +392,11 @@ class TestKeptConnections:
     def test_questions_to_other_ports_have_connections_of_their_own(self, serve: Any) -> None:
         _server, cluster = serve(again_and_again(SIZED % 1))
         questions = {"a": Http(2381, "/a"), "b": Http(2382, "/b"), "c": Http(2381, "/c", tls=Files("ca", "certificate", "key"))}
-        parts = members._parts(Member("m0", "east", "n", "p0"), [*questions, "d"], {"d": ["x"]}, questions, True, True)
+        parts = _parts(Member("m0", "east", "n", "p0"), [*questions, "d"], {"d": ["x"]}, questions, True, True)
         assert [part.names for part in parts] == [["a"], ["b"], ["c"], ["d"]]
-        with members.Kept() as kept:
+        with port_forward.Kept() as kept:
             plain = {name: questions[name] for name in "ab"}
-            members.ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, plain, LONG, at_once=True, kept=kept)
+            ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, plain, LONG, at_once=True, kept=kept)
         assert cluster.requests == 2
 
     def test_each_speaks_for_itself_where_the_member_was_reached(self, serve: Any) -> None:
@@ -412,8 +416,8 @@ class TestKeptConnections:
         _server, cluster = serve(slow_at_b)
         # Only the one that gets no answer has a limit: a busy machine may take seconds for the others.
         questions = {name: Http(2381, f"/{name}", timeout=1 if name == "b" else LONG) for name in "abcd"}
-        with members.Kept() as kept:
-            found = members.ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, questions, LONG, at_once=True, kept=kept)
+        with port_forward.Kept() as kept:
+            found = ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, questions, LONG, at_once=True, kept=kept)
         ended.set()
         assert {name: answer["status"] for name, answer in found["m0"].items()} == {"a": 200, "b": 0, "c": 200, "d": 200}
         assert "no end before the timeout" in found["m0"]["b"]["error"]
@@ -425,8 +429,8 @@ class TestKeptConnections:
 
         _server, cluster = serve(refuse)
         questions = {name: Http(2381, f"/{name}") for name in "abcd"}
-        with members.Kept() as kept:
-            found = members.ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, questions, LONG, at_once=True, kept=kept)
+        with port_forward.Kept() as kept:
+            found = ask_members({"east": cluster}, [Member("m0", "east", "n", "p0")], {}, questions, LONG, at_once=True, kept=kept)
         assert cluster.requests == 1
         assert len({answer["error"] for answer in found["m0"].values()}) == 1
         assert list(found["m0"]) == list("abcd")
@@ -450,17 +454,17 @@ def test_members_are_asked_together_and_none_stops_the_others(serve: Any) -> Non
     asked = [Member(f"east-{number}", "east", "n", f"p{number}" if number != 2 else "", variables={"x": number}) for number in range(3)]
     clusters = {"east": cluster}
     commands = {"first": ["false"], "second": ["echo", "{member}", "{x}"]}
-    results = members.ask_members(clusters, asked, commands, {"health": Http(2381, "/health")}, 10)
+    results = ask_members(clusters, asked, commands, {"health": Http(2381, "/health")}, 10)
     assert list(results) == ["east-0", "east-1", "east-2"]
     assert [(answer.get("rc"), answer["error"]) for answer in results["east-0"].values()] == [(1, ""), (0, ""), (None, "")]
     assert results["east-0"]["health"] == {"status": 200, "body": "ok", "error": ""}
     assert all(answer["error"] for answer in results["east-1"].values())
     assert {answer["error"] for answer in results["east-2"].values()} == {"the member has no pod"}
-    assert members.rendered(asked[1], commands["second"]) == ["echo", "east-1", "1"]
-    stopped = members.ask_members(clusters, asked[:1], commands, {"health": Http(2381, "/health")}, 10, stop_at_failure=True)
+    assert rendered(asked[1], commands["second"]) == ["echo", "east-1", "1"]
+    stopped = ask_members(clusters, asked[:1], commands, {"health": Http(2381, "/health")}, 10, stop_at_failure=True)
     assert list(stopped["east-0"]) == ["first"]
-    assert members.ask_members(clusters, asked, commands, {"health": Http(2381, "/health")}, 10, at_once=True) == results
-    assert members.ask_members(clusters, [], commands, {}, 10) == {}
+    assert ask_members(clusters, asked, commands, {"health": Http(2381, "/health")}, 10, at_once=True) == results
+    assert ask_members(clusters, [], commands, {}, 10) == {}
 
 
 def test_questions_wait_for_no_other_question(serve: Any) -> None:
@@ -472,9 +476,7 @@ def test_questions_wait_for_no_other_question(serve: Any) -> None:
 
     _server, cluster = serve(answer)
     asked = [Member("east-0", "east", "n", "p0")]
-    found = members.ask_members(
-        {"east": cluster}, asked, {"one": ["echo"], "two": ["echo"]}, {"health": Http(2381, "/health")}, 10, at_once=True
-    )
+    found = ask_members({"east": cluster}, asked, {"one": ["echo"], "two": ["echo"]}, {"health": Http(2381, "/health")}, 10, at_once=True)
     assert {name: answer["error"] for name, answer in found["east-0"].items()} == {"one": "", "two": "", "health": ""}
 
 
@@ -577,7 +579,7 @@ ASKED: dict[str, Any] = {
 def test_a_request_over_tls(serve: Any, pki: Path, secure: int, folder: str, address: str, status: int, text: str) -> None:
     _server, cluster = serve(relay(secure))
     member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / folder), "address": address})
-    answers = members.ask_members({"east": cluster}, [member], {}, {"list": Http.of(ASKED)}, 10)
+    answers = ask_members({"east": cluster}, [member], {}, {"list": Http.of(ASKED)}, 10)
     assert answers["east-0"]["list"]["status"] == status
     assert text in answers["east-0"]["list"]["body" if status else "error"]
 
@@ -587,7 +589,7 @@ def test_a_client_that_the_server_does_not_know(serve: Any, pki: Path, secure: i
     own = f"{pki}/theirs/{{member}}/server"
     theirs = {**ASKED["tls"], "certificate": f"{own}.crt", "private_key": f"{own}.key"}
     member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / "ours"), "address": "10.0.0.1"})
-    answers = members.ask_members({"east": cluster}, [member], {}, {"list": Http.of({**ASKED, "tls": theirs})}, 10)
+    answers = ask_members({"east": cluster}, [member], {}, {"list": Http.of({**ASKED, "tls": theirs})}, 10)
     assert "POST /v3/east-0: TLS: " in answers["east-0"]["list"]["error"]
 
 
@@ -599,7 +601,7 @@ def test_a_command_stands_in_where_the_certificate_is_not_here(serve: Any, pki: 
     _server, cluster = serve(answer)
     member = Member("east-0", "east", "n", "p0", variables={"pki": str(pki / folder), "address": "10.0.0.1"})
     for at_once in (False, True):
-        found = members.ask_members({"east": cluster}, [member], {"list": ["x"]}, {"list": Http.of(ASKED)}, 10, at_once=at_once)
+        found = ask_members({"east": cluster}, [member], {"list": ["x"]}, {"list": Http.of(ASKED)}, 10, at_once=at_once)
         assert set(found["east-0"]) == {"list"}
         assert found["east-0"]["list"].get("status" if folder == "ours" else "rc") == (200 if folder == "ours" else 0)
 
@@ -619,7 +621,7 @@ def test_a_command_to_talk_to(serve: Any) -> None:
 
     _server, cluster = serve(answer)
     for word in (b"well", b"ill"):
-        with members.tunnel(cluster, "n", "p", "run", ["nc", "10.0.0.1", "4222"], time.monotonic() + LONG) as stream:
+        with tunnel(cluster, "n", "p", "run", ["nc", "10.0.0.1", "4222"], time.monotonic() + LONG) as stream:
             stream.send(word)
             assert stream.receive() == b"heard " + word
             if word == b"well":

@@ -16,7 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, names, placement, settings_and_spec
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
+    certificate_secrets,
+    member_certificates,
+    names,
+    namespace,
+    placement,
+    settings_and_spec,
+)
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import pod as pod_plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import workloads as workloads_plan
 from support import plans
 from support.plans import Json
 
@@ -413,7 +422,7 @@ def test_whoever_comes_or_goes_changes_one_secret(ordinals: set[int], data: st.D
     with_it, _takes = secrets_of(sorted(ordinals), ordinals=highest)
     without, takes = secrets_of(sorted(ordinals - {one}), ordinals=highest)
     changed = [name for name in with_it if with_it[name] != without[name]]
-    assert changed == [names.certificates("ledger", one // placement.HOSTS_PER_SECRET)]
+    assert changed == [names.certificates("ledger", one // certificate_secrets.HOSTS_PER_SECRET)]
     assert set(with_it) == set(without)
     assert takes == {name: nodes for name, nodes in without.items() if nodes}
 
@@ -455,7 +464,7 @@ def test_the_specs_own_wishes_reach_the_pod() -> None:
     assert container["lifecycle"]["preStop"]["exec"]["command"] == ["/nats-server", "--signal", "ldm=1"]
     assert pod["tolerations"][-1] == {"operator": "Exists"}
     assert container["resources"] == {"limits": {"cpu": 1}}
-    assert tuple(placement._fill("{any_host}", plans.settings(), spec, ipv6) for ipv6 in (False, True)) == ("0.0.0.0", "[::]")
+    assert tuple(pod_plan.fill("{any_host}", plans.settings(), spec, ipv6) for ipv6 in (False, True)) == ("0.0.0.0", "[::]")
 
 
 @pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
@@ -501,14 +510,14 @@ def test_rendering_does_not_change_its_input() -> None:
 def test_namespaces_are_made_only_where_there_is_none() -> None:
     hostnet = plans.settings()
     observed = {"east": plans.nothing(), "west": plans.nothing(namespace={"labels": {}, "phase": "Active"})}
-    made, quota = placement.namespace_objects(hostnet, observed)
+    made, quota = namespace.namespace_objects(hostnet, observed)
     assert (quota["kube_cluster"], quota["definition"]["kind"]) == ("east", "ResourceQuota")
     assert quota["definition"]["spec"]["scopeSelector"]["matchExpressions"][0]["values"] == ["system-cluster-critical"]
-    assert len(placement.namespace_objects({**hostnet, "priority_class": ""}, observed)) == 1
+    assert len(namespace.namespace_objects({**hostnet, "priority_class": ""}, observed)) == 1
     assert made["kube_cluster"] == "east"
     assert made["definition"]["metadata"]["name"] == "bank"
     assert made["definition"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
-    assert len(placement.namespace_objects(hostnet, {})) == 4
+    assert len(namespace.namespace_objects(hostnet, {})) == 4
 
 
 @pytest.mark.parametrize("placed", settings_and_spec.PLACEMENTS)
@@ -545,13 +554,13 @@ def test_the_images_that_a_members_node_has_to_pull(placed: str, monkeypatch: py
     hostnet = plans.settings(placement=placed)
     spec = plans.spec_of("etcd")
     batch = plans.admitted(hostnet, spec, plans.five_nodes())[:1]
-    assert placement.images(hostnet, spec, batch) == [{"image": "example.test/etcd:1", "policy": "IfNotPresent"}]
-    assert placement.images(hostnet, spec, []) == []
+    assert workloads_plan.images(hostnet, spec, batch) == [{"image": "example.test/etcd:1", "policy": "IfNotPresent"}]
+    assert workloads_plan.images(hostnet, spec, []) == []
     # The version that it is to start from.
-    assert [entry["image"] for entry in placement.images({**hostnet, "image": "example.test/etcd:2"}, spec, batch)] == [
+    assert [entry["image"] for entry in workloads_plan.images({**hostnet, "image": "example.test/etcd:2"}, spec, batch)] == [
         "example.test/etcd:2"
     ]
-    template = placement.pod_template(hostnet, spec, batch)
+    template = workloads_plan.pod_template(hostnet, spec, batch)
     beside = [
         {"name": "a", "image": "example.test/sidecar:1"},
         {"name": "b", "image": "example.test/etcd:1", "imagePullPolicy": "IfNotPresent"},
@@ -559,9 +568,9 @@ def test_the_images_that_a_members_node_has_to_pull(placed: str, monkeypatch: py
     ]
     template["spec"]["containers"] += beside
     template["spec"]["initContainers"] = [{"name": "d", "image": "example.test/init:1", "imagePullPolicy": "Always"}, beside[0]]
-    monkeypatch.setattr(placement, "pod_template", lambda *_args: template)
+    monkeypatch.setattr(workloads_plan, "pod_template", lambda *_args: template)
     # Each once, and not that of the pod which pulls them.
-    assert placement.images(hostnet, spec, batch) == [
+    assert workloads_plan.images(hostnet, spec, batch) == [
         {"image": "example.test/init:1", "policy": "Always"},
         {"image": "example.test/sidecar:1"},
         {"image": "example.test/etcd:1", "policy": "IfNotPresent"},

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, disk, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, disk, layout
 from support import plans
 from support.plans import Json
 
@@ -271,7 +271,7 @@ def test_an_admission_has_a_random_part_and_is_kept(ordinals: list[int], where: 
     assert not ids & {disk.admission_id(entry) for entry in disk.admitted(new, "token-a", where, nonce + "0")}
     assert not ids & {disk.admission_id(entry) for entry in disk.admitted(new, "token-b", where, nonce)}
     assert all(disk.admission_id(entry).startswith(entry["member"] + "-") for entry in once)
-    folders = {placement.data_folder(HOSTNET, entry) for entry in once}
+    folders = {layout.data_folder(HOSTNET, entry) for entry in once}
     assert folders == ({f"{ROOT}/ledger/token-a"} if where == "daemonset" else {f"{ROOT}/ledger/{one}" for one in ids})
 
 
@@ -623,7 +623,7 @@ def test_removal_takes_the_recorded_folder_alone_and_may_be_repeated(machine: Ma
     (machine.folder / "etcd/wal").mkdir(parents=True)
     (machine.folder / ".hidden").write_text("")
     assert outcome(machine.run("remove")) == {
-        "removed": [f"kube cluster east: node east-worker: {placement.data_folder(HOSTNET, BINDING)}"],
+        "removed": [f"kube cluster east: node east-worker: {layout.data_folder(HOSTNET, BINDING)}"],
         "left": [],
         "unfinished": [],
     }
@@ -684,7 +684,7 @@ def test_removal_names_what_it_could_not_clean() -> None:
     assert len(found["removed"]) == 1
     (line,) = found["unfinished"]
     assert line.startswith(
-        f"kube cluster east: node east-worker2 is not Ready, so {placement.data_folder(HOSTNET, bindings[1])} of member east-1 is still there"
+        f"kube cluster east: node east-worker2 is not Ready, so {layout.data_folder(HOSTNET, bindings[1])} of member east-1 is still there"
     )
     assert "node east-worker3 does not exist any more" in found["left"][0]
     assert [entry["member"] for entry in disk.confirmed(bindings, nodes)] == ["east-0", "east-2", "west-0", "west-1"]

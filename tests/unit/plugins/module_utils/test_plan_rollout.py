@@ -604,7 +604,12 @@ class TestRefused:
             assert f"/var/lib/hostnet/ledger/{world.binding(name)['admission']} on node " in text
         assert "there is no such node any more" in text
         assert "node not Ready: it may come back with its disk" in text
-        assert "https://etcd.io/docs/" in text
+        assert "the system's own procedure by hand: https://etcd.io/docs/" in text
+        world.spec.pop("recovery")
+        assert (
+            "the system's own documentation on lost majorities"
+            in world.plan(work, members=["west-0"] if work == "scale_down" else [])["errors"][-1]
+        )
 
     @pytest.mark.parametrize("work", table.WORKS)
     def test_without_a_kube_cluster_that_alone_is_said(self, world: World, work: str) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.filter.cockroachdb import FilterModule
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, layout, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.cockroachdb import (
     CockroachError,
     Version,
@@ -206,7 +206,7 @@ def rendered(
     certificates = [
         {"name": name, "file": wish["file"], "certificate": "c", "private_key": "k", "serial": "1", "not_after": "x"}
         for wish in spec["certificates"]
-        for name in {placement.certificate_folder(wish, one) for one in bindings}
+        for name in {layout.certificate_folder(wish, one) for one in bindings}
     ]
     objects = placement.render_objects(
         {**HOSTNET, "placement": mode, "image": image},

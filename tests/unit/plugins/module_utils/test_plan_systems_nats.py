@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.filter.nats import FilterModule
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, layout, placement
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.member import Json, binding, expanded, system_spec
 
@@ -474,7 +474,7 @@ def test_what_a_container_gets(placing: str, address: str) -> None:
     assert environment["HOSTNET_NATS_CERTIFICATE"] == f'"{folder}/server.crt"'
     assert environment["HOSTNET_NATS_HOST"] == f'"{address}"'
     config_folder = posixpath.normpath(posixpath.join(folder, "../../config" if placing == "daemonset" else "../config"))
-    assert config_folder == placement.CONFIG_PATH
+    assert config_folder == layout.CONFIG_PATH
     # The name is the member's in both placements, which no variable of a DaemonSet's one template can be.
     assert server_file(placing, address) == f'server_name: "east-0"\ninclude "{posixpath.relpath(config_folder, folder)}/nats.conf"\n'
     assert environment["HOSTNET_NATS_CLUSTER"] == '"nats-1"'

@@ -15,45 +15,45 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import nats_client as nats
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats_nkeys, nats_protocol
 
-KEYS = st.binary(min_size=nats.KEY_BYTES, max_size=nats.KEY_BYTES)
+KEYS = st.binary(min_size=nats_nkeys.KEY_BYTES, max_size=nats_nkeys.KEY_BYTES)
 
 
 @given(KEYS)
 def test_a_seed_is_read_as_it_was_written(seed: bytes) -> None:
-    text = nats.seed_nkey(seed)
+    text = nats_nkeys.seed_nkey(seed)
     assert text.startswith("SU")
     assert len(text) == 58
-    assert nats.seed_of(f"{text}\n") == seed
-    public = nats.public_nkey(seed)
+    assert nats_nkeys.seed_of(f"{text}\n") == seed
+    public = nats_nkeys.public_nkey(seed)
     assert public.startswith("U")
     assert len(public) == 56
 
 
 @given(KEYS, st.integers(0, 57), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
 def test_a_seed_with_another_letter_is_none_and_is_not_shown(seed: bytes, place: int, letter: str) -> None:
-    text = nats.seed_nkey(seed)
+    text = nats_nkeys.seed_nkey(seed)
     other = text[:place] + letter + text[place + 1 :]
     if other != text:
         with pytest.raises(ValueError, match="not the seed") as caught:
-            nats.seed_of(other)
+            nats_nkeys.seed_of(other)
         assert other not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "SU", "hello", "x" * 58, nats.public_nkey(bytes(32)), "ü"])
+@pytest.mark.parametrize("text", ["", "SU", "hello", "x" * 58, nats_nkeys.public_nkey(bytes(32)), "ü"])
 def test_what_is_no_seed(text: str) -> None:
     with pytest.raises(ValueError, match="not the seed"):
-        nats.seed_of(text)
+        nats_nkeys.seed_of(text)
     with pytest.raises(ValueError, match="32 bytes"):
-        nats.public_nkey(b"short")
+        nats_nkeys.public_nkey(b"short")
 
 
 def test_the_pair_of_the_nkeys_library() -> None:
     """The pair that the library's own tests of Python (nkeys.py) have."""
-    seed = nats.seed_of("SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU")
+    seed = nats_nkeys.seed_of("SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU")
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    assert nats.public_nkey(public) == "UCK5N7N66OBOINFXAYC2ACJQYFSOD4VYNU6APEJTAVFZB2SVHLKGEW7L"
+    assert nats_nkeys.public_nkey(public) == "UCK5N7N66OBOINFXAYC2ACJQYFSOD4VYNU6APEJTAVFZB2SVHLKGEW7L"
 
 
 STREAM = (
@@ -69,7 +69,7 @@ def test_messages_are_the_same_wherever_the_bytes_are_cut(cuts: list[int]) -> No
     for start, end in itertools.pairwise(places):
         left += STREAM[start:end]
         while True:
-            message, left = nats.parse(left)
+            message, left = nats_protocol.parse(left)
             if message is None:
                 break
             found.append(message)
@@ -82,17 +82,17 @@ def test_messages_are_the_same_wherever_the_bytes_are_cut(cuts: list[int]) -> No
 
 
 @pytest.mark.parametrize(
-    "data", [b"HTTP/1.1 400 Bad Request\r\n", b"MSG\r\n", b"MSG a 1 x\r\n", b"HMSG a 1 5\r\n", b"x" * (nats.LINE_LIMIT_BYTES + 1)]
+    "data", [b"HTTP/1.1 400 Bad Request\r\n", b"MSG\r\n", b"MSG a 1 x\r\n", b"HMSG a 1 5\r\n", b"x" * (nats_protocol.LINE_LIMIT_BYTES + 1)]
 )
 def test_what_is_not_the_protocol(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"NATS|without an end"):
-        nats.parse(data)
+        nats_protocol.parse(data)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_an_error_or_too_few(data: bytes) -> None:
     try:
-        message, rest = nats.parse(data)
+        message, rest = nats_protocol.parse(data)
     except ValueError:
         return
     assert data.endswith(rest)
@@ -100,8 +100,10 @@ def test_any_bytes_are_a_message_or_an_error_or_too_few(data: bytes) -> None:
 
 
 def test_what_a_client_sends() -> None:
-    line, ping, end = nats.connect("UKEY", b"\xff\xfe\xfd").split(b"\r\n")
+    line, ping, end = nats_protocol.connect("UKEY", b"\xff\xfe\xfd").split(b"\r\n")
     options = json.loads(line.removeprefix(b"CONNECT "))
     assert (ping, end, options["nkey"]) == (b"PING", b"", "UKEY")
     assert base64.urlsafe_b64decode(options["sig"]) == b"\xff\xfe\xfd"
-    assert nats.publish("$JS.API.X", "_INBOX.1", {"peer": "a"}) == b'SUB _INBOX.1 1\r\nPUB $JS.API.X _INBOX.1 13\r\n{"peer": "a"}\r\n'
+    assert (
+        nats_protocol.publish("$JS.API.X", "_INBOX.1", {"peer": "a"}) == b'SUB _INBOX.1 1\r\nPUB $JS.API.X _INBOX.1 13\r\n{"peer": "a"}\r\n'
+    )

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._plan import nats_client as plan
-from .._plan.run import Script
-from . import tls
-from .client import KubeCluster
-from .exec import Member, run_command, tunnel
-from .run import Target, pod_on_node
+from ..._plan.run import Script
+from ..._plan.systems import nats_nkeys
+from ..._plan.systems import nats_protocol as plan
+from .. import tls
+from ..client import KubeCluster
+from ..exec import run_command, tunnel
+from ..member import Member
+from ..run import Target, pod_on_node
 
 with contextlib.suppress(ImportError):
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -81,7 +83,7 @@ class _Reader:
 def read_seed(path: str) -> bytes:
     """The seed in this file. Raises NatsError."""
     try:
-        return plan.seed_of(Path(path).read_text(encoding="ascii"))
+        return nats_nkeys.seed_of(Path(path).read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         raise NatsError(f"{path} cannot be used: {error.strerror if isinstance(error, OSError) else error}") from error
 
@@ -102,7 +104,7 @@ def converse(stream: tls.Stream, context: ssl.SSLContext, host: str, seed: bytes
             raise Unknown("it knows no users with nkeys")
         encrypted = tls.Tls(stream, context, host)
         reader = _Reader(encrypted)
-        public = plan.public_nkey(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        public = nats_nkeys.public_nkey(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
         encrypted.send(plan.connect(public, key.sign(nonce.encode())))
         _await(encrypted, reader, "PONG")
         encrypted.send(plan.publish(question.subject, f"_INBOX.{secrets.token_hex(11)}", question.body))

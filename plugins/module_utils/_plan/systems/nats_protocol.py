@@ -1,15 +1,14 @@
 # Copyright: hostnet.multicluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The protocol of a NATS client that asks one question, and the encoding of its key. Pure functions.
+"""The protocol of a NATS client that asks one question. Pure functions.
 
-https://docs.nats.io/reference/reference-protocols/nats-protocol and https://github.com/nats-io/nkeys (the README and strkey.go).
+https://docs.nats.io/reference/reference-protocols/nats-protocol
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,42 +16,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-KEY_BYTES = 32
-# The first letters of what is encoded: S for a seed, U for a user.
-_SEED, _USER = 18 << 3, 20 << 3
 # A line that is longer is no line of this protocol; an INFO with many servers' addresses has a few KiB.
 LINE_LIMIT_BYTES = 1 << 20
-
-
-def public_nkey(key: bytes) -> str:
-    """A user's public Ed25519 key (32 bytes) as nats-server's configuration has it: `U...`."""
-    return _encode(bytes([_USER]), key)
-
-
-def seed_nkey(seed: bytes) -> str:
-    """The private half (the 32 bytes of an Ed25519 seed) as NATS' tools read it from a file: `SU...`."""
-    return _encode(bytes([_SEED | _USER >> 5, (_USER & 31) << 3]), seed)
-
-
-def seed_of(text: str) -> bytes:
-    """The 32 bytes of `seed_nkey`'s text. Raises ValueError, without any of the text, where it is no seed of a user."""
-    stripped = text.strip()
-    try:
-        raw = base64.b32decode(stripped + "=" * (-len(stripped) % 8))
-    except ValueError:
-        raw = b""
-    seed = raw[2:-2]
-    if len(seed) != KEY_BYTES or seed_nkey(seed) != stripped:
-        raise ValueError("not the seed of a user's nkey (58 characters that begin with SU)")
-    return seed
-
-
-def _encode(prefix: bytes, key: bytes) -> str:
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"an Ed25519 key has {KEY_BYTES} bytes, not {len(key)}")
-    # CRC-16/XMODEM, the low byte first.
-    checked = prefix + key
-    return base64.b32encode(checked + binascii.crc_hqx(checked, 0).to_bytes(2, "little")).decode().rstrip("=")
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import nats
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.exec import Member
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nats_client import seed_nkey
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.systems import nats
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.nats_nkeys import seed_nkey
 from ansible_collections.hostnet.multicluster.plugins.modules import nats_request
 
 MEMBER = Member("east-0", "east", "n", "p", "nats", {"address": "10.0.0.1", "node": "worker"})
