@@ -91,6 +91,11 @@ options:
         one, and generations do not count.
     type: dict
     default: {}
+  in_place:
+    description:
+      - Whether the VMs stay and are rebooted. Generations of nodes say nothing of that, so only O(until) ends it, and nobody has a second turn.
+    type: bool
+    default: false
   pool_label:
     description:
       - Key of the label of nodes that names their node pool. It is looked at before those that GKE, EKS, AKS and Karpenter write.
@@ -195,6 +200,7 @@ ARGUMENTS: dict[str, Any] = {
     "moved": {"type": "list", "elements": "str", "default": []},
     "may_end": {"type": "bool", "default": False},
     "until": {"type": "dict", "default": {}},
+    "in_place": {"type": "bool", "default": False},
     "pool_label": {"type": "str", "default": ""},
     "seen": {"type": "dict", "default": {}},
     "interval": {"type": "float", "default": 3},
@@ -226,6 +232,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
         params["until"],
         params["pool_label"],
         params["may_end"],
+        params["in_place"],
     )
     timeout = 0 if call.check_mode else params["timeout"]
     return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], timeout, show, params["seen"])}

@@ -66,6 +66,7 @@ _NEIGHBOURS = f"{UNIT}/test_plan_neighbours.py"
 _CLASSIFY = f"{UNIT}/test_classify.py"
 _PLACEMENT = f"{UNIT}/test_placement.py"
 _GATE = f"{UNIT}/test_gate.py"
+_GENERATIONS = f"{UNIT}/test_plan_generations.py"
 _DEAD = f"{UNIT}/test_plan_dead.py"
 _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
@@ -662,6 +663,22 @@ GUARDS = (
         "and (bool(waits) or (bool(planned) and not order.is_due(",
         "and (False or (bool(planned) and not order.is_due(",
         _some(_ROLLOUT, "test_a_vm_that_has_not_come_yet", "test_nobody_is_taken_in_the_end"),
+    ),
+    Guard(
+        4,
+        "nobody is left to a drain that is yet to come: a rollout that follows is not over while a member's node is old, or marked to go",
+        f"{PLAN}/generations.py",
+        "if any(self.is_behind(name) or signs.urgency(node) for name, node in self.home.items()):",
+        "if False:",
+        _some(_GENERATIONS, "test_it_never_ends", "test_another_sign", "test_a_node_that_is_marked"),
+    ),
+    Guard(
+        4,
+        "nor where the upgrade may be one that has not begun",
+        f"{PLAN}/generations.py",
+        "return self.told or all(name in moved",
+        "return True or all(name in moved",
+        _some(_GENERATIONS, "test_nothing_is_over_that_may_not_have_begun"),
     ),
     Guard(
         4,

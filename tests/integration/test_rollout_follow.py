@@ -87,7 +87,7 @@ def test_a_kube_cluster_that_does_not_answer_ends_nothing(kube_api: KubeApi, fol
 
 
 def test_it_ends_when_the_nodes_have_the_version_that_was_asked_for(followed: Json) -> None:
-    asked = {**followed, "followed": ["east-0", "west-0"], "timeout": 600, "may_end": True, "until": {"east": "1.0", "west": "1"}}
+    asked = {**followed, "followed": ["east-0", "west-0"], "timeout": 600, "may_end": True, "until": {"east": "2.0", "west": "99.1"}}
     had = call_module("rollout_follow", {**asked, "timeout": 1})
     version = had["nodes"][0]["kubelet_version"]
     assert (had["over"], had["standing"]) == ("", "0 of 2 members are on the kubelet of hostnet_follow_until")

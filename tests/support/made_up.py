@@ -53,7 +53,7 @@ def node_run_run(call):
         {{"kube_cluster": node["kube_cluster"], "node": node["name"], "rc": 0, "stdout": f"clock {{time.time():.0f}}\\n{{said}}", "stderr": ""}}
         for node in call.params["nodes"]
     ]
-    return {{"changed": call.params["changes"] and bool(results), "results": results}}
+    return {{"changed": call.params["changes"] and bool(results), "results": results, "pulled": [entry["image"] for entry in call.params["pull"]]}}
 
 def member_inspect_run(call):
     if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:

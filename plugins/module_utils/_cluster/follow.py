@@ -24,8 +24,8 @@ _NODES_A_SECOND = 25
 class Wanted:
     """Whose members are followed (`name`, `namespace`, their `bindings`), and which nodes there are for them (as nodes_info reads them).
 
-    `among`: the members whose drains count; of the others only who has lost its VM. `followed`: whose end counts, of whom `moved` had their turn; `until`
-    and `pool_label` as generations.standing has them. Without `may_end` only time ends it, or somebody's turn.
+    `among`: the members whose drains count, and whoever comes again; of the others only who has lost its VM. `followed`: whose end counts, of whom `moved`
+    had their turn; `until`, `pool_label` and `in_place` as generations.standing has them. Without `may_end` only time ends it, or somebody's turn.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Wanted:
     until: Mapping[str, str] = field(default_factory=dict)
     pool_label: str = ""
     may_end: bool = False
+    in_place: bool = False
 
 
 @dataclass
@@ -82,8 +83,10 @@ def wait(
         nodes, guards = picture.all_nodes(), picture.all_guards()
         asked = [entry for entry in wanted.bindings if entry["kube_cluster"] not in picture.away]
         known = generations.see(known, asked, nodes, wanted.pool_label)
-        due = follow.due(asked, nodes, guards, wanted.among, known["members"], wanted.pool_label)
-        standing = generations.standing(wanted.bindings, nodes, known, wanted.followed, wanted.moved, wanted.until, wanted.pool_label)
+        standing = generations.standing(
+            wanted.bindings, nodes, known, wanted.followed, wanted.moved, wanted.until, wanted.pool_label, wanted.in_place
+        )
+        due = follow.due(asked, nodes, guards, [*wanted.among, *standing["again"]], known["members"], wanted.pool_label)
         # Of a kube cluster that does not answer, what was seen last may be old.
         over = standing["over"] if wanted.may_end and not picture.away and not due else ""
         waited = clock() - started

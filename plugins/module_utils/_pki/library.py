@@ -9,13 +9,14 @@ import traceback
 
 CRYPTOGRAPHY_IMPORT_ERROR: str | None
 try:
-    from cryptography import __version__ as cryptography_version
-    from cryptography import x509  # noqa: F401 - loads what is compiled
+    # That module loads what is compiled.
+    import cryptography.x509
 except ImportError:
     CRYPTOGRAPHY_IMPORT_ERROR = traceback.format_exc()
     cryptography_version = "0"
 else:
     CRYPTOGRAPHY_IMPORT_ERROR = None
+    cryptography_version = cryptography.__version__
 
 MINIMUM_CRYPTOGRAPHY = 41
 

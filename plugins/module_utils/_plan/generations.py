@@ -58,8 +58,13 @@ def _pool(node: Mapping[str, Any], own: str) -> str:
     return "=".join(pool_of(node["labels"], own)) if any(pool_of(node["labels"], own)) else ""
 
 
+def _place(node: Mapping[str, Any], own: str) -> str:
+    """A pool in one zone. Where each zone has a pool of its own under one label, as Cluster API and EKS have them, their generations differ for ever."""
+    return f"{_pool(node, own)} {node.get('zone') or ''}"
+
+
 def see(before: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], own: str = "") -> Seen:
-    """What was seen `before` (Seen, or {}), and what is seen now. It never forgets. `own`: the user's label of node pools."""
+    """What was seen `before` (Seen, or {}), and what is seen now. It forgets none but halves. `own`: the user's label of node pools."""
     old = before.get("generations") or {}
     result: Seen = {
         "generations": {kube: {pool: dict(known) for pool, known in pools.items()} for kube, pools in old.items()},
@@ -71,9 +76,14 @@ def see(before: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes:
         generation = str(node.get("generation") or "")
         if not generation or (node.get("control_plane") and node["uid"] not in carrying):
             continue
-        known = result["generations"].setdefault(str(node["kube_cluster"]), {}).setdefault(_pool(node, own), {})
+        known = result["generations"].setdefault(str(node["kube_cluster"]), {}).setdefault(_place(node, own), {})
         created = [str(node.get("created") or ""), *([known[generation]["created"]] if generation in known else [])]
         known[generation] = {"version": str(node.get("kubelet_version") or ""), "created": min(created)}
+    there = {(str(node["kube_cluster"]), _place(node, own), str(node["generation"])) for node in nodes if node.get("generation")}
+    for kube, places in result["generations"].items():
+        for where, known in places.items():
+            for half in [name for name in known if (kube, where, name) not in there and _is_half(name, known)]:
+                del known[half]
     for entry in bindings:
         name, place = str(entry["member"]), home[str(entry["member"])]
         if place is not None and not lost(entry, place):
@@ -81,6 +91,11 @@ def see(before: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], nodes:
             first = result["members"][name]["generation"] if name in result["members"] else ""
             result["members"][name] = {"generation": first or str(place.get("generation") or ""), "pool_label": label, "pool": pool}
     return result
+
+
+def _is_half(name: str, known: Mapping[str, Known]) -> bool:
+    """Whether this was seen of a node before its cloud had written all of its marks on it, which is no generation."""
+    return any(whole.startswith(f"{name},") and known[whole]["created"] == known[name]["created"] for whole in known)
 
 
 def older(left: Known, right: Known) -> bool:
@@ -105,8 +120,11 @@ def standing(
     moved: Collection[str],
     until: Mapping[str, str],
     own: str = "",
+    in_place: bool = False,
 ) -> Standing:
     """How far the upgrade is for the members `followed`, of which `moved` had their turn. `seen` is of `see`, with these nodes.
+
+    `in_place`: VMs stay and are rebooted. Their generations say nothing of that then, and nobody gets a second turn.
 
     With `until` (kube cluster: version of the kubelet) it is over when the followed members' nodes there have it. Otherwise by generations, pool by pool.
     """
@@ -114,7 +132,7 @@ def standing(
     home = {str(entry["member"]): None if lost(entry, at[str(entry["member"])]) else at[str(entry["member"])] for entry in bindings}
     names = sorted((name for name in home if name in followed), key=join.natural_key)
     if until:
-        return _by_version(bindings, home, names, until)
+        return _by_version(bindings, home, names, until, in_place)
     pools = _pools(home, seen, see({}, bindings, nodes, own), own)
     left: dict[str, str] = {}
     for name in names:
@@ -129,12 +147,12 @@ def standing(
         "members": names,
         "new": new,
         "left": left,
-        "again": [name for name in names if name in moved and name in pools and pools[name].comes_again(name)],
+        "again": [name for name in names if not in_place and name in moved and name in pools and pools[name].comes_again(name)],
         "text": _count(len(new), len(names), "on the new generation of their node pool")
         if told
         else f"{_count(len(new), len(names), 'through')}; of no generation of their node pools is it certain that it is the newer one",
         "over": "every member runs on the newest generation of its node pool, and none of their nodes is marked to go"
-        if names and all(name in pools and pools[name].is_over(names, moved) for name in names)
+        if names and not in_place and all(name in pools and pools[name].is_over(names, moved) for name in names)
         else "",
     }
 
@@ -166,8 +184,13 @@ class _Pool:
         return self.told or all(name in moved for name in self.home if name in followed)
 
     def comes_again(self, member: str) -> bool:
-        """Whether a member that had its turn is on an old node all the same: mended on a spare one, for example. Nodes without a pool may differ for ever."""
-        return bool(self._name) and _is_older(str(self.home[member].get("generation") or ""), self._newest_now, self._now)
+        """Whether a member that had its turn is on a node of the generation that it had before, and newer ones are there: it was mended on a spare one.
+
+        Nodes without a pool may differ for ever.
+        """
+        mine = str(self.home[member].get("generation") or "")
+        same = member in self._members and self._members[member]["generation"] == mine
+        return bool(self._name) and same and _is_older(mine, self._newest_now, self._now)
 
     def shown(self, node: Mapping[str, Any]) -> str:
         """What an old node has: the version of its kubelet, or all that is told of its generation where that is the same."""
@@ -186,17 +209,21 @@ def _pools(home: Mapping[str, Mapping[str, Any] | None], seen: Seen, now: Seen, 
     result: dict[str, _Pool] = {}
     for name, node in home.items():
         if node is not None:
-            kube, pool = str(node["kube_cluster"]), _pool(node, own)
-            if (kube, pool) not in found:
-                known, current = (entry["generations"].get(kube, {}).get(pool, {}) for entry in (seen, now))
-                found[kube, pool] = _Pool(pool, known, current, seen["members"])
-            found[kube, pool].home[name] = node
-            result[name] = found[kube, pool]
+            kube, place = str(node["kube_cluster"]), _place(node, own)
+            if (kube, place) not in found:
+                known, current = (entry["generations"].get(kube, {}).get(place, {}) for entry in (seen, now))
+                found[kube, place] = _Pool(_pool(node, own), known, current, seen["members"])
+            found[kube, place].home[name] = node
+            result[name] = found[kube, place]
     return result
 
 
 def _by_version(
-    bindings: Sequence[Mapping[str, Any]], home: Mapping[str, Mapping[str, Any] | None], names: Sequence[str], until: Mapping[str, str]
+    bindings: Sequence[Mapping[str, Any]],
+    home: Mapping[str, Mapping[str, Any] | None],
+    names: Sequence[str],
+    until: Mapping[str, str],
+    in_place: bool,
 ) -> Standing:
     kube = {str(entry["member"]): str(entry["kube_cluster"]) for entry in bindings}
     asked = [name for name in names if kube[name] in until]
@@ -208,13 +235,15 @@ def _by_version(
         elif not versions.has(str(node.get("kubelet_version") or ""), until[kube[name]]):
             left[name] = f"{node.get('kubelet_version') or 'no version'}, not {until[kube[name]]}"
     new = [name for name in asked if name not in left]
+    # Whoever is not waited for may be at its drain all the same.
+    going = any(signs.urgency(home[name]) for name in names if name not in asked)
     return {
         "members": asked,
         "new": new,
         "left": left,
-        "again": list(left),
+        "again": [] if in_place else list(left),
         "text": _count(len(new), len(asked), "on the kubelet of hostnet_follow_until"),
-        "over": "" if left or not asked else f"every member's node has the kubelet of hostnet_follow_until ({_shown(until)})",
+        "over": "" if left or going or not asked else f"every member's node has the kubelet of hostnet_follow_until ({_shown(until)})",
     }
 
 

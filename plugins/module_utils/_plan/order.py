@@ -168,7 +168,11 @@ def replanned(plan: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
             kept.append({**entry, "steps": was["steps"], "neighbours": was["neighbours"]})
         else:
             kept.append(dict(entry))
-    return {**plan, "members": kept, "left": [*left, *plan["left"]], "shared": bool(before.get("shared"))}
+    hold = plan["hold"] and bool(kept or plan["waits"])
+    if kept and kept[0]["member"] != plan["members"][0]["member"]:
+        # Nobody knows yet whether it is this one's turn.
+        hold = bool(plan["followed"]) and not plan["in_hand"] and kept[0]["work"] != "repair"
+    return {**plan, "members": kept, "left": [*left, *plan["left"]], "hold": hold, "shared": bool(before.get("shared"))}
 
 
 def state(entry: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ def rollout_plan(
     done = list((journal or {}).get("done", [])) if flying else []
     kube_clusters = [str(entry["name"]) for entry in hostnet["kube_clusters"]]
     until = versions.by_kube_cluster(request.get("follow_until"), kube_clusters)
-    standing = generations.standing(list(bindings.values()), nodes, seen, followed, done, until, own)
+    standing = generations.standing(list(bindings.values()), nodes, seen, followed, done, until, own, work != "replace")
     if patient:
         errors += refusals.until_errors(until, kube_clusters, [bindings[name] for name in followed])
     mends: list[Json] = []

@@ -239,12 +239,20 @@ def identify_for(
     return identify(old, nodes, bindings, record, patient, own)
 
 
-def vm_done(record: Mapping[str, Any], action: str, nodes: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether `action` (reboot, replace, add, remove) is done already, so a hook that ran before a kill is not asked a second time."""
+def vm_done(record: Mapping[str, Any], action: str, nodes: Sequence[Mapping[str, Any]], own: str = "") -> bool:
+    """Whether `action` (reboot, replace, add, remove) is done already, so a hook that ran before a kill is not asked a second time.
+
+    `own` is the user's label of node pools: another pool's new node is not what the hook made.
+    """
     old = record["old"]
     node = next((node for node in nodes if node["kube_cluster"] == old["kube_cluster"] and node["name"] == old["node"]), None)
     fresh = [
-        entry for entry in nodes if entry["kube_cluster"] == old["kube_cluster"] and entry["zone"] == old["zone"] and is_new(entry, record)
+        entry
+        for entry in nodes
+        if entry["kube_cluster"] == old["kube_cluster"]
+        and entry["zone"] == old["zone"]
+        and is_new(entry, record)
+        and not other_pool(entry, record, own)
     ]
     if action == "reboot":
         return node is not None and node["ready"] and bool(record["boot_id"]) and node["boot_id"] != record["boot_id"]

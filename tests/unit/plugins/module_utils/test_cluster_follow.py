@@ -38,7 +38,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
             picture.nodes = {"east": [{"name": str(number), "kube_cluster": "east", "uid": str(number)} for number in range(nodes)]}
 
         def standing(*_args: Any) -> Json:
-            return {"members": wanted.get("followed", []), "left": {}, "text": "1 of 2 members is new", "over": next(ends, "")}
+            return {"members": wanted.get("followed", []), "left": {}, "again": [], "text": "1 of 2 members is new", "over": next(ends, "")}
 
         monkeypatch.setattr(follow, "_look", look)
         monkeypatch.setattr(follow.follow, "due", lambda *_args: next(taken, {}))

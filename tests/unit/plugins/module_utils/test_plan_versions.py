@@ -25,10 +25,10 @@ def text(numbers: tuple[int, ...], build: str = "") -> str:
     return "v" + ".".join(map(str, numbers)) + build
 
 
-@pytest.mark.parametrize(("left", "right"), list(pairwise(IN_ORDER)))
-def test_they_are_compared_as_numbers(left: str, right: str) -> None:
-    assert (versions.compare(left, right), versions.compare(right, left), versions.compare(left, left)) == (-1, 1, 0)
-    assert (versions.has(right, left), versions.has(left, right), versions.has(left, left)) == (True, False, True)
+@pytest.mark.parametrize(("older", "newer"), list(pairwise(IN_ORDER)))
+def test_they_are_compared_as_numbers(older: str, newer: str) -> None:
+    assert (versions.compare(older, newer), versions.compare(newer, older), versions.compare(older, older)) == (-1, 1, 0)
+    assert (versions.has(newer, older), versions.has(older, newer), versions.has(older, older)) == (True, False, True)
 
 
 def test_what_cannot_be_told_is_not_told() -> None:
@@ -79,11 +79,11 @@ def test_the_order_is_that_of_the_numbers(left: tuple[int, ...], right: tuple[in
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_any_text_is_an_answer(left: str, right: str) -> None:
-    there, back = versions.compare(left, right), versions.compare(right, left)
+def test_any_text_is_an_answer(one: str, other: str) -> None:
+    there, back = versions.compare(one, other), versions.compare(other, one)
     assert (there is None) == (back is None)
     assert there is None or there == -(back or 0)
-    assert not versions.has(left, right) or not versions.problem(right)
+    assert not versions.has(one, other) or not versions.problem(other)
 
 
 def test_one_version_is_for_all_kube_clusters() -> None:
