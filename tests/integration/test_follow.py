@@ -132,6 +132,7 @@ class InPlace(threading.Thread):
         self._kube.request_json("PATCH", f"/api/v1/nodes/{self._node}/status", status, "application/merge-patch+json")
 
 
+@pytest.mark.in_turn
 def test_the_run_ends_by_itself_when_all_are_on_the_new_generation(world: World) -> None:
     # No sign ever tells of east-1's node, so its member has no turn.
     east, west = world.kubes
@@ -153,6 +154,7 @@ def test_the_run_ends_by_itself_when_all_are_on_the_new_generation(world: World)
             cloud.join()
 
 
+@pytest.mark.in_turn
 def test_the_run_ends_when_the_nodes_have_the_version_that_was_asked_for(world: World) -> None:
     east, west = world.kubes
     # What they have already is nothing to do, and no lock is taken.
@@ -184,6 +186,7 @@ def test_the_run_ends_when_the_nodes_have_the_version_that_was_asked_for(world: 
         cloud.join()
 
 
+@pytest.mark.in_turn
 def test_the_successor_is_of_the_pool_that_the_users_label_names(world: World) -> None:
     east, west = world.kubes
     own = "example.com/pool"

@@ -94,6 +94,7 @@ def test_a_secret_that_is_missing_is_refused_before_anything_is_changed(deployed
     assert world.objects() == before
 
 
+@pytest.mark.in_turn
 def test_nobody_is_forgotten_for_a_vm_that_gets_no_image(deployed: tuple[World, PlayRun]) -> None:
     world, _run = deployed
     west = world.kubes[1]
