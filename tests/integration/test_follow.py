@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,10 @@ def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempP
         yield found
 
 
-def upgrade(world: World, failpoint: str = "", **variables: object) -> PlayRun:
+def upgrade(world: World, failpoint: str = "", log: Path | None = None, **variables: object) -> PlayRun:
     given = {"hostnet_work": "replace", "hostnet_soak_seconds": 0, "hostnet_step_timeout_seconds": 60, "hostnet_follow_seconds": 60}
-    return world.play("upgrade.yml", environment={"HOSTNET_FAILPOINT": failpoint} if failpoint else None, **{**given, **variables})
+    environment = {"HOSTNET_FAILPOINT": failpoint, "ANSIBLE_LOG_PATH": str(log or "")}
+    return world.play("upgrade.yml", environment={name: value for name, value in environment.items() if value}, **{**given, **variables})
 
 
 def took(run: PlayRun) -> list[str]:
@@ -118,15 +120,17 @@ def test_nothing_is_stopped_where_nothing_is_about_to_go(world: World) -> None:
 
 
 class InPlace(threading.Thread):
-    """When these clouds are through, one more node gets the new kubelet without a drain: a fake, as `cloud` is."""
+    """When the play has logged `said`, one more node gets the new kubelet without a drain: a fake, as `cloud` is."""
 
-    def __init__(self, after: list[SurgeUpgrade], kube: KubeApi, node: str) -> None:
+    def __init__(self, log: Path, said: str, kube: KubeApi, node: str) -> None:
         super().__init__(daemon=True)
-        self._after, self._kube, self._node = after, kube, node
+        self.ended = threading.Event()
+        self._log, self._said, self._kube, self._node = log, said, kube, node
 
     def run(self) -> None:
-        for cloud in self._after:
-            cloud.join()
+        while not (self._log.exists() and self._said in self._log.read_text()):
+            if self.ended.wait(0.5):
+                return
         info = self._kube.request_json("GET", f"/api/v1/nodes/{self._node}")["status"]["nodeInfo"]
         status = {"status": {"nodeInfo": {**info, "kubeletVersion": NEW}}}
         self._kube.request_json("PATCH", f"/api/v1/nodes/{self._node}/status", status, "application/merge-patch+json")
@@ -137,20 +141,26 @@ def test_the_run_ends_by_itself_when_all_are_on_the_new_generation(world: World)
     # No sign ever tells of east-1's node, so its member has no turn.
     east, west = world.kubes
     clouds = [SurgeUpgrade([west, east], ["west-1"], "10.0.1.50"), SurgeUpgrade([east, west], ["east-2"], "10.0.0.50")]
+    log = world.folder / "upgrade.log"
+    threads: list[SurgeUpgrade | InPlace] = [
+        *clouds,
+        InPlace(log, "2 of 3 members are on the new generation of their node pool", east, "east-1"),
+    ]
     try:
-        for thread in (*clouds, InPlace(clouds, east, "east-1")):
+        for thread in threads:
             thread.start()
-        run = upgrade(world, hostnet_follow_seconds=300)
+        run = upgrade(world, log=log, hostnet_follow_seconds=300)
         assert run.rc == 0, run.output
         said = " ".join(run.output.split())
         assert "The rollout is over: every member runs on the newest generation of its node pool" in said
+        assert "still to come: east-0 (v1.36.3)" in said
         assert sorted(took(run)) == ["east-1", "west-0"]
         journal = world.journal_of(0)
         assert (journal["state"], sorted(journal["done"])) == ("done", ["east-1", "west-0"])
     finally:
-        for cloud in clouds:
-            cloud.ended.set()
-            cloud.join()
+        for thread in threads:
+            thread.ended.set()
+            thread.join()
 
 
 @pytest.mark.in_turn
