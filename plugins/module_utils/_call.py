@@ -32,6 +32,11 @@ class Failure(Exception):
         self.msg = msg
         self.result = result
 
+    @classmethod
+    def of(cls, error: client.KubeError, **result: Any) -> Failure:
+        """That of an API server; `passing`: the same may well succeed later."""
+        return cls(str(error), **result, **({"passing": True} if error.passing else {}))
+
 
 class Call:
     """What a module was asked: its checked parameters, `--check`, `--diff`, and the kube clusters."""
@@ -87,11 +92,9 @@ def perform(arguments: Json, run: Run, params: Json, check_mode: bool, diff: boo
     else:
         try:
             result = run(call)
-        except Failure as error:
-            result = {**error.result, "failed": True, "msg": error.msg}
-        except client.KubeError as error:
-            # `passing`: the same may well succeed later.
-            result = {"failed": True, "msg": str(error), **({"passing": True} if error.passing else {})}
+        except (Failure, client.KubeError) as error:
+            failure = error if isinstance(error, Failure) else Failure.of(error)
+            result = {**failure.result, "failed": True, "msg": failure.msg}
     result["requests"] = call.requests
     secrets = _list_no_log_values(arguments, params) | call.secrets | withheld.passwords(params.get("kube_clusters"))
     # remove_values would make text of what is not in secret: flags, numbers and nulls stay as they are.

@@ -238,7 +238,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     try:
         clusters = call.clusters
     except client.KubeError as error:
-        raise _call.Failure(str(error), results={}, **({"passing": True} if error.passing else {})) from error
+        raise _call.Failure.of(error, results={}) from error
     stop = params["fail"] and not params["read_only"]
     results = ask_members(clusters, members, commands, http, params["timeout"], stop_at_failure=stop, read_only=params["read_only"])
     result: dict[str, Any] = {"changed": changes, "results": results}

@@ -350,7 +350,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
             return {"changed": changed, "results": [], "skipped_nodes": skipped}
         outcome = run_on_nodes(clusters, targets, script, show)
     except client.KubeError as error:
-        raise _call.Failure(str(error), results=[], **({"passing": True} if error.passing else {})) from error
+        raise _call.Failure.of(error, results=[]) from error
     if params["fail"]:
         outcome.failures += exit_failures(outcome.results)
     result: dict[str, Any] = {"changed": changed, "results": outcome.results}

@@ -10,6 +10,7 @@ from typing import TypedDict, TypeVar
 
 from .._plan import held
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
+from .._plan.listed import some
 from .._plan.nodes import Node, node_facts
 from . import kinds
 from .client import METADATA_OF_ONE, METADATA_ONLY, NOT_TRUSTED, Json, KubeCluster, KubeError, each_cluster, in_parallel
@@ -78,7 +79,7 @@ def _raise(errors: Sequence[KubeError]) -> None:
     if errors:
         first, rest = errors[0], errors[1:]
         if rest:
-            first.args = ("; ".join(str(error) for error in errors[:5]) + (f"; and {len(errors) - 5} more" if len(errors) > 5 else ""),)
+            first.args = (some([str(error) for error in errors], 5, "; ", "; and "),)
         raise first
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from . import dead, signs, steps, successor
+from .listed import some
 from .names import GUARDS
 
 
@@ -150,16 +151,12 @@ def progress(
             elif signs.told(node):
                 told.append(f"node {entry['node']}: {signs.told(node)}")
         bare = [str(entry["member"]) for entry in mine if not running.get((kube, str(entry["member"]), str(entry["node"])))]
-        shown = _some(told, "; ")
+        shown = some(told, 3, "; ", "; and ")
         waiting = [f"{entry['member']} ({left[str(entry['member'])]})" for entry in mine if left and entry["member"] in left]
-        still = f"; still to come: {_some(waiting, ', ')}" if waiting else ""
+        still = f"; still to come: {some(waiting, 3, ', ', ', and ')}" if waiting else ""
         unguarded = f"; no guard pod runs for {', '.join(bare[:3])}{' and others' if len(bare) > 3 else ''}" if bare else ""
         lines.append(f"{kube}: {away[kube]}" if kube in away else f"{kube}: {shown or 'no VM is about to go'}{still}{unguarded}")
     return lines
-
-
-def _some(texts: Sequence[str], between: str) -> str:
-    return between.join(texts[:3]) + (f"{between}and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
 def guards_of(kube_cluster: str, pods: Sequence[Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Guards]:

@@ -55,7 +55,8 @@ class Standing(TypedDict):
 
 
 def _pool(node: Mapping[str, Any], own: str) -> str:
-    return "=".join(pool_of(node["labels"], own)) if any(pool_of(node["labels"], own)) else ""
+    label, name = pool_of(node["labels"], own)
+    return f"{label}={name}" if label else ""
 
 
 def _place(node: Mapping[str, Any], own: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import names
+from .hardened import hardened
 from .metadata import metadata_of
 from .pod import chosen_by_user, on_node
 
@@ -36,7 +37,7 @@ def guard_objects(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> lis
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"],
         "resources": {"requests": {"cpu": "1m", "memory": "4Mi"}, "limits": {"memory": "16Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": hardened(),
     }
     pod = {
         "automountServiceAccountToken": False,

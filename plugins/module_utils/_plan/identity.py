@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import join, names
+from .listed import some
 
 Json = dict[str, Any]
 
@@ -81,7 +82,7 @@ def restored_identity(
             "members": ",".join(sorted((str(binding["member"]) for binding in bindings), key=join.natural_key)),
             "claimed_by": "restored",
         }, []
-    shown = "; ".join(evidence[:5]) + (f"; and {len(evidence) - 5} more" if len(evidence) > 5 else "")
+    shown = some(evidence, 5, "; ", "; and ")
     return None, [
         (
             f"deployment {hostnet['name']} has no identity record in any kube cluster, but it exists: {shown}. Nothing is initialised, because that "

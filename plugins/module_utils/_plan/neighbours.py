@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import names
+from .listed import some
 
 Json = dict[str, Any]
 
@@ -119,8 +120,8 @@ def namesakes(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) ->
         if namespace and namespace != hostnet["namespace"]:
             others.setdefault(namespace, []).append(f"{node['name']} (kube cluster {node['kube_cluster']})")
     return [
-        f"deployment {hostnet['name']} in namespace {namespace} has members on node {', '.join(sorted(where)[:3])}"
-        f"{f' and {len(where) - 3} more' if len(where) > 3 else ''}, and hostnet_namespace is {hostnet['namespace']}: two deployments of one name "
+        f"deployment {hostnet['name']} in namespace {namespace} has members on node {some(sorted(where), 3)}, "
+        f"and hostnet_namespace is {hostnet['namespace']}: two deployments of one name "
         f"would share the label {names.node_label(str(hostnet['name']))} of the nodes. Choose another hostnet_name, or give the "
         f"namespace of the deployment that you mean"
         for namespace, where in sorted(others.items())

@@ -119,15 +119,17 @@ cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _; 
 done
 exit 0
 """
-# Admission: makes the folder without which the member's pod does not start, complete with its marker or not at all. Data that is there already is never
-# touched. What an admission of the same member that was cut short has left is only a marker, and goes.
-ADMIT_SCRIPT = f"""
+# What begins every script that works on a member's folder.
+_FOLDER = f"""
 set -eu
 base="/host/${{DEPLOYMENT:?}}"
 folder="$base/${{ADMISSION:?}}"
 : "${{TOKEN:?}}" "${{MEMBER:?}}" "${{ADMISSION_ID:?}}"
 {_DISK}
-{_MARKER}
+{_MARKER}"""
+# Admission: makes the folder without which the member's pod does not start, complete with its marker or not at all. Data that is there already is never
+# touched. What an admission of the same member that was cut short has left is only a marker, and goes.
+ADMIT_SCRIPT = f"""{_FOLDER}
 if [ "$MUST_MOUNT" = true ] && [ "$mounted" = false ]; then
   echo "no disk is mounted at $ROOT, which is a folder of ${{point:-/}}: mount the data disk there"
   exit 4
@@ -175,13 +177,7 @@ mv "$base/.new-$ADMISSION_ID" "$folder"
 echo admitted
 """
 # The marker of a member that an older version has admitted. Its folder's name has the token in it, or is made of it: nobody else has such a one.
-MARK_SCRIPT = f"""
-set -eu
-base="/host/${{DEPLOYMENT:?}}"
-folder="$base/${{ADMISSION:?}}"
-: "${{TOKEN:?}}" "${{MEMBER:?}}" "${{ADMISSION_ID:?}}"
-{_DISK}
-{_MARKER}
+MARK_SCRIPT = f"""{_FOLDER}
 if [ -L "$folder" ] || [ ! -d "$folder" ]; then
   echo "$folder is no folder, although member $MEMBER runs in it"
   exit 3

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import names
+from .hardened import hardened
 from .layout import CERTIFICATES_PATH, CONFIG_PATH, all_ports
 
 Json = dict[str, Any]
@@ -104,11 +105,6 @@ def pod_spec(
         volume = "scratch-" + re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
         mounts.append({"name": volume, "mountPath": folder})
         volumes = [*volumes, {"name": volume, "emptyDir": {"sizeLimit": "64Mi"}}]
-    security: Json = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"], **({"add": list(spec["capabilities"])} if spec.get("capabilities") else {})},
-    }
     container: Json = {
         "name": str(hostnet["system"]),
         "image": hostnet["image"],
@@ -120,7 +116,7 @@ def pod_spec(
             {"name": port, "containerPort": number, "hostPort": number, "protocol": "TCP"} for port, number in sorted(spec["ports"].items())
         ],
         "resources": hostnet["resources"],
-        "securityContext": security,
+        "securityContext": hardened(spec.get("capabilities") or ()),
         "volumeMounts": mounts,
     }
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):

@@ -12,6 +12,7 @@ from . import adopt, before, gate, join, order, steps, successor
 from . import bindings as copies
 from .journal import MAX_BYTES, largest
 from .layout import data_folder
+from .listed import some
 from .names import members as members_name
 from .names import rollout as journal_name
 from .sizes import DATA_BYTES
@@ -104,7 +105,7 @@ def pool_label(
             if without:
                 notes.append(
                     f"hostnet_pool_label is {label}, and these nodes with a member in kube cluster {kube} do not have that label, so it does not choose what "
-                    f"comes after them: {', '.join(without[:5])}{f' and {len(without) - 5} more' if len(without) > 5 else ''}"
+                    f"comes after them: {some(without, 5)}"
                 )
         elif clouds:
             notes.append(f"{where}: its node pools are told by {', '.join(clouds)}")

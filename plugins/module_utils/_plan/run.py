@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .hardened import hardened
+
 Json = dict[str, Any]
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -85,11 +87,7 @@ def pod_for(script: Script, node: str, env: Mapping[str, str], run_id: str) -> J
         "command": ["sh", "-c", f"exec 2>{_STDERR_FILE}\n{script.text}"],
         "env": [{"name": key, "value": str(value)} for key, value in sorted(env.items())],
         "terminationMessagePath": _STDERR_FILE,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"], **({"add": list(script.capabilities)} if script.capabilities else {})},
-        },
+        "securityContext": hardened(script.capabilities),
         "resources": {
             "requests": {"cpu": "10m", "memory": "16Mi"},
             "limits": {"cpu": "500m", "memory": "128Mi"},
@@ -146,14 +144,7 @@ def _pull_container(number: int, pull: Pull) -> Json:
         "image": pull.image,
         **({"imagePullPolicy": pull.policy} if pull.policy else {}),
         "command": [_NO_COMMAND],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": 65534,
-            "runAsGroup": 65534,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": {**hardened(), "runAsNonRoot": True, "runAsUser": 65534, "runAsGroup": 65534},
         "resources": {"requests": {"cpu": "1m", "memory": "4Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}},
     }
 
