@@ -23,7 +23,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certifi
     KEY_TYPES,
     USAGES,
     CertificateError,
-    Lifetime,
+    lifetime_of,
 )
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -44,7 +44,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "expected_ca_fingerprint": {"type": "str", "default": ""},
     "key_type": {"type": "str", "choices": list(KEY_TYPES), "default": "EC_P256"},
     "valid_days": {"type": "int", "default": 365},
-    "renew_days": {"type": "int", "default": 30},
+    "renew_days": {"type": "int"},
+    "renew": {"type": "list", "elements": "str", "default": []},
     "organization": {"type": "str", "default": ""},
     "nkeys": {"type": "list", "elements": "str", "default": []},
     "certificates": {
@@ -129,7 +130,7 @@ class ActionModule(ActionBase):
             request = Request(
                 pki_dir=self._path(options["pki_dir"]),
                 certificates=options["certificates"],
-                lifetime=Lifetime(options["valid_days"], options["renew_days"]),
+                lifetime=lifetime_of(options["valid_days"], options["renew_days"]),
                 key_type=str(options["key_type"]),
                 organization=str(options["organization"]),
                 ca_common_name=str(ca["common_name"]),
@@ -141,6 +142,7 @@ class ActionModule(ActionBase):
                 ca_create=options["ca_create"],
                 expected_ca_fingerprint=str(options["expected_ca_fingerprint"]),
                 nkeys=options["nkeys"],
+                renew=options["renew"],
             )
             vault = LoadedVault(self._loader._vault.secrets)
             result.update(ensure_certificates(request, vault, datetime.now(UTC), check_mode=bool(self._task.check_mode)))

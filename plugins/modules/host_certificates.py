@@ -20,7 +20,7 @@ description:
     name, organization, usages or key type differ from the wanted ones, if another CA issued it, if it is not valid yet,
     and if fewer than O(renew_days) days are left.
   - Every certificate that is issued anew gets a fresh private key; keys are never kept across certificates.
-  - A certificate begins one hour before it is issued, because the clocks of controller and nodes differ, and never
+  - A certificate begins 24 hours before it is issued, because the clocks of controller and nodes differ, and never
     outlives its CA.
   - Everything is checked before anything is written. Files are written beside their places and moved there when all of
     them are on the disk, and a lock (C(.lock) in O(pki_dir)) keeps two runs from making two CAs.
@@ -100,8 +100,16 @@ options:
   renew_days:
     description:
       - Issue a certificate anew when fewer days than this are left. Must be smaller than O(valid_days).
+      - By default a third of O(valid_days). Before version 0.4.0 it was 30.
     type: int
-    default: 30
+  renew:
+    description:
+      - Certificates that are issued anew although nothing is wrong with them - V(all), the name of a folder (V(east-0)), or folder and file
+        (V(east-0/peer)). A name that none of O(certificates) has is an error.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.4.0"
   organization:
     description:
       - Organization in the subject of the certificates and of a CA that is made. CockroachDB's own tools write C(Cockroach).

@@ -218,29 +218,16 @@ requests:
   sample: 4
 """
 
-from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.common.yaml import yaml_dump
-
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import apply, client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import diff, manifests
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import apply, client, objects
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import manifests
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
     "lock": client.lock_argument(),
-    "objects": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "kube_cluster": {"type": "str", "required": True},
-            "definition": {"type": "dict", "required": True},
-            "files": {"type": "dict"},
-            "create_only": {"type": "bool", "default": False},
-        },
-    },
+    "objects": objects.objects_argument(),
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "prune": {
         "type": "dict",
@@ -255,60 +242,12 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def read_files(entry: dict[str, Any], where: str, planning: bool) -> dict[str, bytes]:
-    """The content of one object's `files`. Raises ManifestError for a file that cannot be read.
-
-    While only `planning` (check mode) a file may be missing: an earlier task of the same play would have made it.
-    """
-    content = {}
-    for key, path in (entry.get("files") or {}).items():
-        try:
-            content[str(key)] = Path(str(path)).read_bytes()
-        except OSError as error:
-            if planning and isinstance(error, FileNotFoundError):
-                content[str(key)] = b"(not made yet)"
-                continue
-            raise manifests.ManifestError(f"{where}.files.{key}: {path} cannot be read on the controller: {error.strerror}") from error
-    return content
-
-
 def load(params: dict[str, Any], planning: bool) -> list[manifests.Manifest]:
     """The manifests of the module's parameters. Raises ManifestError."""
-    names = [options["name"] for options in params["kube_clusters"]]
     absent = params["state"] == "absent"
     if absent and params["prune"]:
         raise manifests.ManifestError("prune and state: absent exclude each other; name what is to be deleted in objects")
-    found = []
-    for index, entry in enumerate(params["objects"]):
-        where = f"objects[{index}]"
-        found.append(
-            manifests.manifest_from(entry, where, names, {} if absent else read_files(entry, where, planning), identity_only=absent)
-        )
-    manifests.check_unique(found)
-    return found
-
-
-def hide_secrets(params: dict[str, Any]) -> None:
-    """Ansible returns a module's parameters with -vvv: take the data of Secrets out of them."""
-    for entry in params["objects"]:
-        entry["definition"] = diff.redact(entry["definition"])
-
-
-def ansible_diff(entries: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The diff as Ansible's callbacks print it."""
-    return [
-        {
-            "before_header": entry["title"],
-            "after_header": entry["title"],
-            "before": as_yaml(entry["before"]),
-            "after": as_yaml(entry["after"]),
-        }
-        for entry in entries
-    ]
-
-
-def as_yaml(value: dict[str, Any]) -> str:
-    return str(yaml_dump(value, default_flow_style=False, sort_keys=True, width=1000)) if value else ""
+    return objects.read_objects(params, planning, absent)
 
 
 def carry_out(call: _call.Call) -> apply.Outcome:
@@ -327,10 +266,10 @@ def run(call: _call.Call) -> dict[str, Any]:
     except manifests.ManifestError as error:
         raise _call.Failure(str(error)) from error
     finally:
-        hide_secrets(call.params)
+        objects.hide_secrets(call.params)
     result: dict[str, Any] = {"changed": outcome.changed, "objects": outcome.objects}
     if call.diff:
-        result["diff"] = ansible_diff(outcome.diff)
+        result["diff"] = objects.ansible_diff(outcome.diff)
     if outcome.failures:
         raise _call.Failure(outcome.failure_text(), failures=[str(failure) for failure in outcome.failures], **result)
     return result

@@ -160,6 +160,8 @@ class Deployment:
         }
         self.bindings = list(bindings)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # When certificates are issued.
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def certificates(self) -> list[Json]:
         wanted = member_certificates.wanted_certificates(self.hostnet, self.spec, self.bindings)
@@ -172,7 +174,7 @@ class Deployment:
             lifetime=Lifetime(valid_days=10, renew_days=3),
             nkeys=self.spec.get("nkeys", []),
         )
-        result = ensure_certificates(request, cast(Vault, None), datetime.now(UTC))
+        result = ensure_certificates(request, cast(Vault, None), self.clock())
         self.hostnet["nkeys"] = result["nkeys"]
         return cast(list[Json], result["certificates"])
 

@@ -75,6 +75,31 @@ def apply_manifests(
     return outcome
 
 
+class InTurns:
+    """Manifests that are read and compared at once, and applied some now and some later. Raises KubeError where reading fails."""
+
+    def __init__(self, clusters: dict[str, KubeCluster], manifests: Sequence[Manifest], dry_run: bool) -> None:
+        self._manifests = manifests
+        involved = {name: cluster for name, cluster in clusters.items() if any(manifest.kube_cluster == name for manifest in manifests)}
+        self._runs = {
+            name: _ClusterRun(cluster, [m for m in manifests if m.kube_cluster == name], dry_run) for name, cluster in involved.items()
+        }
+        each_cluster(involved, lambda cluster: self._runs[cluster.name].read(None, []))
+        for run in self._runs.values():
+            run.refuse_strangers()
+
+    def differs(self) -> list[bool]:
+        """Of each manifest, whether it would be written."""
+        return [self._runs[manifest.kube_cluster].differs(manifest) for manifest in self._manifests]
+
+    def apply(self, indices: Sequence[int]) -> Outcome:
+        """Apply these of the manifests; what has become of all that were applied until now. Failures of single objects are collected."""
+        for index in indices:
+            manifest = self._manifests[index]
+            self._runs[manifest.kube_cluster].apply_now(manifest)
+        return _gather(self._manifests, self._runs.values())
+
+
 def delete_manifests(
     clusters: dict[str, KubeCluster], manifests: Sequence[Manifest], wait: bool, wait_timeout: float, dry_run: bool
 ) -> Outcome:
@@ -232,6 +257,12 @@ class _ClusterRun:
         return bool(self.live.get(manifest.key, {}).get("metadata", {}).get("deletionTimestamp"))
 
     # -- applying --------------------------------------------------------------------------------------------------
+
+    def differs(self, manifest: Manifest) -> bool:
+        return plan.decide(manifest, self.live.get(manifest.key), FIELD_MANAGER).action not in (plan.KEPT, plan.UNCHANGED)
+
+    def apply_now(self, manifest: Manifest) -> None:
+        self._each(lambda one: self._apply_one(one, None, set()), [manifest])
 
     def apply(self, deadline: float | None) -> None:
         """Apply in stages. With a `deadline`, objects that are being deleted are waited for until they are gone."""

@@ -49,6 +49,13 @@ class Files:
             raise TlsError(f"the certificate {self.certificate} cannot be used: {error.strerror or error}") from error
         return context
 
+    def looking(self) -> ssl.SSLContext:
+        """One that takes whatever certificate the server shows: for whoever compares that with the one it should be. Raises TlsError."""
+        context = self.context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
 
 class Tls:
     """The encrypted stream. `host` is whom the server's certificate must be for. Everything may raise TlsError."""
@@ -85,6 +92,10 @@ class Tls:
         data = self._out.read()
         if data:
             self._stream.send(data)
+
+    def certificate(self) -> bytes:
+        """The one that the server has shown, and whose key it has (DER)."""
+        return self._tls.getpeercert(binary_form=True) or b""
 
     def send(self, data: bytes) -> None:
         self._do(lambda: self._tls.write(data))

@@ -21,6 +21,7 @@ from .._plan.certificates import (
     CertificateError,
     ExistingLeaf,
     WantedLeaf,
+    asked_for,
     ca_warning,
     describe,
     file_name_problem,
@@ -81,11 +82,11 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     cas = {name: look_at_ca(request, name, vault, now) for name in names}
     existing, reasons, validity, modes, warnings = [], [], [], [], []
     ends: dict[str, tuple[datetime, datetime]] = {}
-    for leaf in wanted:
+    for leaf, asked in zip(wanted, asked_for(wanted, request.renew), strict=True):
         ca = cas[leaf.ca_name]
         stem = _stem(pki_dir, leaf)
         found = read_leaf(f"{stem}.crt", f"{stem}.key", ca.certificate)
-        reason = reissue_reason(found, leaf, now)
+        reason = reissue_reason(found, leaf, now) or ("asked for" if asked else "")
         if reason and leaf.ca_name not in ends:
             ends[leaf.ca_name] = leaf_validity(ca.facts, now, request.lifetime.valid_days)
             if not ca.created and ca.key is None:

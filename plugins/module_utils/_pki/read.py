@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._plan.certificates import CaFacts, ExistingLeaf
+from .._plan.certificates import CaFacts, ExistingLeaf, iso
+from .._plan.serving import Leaf
 from . import library
 from .request import PkiError
 
@@ -140,6 +141,17 @@ def read_leaf(certificate_path: str, key_path: str, ca: x509.Certificate | None)
         serial=serial_of(certificate),
         fingerprint=sha256_of(certificate),
     )
+
+
+def shown_leaf(der: bytes) -> Leaf:
+    """What a server has shown in a handshake (DER)."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        sans = _sans(certificate)
+    except (ValueError, x509.DuplicateExtension):
+        return Leaf(error="what it shows is no certificate")
+    not_before, not_after = _times(certificate)
+    return Leaf(sha256_of(certificate), serial_of(certificate), iso(not_before), iso(not_after), sans)
 
 
 def ca_facts(certificate: x509.Certificate, where: str) -> CaFacts:

@@ -47,3 +47,4 @@ class Request:
     ca_create: bool = True
     expected_ca_fingerprint: str = ""
     nkeys: Sequence[str] = ()
+    renew: Sequence[str] = ()

@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .certificates import BACKDATE
 from .layout import all_ports
 from .probe import parse_probe
 
 Json = dict[str, Any]
 
-# Less than certificates are issued in advance, so that the clock of a new VM may also be read a while later.
-_CLOCK_MARGIN_SECONDS = 600
+# How far a VM's clock may be behind the controller's: less than an hour, so that it may also be read a while later. Certificates are good for longer, but a
+# clock that is so wrong is about to jump.
+_BEHIND_SECONDS = 3000
 
 
 def admitted(bindings: Sequence[Mapping[str, Any]], token: str, placement: str, nonce: str) -> list[Json]:
@@ -64,8 +64,8 @@ def admit_nodes(
 ) -> list[Json]:
     """`nodes` of node_run with ADMIT_SCRIPT: the members of the batch that were never admitted before.
 
-    Where a port of the system is taken on the host, or its clock is so far behind `now` (the controller's, seconds since the epoch) that certificates
-    would not be valid there, it makes nothing: no old process is forgotten for a VM that cannot carry the member.
+    Where a port of the system is taken on the host, or its clock is most of an hour behind `now` (the controller's, seconds since the epoch), it makes
+    nothing: no old process is forgotten for a VM that cannot carry the member.
 
     A folder is made before its binding is written, so a member with a binding has one; where it is gone, the disk was
     emptied, and the member must wait for a repair. `former` is the member's binding before a repair: where its disk was mounted, the
@@ -76,7 +76,7 @@ def admit_nodes(
     host = {
         # As /proc/net/tcp has them.
         "PORTS": " ".join(f"{number:04X}={name}" for name, number in sorted(all_ports(spec).items())),
-        "NOT_BEFORE": str(int(now - BACKDATE.total_seconds() + _CLOCK_MARGIN_SECONDS)) if now else "0",
+        "NOT_BEFORE": str(int(now - _BEHIND_SECONDS)) if now else "0",
     }
     return [{**entry, "env": {**entry["env"], **host}} for entry in found]
 

@@ -19,10 +19,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from .listed import some
+
 KEY_TYPES = ("EC_P256", "RSA_2048", "RSA_4096")
 USAGES = ("server", "client")
-# The clocks of the controller and of the nodes differ: a certificate of this second is not valid yet on a late node.
-BACKDATE = timedelta(hours=1)
+# The clocks of the controller and of the nodes differ: a certificate of this second is not valid yet on a late node. A day, because a controller whose
+# time zone is wrong would else give all members certificates at once that none of them takes.
+BACKDATE = timedelta(hours=24)
+# By default a certificate is renewed when this part of its life is left.
+RENEWED_IN_LAST = 3
 # RFC 5280, appendix A.1: ub-common-name and ub-organization-name.
 MAX_NAME_LENGTH = 64
 # A century: far beyond sense, and far below the four-digit years that a certificate can hold.
@@ -46,6 +51,11 @@ class Lifetime:
 
     valid_days: int
     renew_days: int
+
+
+def lifetime_of(valid_days: int, renew_days: int | None) -> Lifetime:
+    """With `renew_days` None: a third of the life, so that a renewal that fails is noticed long before it hurts."""
+    return Lifetime(valid_days, max(valid_days // RENEWED_IN_LAST, 0) if renew_days is None else renew_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +344,20 @@ def reissue_reason(existing: ExistingLeaf | None, wanted: WantedLeaf, now: datet
     if existing.not_before > now:
         reasons.append(f"not valid before {iso(existing.not_before)} (the clock says {iso(now)})")
     return "; ".join(reason for reason in reasons if reason)
+
+
+def asked_for(wanted: Sequence[WantedLeaf], renew: Sequence[str]) -> list[bool]:
+    """Of each wish, whether `renew` names it: `all`, its folder (`east-0`), or folder and file (`east-0/peer`).
+
+    Raises CertificateError for a name that is none of them.
+    """
+    known = {"all"} | {leaf.name for leaf in wanted} | {leaf.label for leaf in wanted}
+    unknown = [name for name in renew if name not in known]
+    if unknown:
+        raise CertificateError(
+            f"renew: '{unknown[0]}' has no certificate here; use all, or some of {some(sorted(known - {'all'}), MAX_PROBLEMS)}"
+        )
+    return [bool({"all", leaf.name, leaf.label} & set(renew)) for leaf in wanted]
 
 
 def ca_problem(ca: CaFacts, now: datetime, expected_fingerprint: str = "") -> str:

@@ -142,7 +142,7 @@ for wanted in ${{PORTS:-}}; do
 done
 clock=$(date +%s)
 if [ "$clock" -lt "${{NOT_BEFORE:-0}}" ]; then
-  echo "its clock is at least $((NOT_BEFORE - clock)) seconds too far behind for a certificate to be valid there: synchronise its clock"
+  echo "its clock is at least $((NOT_BEFORE - clock)) seconds further behind the clock of the controller than 50 minutes: synchronise it"
   exit 6
 fi
 for other in "$base"/* "$base"/.new-*; do

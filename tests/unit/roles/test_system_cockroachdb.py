@@ -91,7 +91,6 @@ SCENARIOS = {
     ),
     "forgotten": Scenario("forget", all_of(in_cluster()), status=table("decommissioned"), variables=FORGET),
     "forget-live": Scenario("forget", all_of(in_cluster()), variables={"hostnet_forget": {"id": "3"}}),
-    "reload": Scenario("reload", all_of(in_cluster())),
     "lead": Scenario("lead", all_of(in_cluster())),
     "readdress": Scenario("readdress", all_of(in_cluster())),
     "spec": Scenario(
@@ -259,11 +258,6 @@ def test_decommission_is_repeated_until_the_membership_says_so(runs: Path) -> No
 def test_a_live_node_is_not_decommissioned(runs: Path) -> None:
     assert not passed(runs, "forget-live")
     assert calls(runs, "forget-live", "decommission") == {}
-
-
-def test_reload_signals_process_1_of_every_member(runs: Path) -> None:
-    outcome(runs, "reload")
-    assert calls(runs, "reload", "reload") == {member: [["/bin/sh", "-c", "kill -1 1"]] for member in ADDRESSES}
 
 
 def test_the_spec_is_that_of_the_image_in_use(runs: Path) -> None:

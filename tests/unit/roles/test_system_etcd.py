@@ -58,7 +58,6 @@ SCENARIOS: dict[str, tuple[str, list[str], list[str], Json, Json]] = {
     "follower": ("lead", ["west-0"], list(ADDRESSES), {}, listed()),
     "away": ("lead", ["west-0"], ["east-1", "west-0"], {}, listed()),
     "drain": ("drain", ["west-0"], list(ADDRESSES), {}, listed()),
-    "reload": ("reload", ["west-0"], list(ADDRESSES), {}, listed()),
     "forget": ("forget", ["west-0"], ["east-0", "west-0"], {"hostnet_forget": FORGET}, listed()),
     "forgotten": ("forget", ["west-0"], ["east-0", "west-0"], {"hostnet_forget": {**FORGET, "id": "ff"}}, listed()),
     "alive": ("forget", ["west-0"], list(ADDRESSES), {"hostnet_forget": FORGET}, listed()),
@@ -158,9 +157,9 @@ def test_the_leader_is_asked_to_hand_over_and_nobody_else(runs: Path) -> None:
     assert not (runs / "stuck" / "done").exists()
 
 
-def test_nothing_to_drain_and_nothing_to_reload(runs: Path) -> None:
-    assert_passed(runs, "drain", "reload")
-    for name in ("drain", "reload"):
+def test_nothing_to_drain(runs: Path) -> None:
+    assert_passed(runs, "drain")
+    for name in ("drain",):
         assert not list((runs / name).glob("*-*.*"))
 
 

@@ -238,11 +238,26 @@ def test_openssl_refuses_the_leaf_of_another_ca(tmp_path: Path) -> None:
     assert accepted == {"one": True, "two": False}
 
 
-def test_not_before_is_an_hour_ago(pki: Path) -> None:
+def test_not_before_is_a_day_ago(pki: Path) -> None:
     result = ensure(request_for(pki), now=datetime(2026, 5, 4, 3, 2, 1, 999, tzinfo=UTC))
-    assert result["certificates"][0]["not_before"] == "2026-05-04T02:02:01Z"
+    assert result["certificates"][0]["not_before"] == "2026-05-03T03:02:01Z"
     assert result["certificates"][0]["not_after"] == "2027-05-04T03:02:01Z"
-    assert result["ca"]["not_before"] == "2026-05-04T02:02:01Z"
+    assert result["ca"]["not_before"] == "2026-05-03T03:02:01Z"
+
+
+def test_what_is_asked_for_is_issued_anew_and_nothing_else(pki: Path) -> None:
+    entries = [entry(), entry("west-0")]
+    before = ensure(request_for(pki, *entries))["certificates"]
+    kept = content(pki / "west-0")
+    planned = ensure(request_for(pki, *entries, renew=["east-0"]), check=True)
+    assert [(item["reissued"], item["reason"]) for item in planned["certificates"]] == [(True, "asked for"), (False, "")]
+    after = ensure(request_for(pki, *entries, renew=["east-0/node"]))["certificates"]
+    assert (after[0]["serial"] == before[0]["serial"], after[1]["serial"] == before[1]["serial"]) == (False, True)
+    assert content(pki / "west-0") == kept
+    everything = content(pki)
+    with pytest.raises(CertificateError, match="renew: 'east-9' has no certificate here"):
+        ensure(request_for(pki, *entries, renew=["east-9"]))
+    assert content(pki) == everything
 
 
 def test_further_cas(pki: Path) -> None:

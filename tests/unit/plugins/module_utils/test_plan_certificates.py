@@ -298,9 +298,10 @@ def test_a_leaf_lives_within_its_ca(valid_days: int, ca_age: int, ca_left: int) 
         assert "Renew the CA" in plan.ca_warning(ca, NOW, valid_days)
 
 
-def test_a_leaf_begins_an_hour_ago_in_whole_seconds() -> None:
-    begin, end = plan.leaf_validity(the_ca(), NOW.replace(microsecond=999999), 10)
-    assert (begin, end) == (NOW - timedelta(hours=1), NOW + 10 * DAY)
+def test_a_leaf_begins_a_day_ago_in_whole_seconds() -> None:
+    old = the_ca(not_before=NOW - 9 * DAY)
+    begin, end = plan.leaf_validity(old, NOW.replace(microsecond=999999), 10)
+    assert (begin, end) == (NOW - DAY, NOW + 10 * DAY)
 
 
 # ---- diff ----
@@ -311,3 +312,24 @@ def test_description() -> None:
     assert text == "east-0/node:\n  subject: CN=node,O=Cockroach\n  SANs: IP:::1\n  not after: 2026-05-04T03:02:01Z\n  reason: missing\n"
     bare = plan.describe("c/root", common_name="root", organization="", sans=(), not_after=NOW)
     assert bare == "c/root:\n  subject: CN=root\n  SANs: (none)\n  not after: 2026-05-04T03:02:01Z\n"
+
+
+@pytest.mark.parametrize(
+    ("valid", "said", "renew"), [(365, None, 121), (90, None, 30), (2, None, 0), (1, None, 0), (90, 10, 10), (90, 0, 0)]
+)
+def test_a_third_of_the_life_is_the_time_for_a_renewal(valid: int, said: int | None, renew: int) -> None:
+    found = plan.lifetime_of(valid, said)
+    assert found == plan.Lifetime(valid, renew)
+    assert found.renew_days < found.valid_days
+
+
+def test_what_is_asked_for_is_named_by_folder_or_file_and_nothing_else() -> None:
+    wanted = [wish(name=name, file=file) for name, file in (("east-0", "server"), ("east-0", "peer"), ("clients", "client.root"))]
+    assert plan.asked_for(wanted, []) == [False, False, False]
+    assert plan.asked_for(wanted, ["all"]) == [True, True, True]
+    assert plan.asked_for(wanted, ["east-0"]) == [True, True, False]
+    assert plan.asked_for(wanted, ["east-0/peer", "clients"]) == [False, True, True]
+    with pytest.raises(
+        plan.CertificateError, match=r"renew: 'east-1' has no certificate here; use all, or some of clients, clients/client.root, east-0, "
+    ):
+        plan.asked_for(wanted, ["east-0", "east-1"])

@@ -1,0 +1,185 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which certificate a running member has to serve on which of its ports, and whether it does. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import names
+from .layout import all_ports
+
+Json = dict[str, Any]
+
+# How a server begins: TLS at once, or a line of its own first (NATS' INFO) and then TLS.
+TLS, GREETING = "tls", "greeting"
+BEGINNINGS = (TLS, GREETING)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A port of a member that has to serve the certificate of this fingerprint, and what is known of that one."""
+
+    member: str
+    file: str
+    port: str
+    number: int
+    greets: bool
+    fingerprint: str
+    serial: str
+    not_after: str
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A certificate that a server has shown, or in `error` why it showed none."""
+
+    fingerprint: str = ""
+    serial: str = ""
+    not_before: str = ""
+    not_after: str = ""
+    sans: tuple[str, ...] = ()
+    error: str = ""
+
+
+def spec_problems(spec: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `ports` of a spec's certificates, and with `reload`, in words."""
+    problems = []
+    known = sorted(spec.get("ports", {}))
+    for wish in spec.get("certificates", []):
+        for port, begins in (wish.get("ports") or {}).items():
+            where = f"certificates ({wish.get('file')}): ports.{port}"
+            # Without any ports, that is said already.
+            if known and port not in known:
+                problems.append(f"{where} is none of the spec's ports ({', '.join(known)})")
+            if begins not in BEGINNINGS:
+                problems.append(f"{where} is {begins!r}; use one of {', '.join(BEGINNINGS)}")
+    reload = spec.get("reload")
+    if reload is not None and (isinstance(reload, str) or not isinstance(reload, Sequence)):
+        problems.append("reload must be a command as a list of words, or an empty list where the process reads its files at each handshake")
+    return problems
+
+
+def endpoints(spec: Mapping[str, Any], members: Iterable[str], issued: Sequence[Mapping[str, Any]]) -> list[Endpoint]:
+    """What each member has to serve; `issued` is what host_certificates returned. Certificates that are on no port are not in it."""
+    by_place = {(str(entry["name"]), str(entry["file"])): entry for entry in issued}
+    numbers = all_ports(spec)
+    found = []
+    for member in members:
+        for wish in spec["certificates"]:
+            entry = by_place.get((member, str(wish["file"])))
+            if entry is None:
+                continue
+            for port, begins in (wish.get("ports") or {}).items():
+                found.append(
+                    Endpoint(
+                        member=member,
+                        file=str(wish["file"]),
+                        port=str(port),
+                        number=int(numbers[port]),
+                        greets=begins == GREETING,
+                        fingerprint=str(entry["fingerprint"]),
+                        serial=str(entry["serial"]),
+                        not_after=str(entry["not_after"]),
+                    )
+                )
+    return found
+
+
+def members_of(definition: Mapping[str, Any]) -> list[str]:
+    """The members whose certificates are in this Secret, as its annotation has them; none for any other object."""
+    text = (definition.get("metadata", {}).get("annotations") or {}).get(names.CERTIFICATES_ANNOTATION)
+    return sorted(json.loads(text)) if text else []
+
+
+def turns(
+    definitions: Sequence[Mapping[str, Any]], changed: Sequence[bool], stale: Iterable[str], order: Sequence[str]
+) -> list[tuple[str, list[int]]]:
+    """Whose turn it is, one after another: the member, and which of the Secrets are brought in with its turn (their indices).
+
+    A member has a turn where its Secret changes, or where it does not serve what it has to (`stale`). `order` has all members. A Secret of several
+    members is brought in with the first of them. Those of members that are in no `order`, because nothing of them runs, come last, without a member.
+    """
+    waiting = {index for index, differs in enumerate(changed) if differs}
+    due = set(stale)
+    for index in waiting:
+        due.update(members_of(definitions[index]))
+    found: list[tuple[str, list[int]]] = []
+    for member in order:
+        if member not in due:
+            continue
+        mine = sorted(index for index in waiting if member in members_of(definitions[index]))
+        waiting.difference_update(mine)
+        found.append((member, mine))
+    if waiting:
+        found.append(("", sorted(waiting)))
+    return found
+
+
+def missing(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf]) -> list[str]:
+    """What is not served as it should be, a sentence for each port; `seen` is by member and port."""
+    found = []
+    for endpoint in wanted:
+        leaf = seen.get((endpoint.member, endpoint.port), Leaf(error="it was not asked"))
+        if leaf.fingerprint == endpoint.fingerprint:
+            continue
+        place = f"member {endpoint.member}, port {endpoint.port} ({endpoint.number})"
+        if leaf.error:
+            found.append(f"{place}: {leaf.error}")
+        else:
+            found.append(
+                f"{place}: it serves serial {leaf.serial} (until {leaf.not_after}), not {endpoint.serial} (until {endpoint.not_after})"
+            )
+    return found
+
+
+def served_list(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf]) -> list[Json]:
+    """What was seen, one entry for each port, for people and templates."""
+    found = []
+    for endpoint in wanted:
+        leaf = seen.get((endpoint.member, endpoint.port), Leaf(error="it was not asked"))
+        found.append(
+            {
+                "member": endpoint.member,
+                "file": endpoint.file,
+                "port": endpoint.port,
+                "number": endpoint.number,
+                "serial": leaf.serial,
+                "not_before": leaf.not_before,
+                "not_after": leaf.not_after,
+                "sans": list(leaf.sans),
+                "current": leaf.fingerprint == endpoint.fingerprint,
+                "error": leaf.error,
+            }
+        )
+    return found
+
+
+def served_lines(served: Sequence[Mapping[str, Any]], renewed: Iterable[str]) -> list[str]:
+    """`served_list` for people, a line for each port."""
+    anew = set(renewed)
+    return [
+        f"{entry['member']} {entry['port']} ({entry['number']}): "
+        + (entry["error"] or f"serial {entry['serial']}, until {entry['not_after']}{', renewed' if entry['member'] in anew else ''}")
+        for entry in served
+    ]
+
+
+def behind(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], issued: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Members whose Secret has another certificate than the one that was issued for them, or none; `issued` is what host_certificates returned."""
+    stored: dict[str, Json] = {}
+    for cluster in observed.values():
+        for secret in cluster["secrets"]:
+            stored.update(secret["certificates"])
+    wanted = {(str(entry["name"]), str(entry["file"])): str(entry["serial"]) for entry in issued}
+    found = []
+    for binding in bindings:
+        member = str(binding["member"])
+        serials = {file: serial for (name, file), serial in wanted.items() if name == member}
+        if any(str((stored.get(member, {}).get(file) or {}).get("serial", "")) != serial or not serial for file, serial in serials.items()):
+            found.append(member)
+    return found

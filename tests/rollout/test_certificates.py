@@ -1,0 +1,142 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates are renewed in the lab while clients write: everybody serves the new ones, nobody is restarted. Looked at with OpenSSL's own eyes.
+
+The commit chooses the system and placement of `make test`; `make soak` runs both.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from support.commit import part
+
+from .harness import Choice, Json, Stage
+
+pytestmark = pytest.mark.lab
+
+CASES = [("etcd", "daemonset"), ("etcd", "node_name"), ("nats", "daemonset"), ("nats", "node_name")]
+
+
+def chosen() -> list[Any]:
+    now = set(part(CASES, 1))
+    return [pytest.param(case, id="-".join(case), marks=[] if case in now else [pytest.mark.long]) for case in CASES]
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    system, placement = request.param
+    found = Stage(Choice(system, placement, "certificates"), tmp_path)
+    found.verb("up", "east:3,west:2")
+    found.remove()
+    found.deploy()
+    try:
+        yield found
+    finally:
+        found.remove()
+
+
+def address(stage: Stage, kube: str, node: str) -> str:
+    found = next(item for item in stage.nodes(kube) if item.metadata.name == node)
+    return str(next(entry.address for entry in found.status.addresses if entry.type == "InternalIP"))
+
+
+def served(stage: Stage, member: str) -> dict[str, str]:
+    """Serial by port, as a client that knows nothing of the collection sees it."""
+    kube, node = stage.members()[member]
+    folder, found = stage.pki / member, {}
+    for wish in stage.spec["certificates"]:
+        for port, begins in wish.get("ports", {}).items():
+            context = ssl.create_default_context(cafile=str(stage.pki / "ca.crt"))
+            context.load_cert_chain(folder / f"{wish['file']}.crt", folder / f"{wish['file']}.key")
+            host = address(stage, kube, node)
+            with socket.create_connection((host, int(stage.spec["ports"][port])), timeout=10) as raw:
+                while begins == "greeting" and raw.recv(1) != b"\n":
+                    pass
+                with context.wrap_socket(raw, server_hostname=host) as stream:
+                    found[port] = f"{x509.load_der_x509_certificate(stream.getpeercert(binary_form=True) or b'').serial_number:x}"
+    return found
+
+
+def on_controller(stage: Stage, member: str) -> dict[str, str]:
+    return {
+        port: f"{x509.load_pem_x509_certificate((stage.pki / member / (wish['file'] + '.crt')).read_bytes()).serial_number:x}"
+        for wish in stage.spec["certificates"]
+        for port in wish.get("ports", {})
+    }
+
+
+def processes(stage: Stage) -> dict[str, tuple[str, int, datetime]]:
+    """Pod, restarts and beginning of each member's process: what a rotation must not change."""
+    found = {}
+    for kube in stage.kube_clusters:
+        pods = stage.core(kube).list_namespaced_pod(stage.namespace, label_selector=names.deployment_selector(stage.choice.name)).items
+        for pod in pods:
+            status = pod.status.container_statuses[0]
+            found[pod.spec.node_name] = (pod.metadata.uid, status.restart_count, status.state.running.started_at)
+    return found
+
+
+def secrets(stage: Stage) -> Json:
+    selector = names.deployment_selector(stage.choice.name)
+    return {
+        item.metadata.name: item.metadata.annotations.get(names.CERTIFICATES_ANNOTATION)
+        for kube in stage.kube_clusters
+        for item in stage.core(kube).list_namespaced_secret(stage.namespace, label_selector=selector).items
+    }
+
+
+@pytest.mark.parametrize("stage", chosen(), indirect=True)
+def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_on(stage: Stage) -> None:
+    members = sorted(stage.members())
+    before = {member: served(stage, member) for member in members}
+    assert before == {member: on_controller(stage, member) for member in members}
+    running, stored = processes(stage), secrets(stage)
+
+    planned = stage.start("rotate_certificates.yml", check=True, hostnet_renew_certificates=["all"]).wait()
+    assert planned.rc == 0, planned.failure
+    assert before == {member: on_controller(stage, member) for member in members}
+    assert secrets(stage) == stored
+
+    unknown = stage.play("rotate_certificates.yml", hostnet_renew_certificates=["east-9"])
+    assert unknown.rc
+    assert "renew: 'east-9' has no certificate here" in unknown.failure
+
+    with stage.load(most_down=0) as load:
+        first = stage.start("rotate_certificates.yml", hostnet_renew_certificates=["all"])
+        stage.until("the first Secret with a new certificate", lambda: first.process.poll() is not None or secrets(stage) != stored, 300)
+        first.kill(group=True)
+        first.wait()
+        # It issued all of them, and brought some: the next run brings the others, and issues nothing.
+        wanted = {member: on_controller(stage, member) for member in members}
+        second = stage.play("rotate_certificates.yml")
+        assert second.rc == 0, second.failure
+        assert {member: on_controller(stage, member) for member in members} == wanted
+        assert {member: served(stage, member) for member in members} == wanted
+        third = stage.play("rotate_certificates.yml")
+        verdict = load.end()
+    print(json.dumps({key: verdict[key] for key in ("result", "reasons", "writes", "lost", "gaps", "down")}))
+    assert (third.rc, third.changed) == (0, []), (third.failure, third.changed)
+    assert verdict["result"] == "holds", verdict["reasons"]
+    assert all(wanted[member][port] != before[member][port] for member in members for port in before[member])
+    assert processes(stage) == running, "somebody was restarted"
+
+    # deploy.yml does the same with what it reissues: here because there is one more name.
+    deployed = stage.play("deploy.yml", hostnet_certificate_hosts=["db.example.test"])
+    assert deployed.rc == 0, deployed.failure
+    assert {member: served(stage, member) for member in members} == {member: on_controller(stage, member) for member in members}
+    assert all(served(stage, member) != wanted[member] for member in members)
+    assert processes(stage) == running, "somebody was restarted"
+    again = stage.play("deploy.yml", hostnet_certificate_hosts=["db.example.test"])
+    assert (again.rc, again.changed) == (0, []), (again.failure, again.changed)
