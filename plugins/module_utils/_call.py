@@ -66,6 +66,11 @@ class Call:
             self._verified = True
         return self._clusters
 
+    def still_held(self) -> None:
+        """Before one more change of a call that takes long. Raises LockLost (a KubeError) where the lock is this run's no more."""
+        for cluster in list(self.clusters.values())[:1]:
+            cluster.before_again()
+
     @property
     def secrets(self) -> set[str]:
         """What the connections know and no result may show."""

@@ -337,6 +337,10 @@ def run(call: _call.Call) -> dict[str, Any]:
 def _turn(work: _Work, members: list[Member], how: serving.Look, indices: list[int], later: list[str]) -> None:
     """Raises Failure where one of the members does not come to show what it has to."""
     params = work.call.params
+    try:
+        work.call.still_held()
+    except client.KubeError as error:
+        raise _call.Failure.of(error, **work.result()) from error
     work.write(indices)
     work.renewed += [member.member for member in members]
     asked_for = {endpoint.member for endpoint in work.wanted}
