@@ -148,6 +148,10 @@ kube_clusters:
       type: list
       elements: dict
       returned: success
+    clock_ahead:
+      description: Seconds by which the controller's clock is ahead of the API server's, less than 0 where it is behind.
+      type: int
+      returned: success
     members:
       description: Bindings of the members of all kube clusters, as this one holds them.
       type: list

@@ -216,3 +216,13 @@ def test_at_most_eight_connections(east: KubeCluster, namespace: str) -> None:
     pools = east._transport._manager.pools
     opened = [pools[key].num_connections for key in pools.keys()]  # noqa: SIM118  # not a dict: it cannot be iterated
     assert sum(opened) <= MAX_CONNECTIONS == 8
+
+
+def test_its_clock_is_compared_with_this_machines(east: KubeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert east.get(kinds.NAMESPACE, "default")
+    assert east.clock_ahead is not None
+    assert abs(east.clock_ahead) < 30
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 7200)
+    east.get(kinds.NAMESPACE, "default")
+    assert -7230 < east.clock_ahead < -7170

@@ -20,6 +20,7 @@ from .watch import Seen, follow
 
 # How often a wait for pods looks whether their nodes are still there.
 _LOOK_AT_NODES_SECONDS = 20.0
+_ON_THE_WAY_SECONDS = 10
 # Kinds that are listed with all of their fields. Secrets are listed without their data (see _secrets).
 _LISTED = (kinds.CONFIG_MAP, kinds.STATEFUL_SET, kinds.DAEMON_SET, kinds.POD)
 # Of these all in the namespace: one that has a name which is wanted here may be another deployment's.
@@ -50,6 +51,7 @@ _NOTHING: Json = {
     "absent": False,
     "error": "",
     "uid": "",
+    "clock_ahead": 0,
     "namespace": None,
     "identity": None,
     "cluster_record": None,
@@ -72,8 +74,9 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
     selector = names.deployment_selector(name)
     system, found = in_parallel(lambda one: cluster.get(kinds.NAMESPACE, one), (SYSTEM_NAMESPACE, namespace))
     uid = uid_of(system)
+    ahead = _clock_ahead(cluster.clock_ahead)
     if found is None:
-        return {**_NOTHING, "uid": uid}
+        return {**_NOTHING, "uid": uid, "clock_ahead": ahead}
     *lists, guards = in_parallel(lambda kind: _listed(cluster, kind, namespace, selector), (*_LISTED, kinds.DEPLOYMENT))
     config_maps, all_stateful_sets, all_daemon_sets, pods = (items or [] for items in lists)
     stateful_sets, daemon_sets = ([item for item in items if owner_of(item) == name] for items in (all_stateful_sets, all_daemon_sets))
@@ -82,6 +85,7 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         **_NOTHING,
         **_records(cluster, name, namespace, config_maps),
         "uid": uid,
+        "clock_ahead": ahead,
         "namespace": {
             "labels": found["metadata"].get("labels", {}),
             "phase": found.get("status", {}).get("phase", "Active"),
@@ -95,6 +99,11 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
         "secrets": _secrets(cluster, namespace, selector),
         "guards": guards,
     }
+
+
+def _clock_ahead(seconds: float | None) -> int:
+    """Whole seconds. Answers have no fractions of seconds, and may have been on their way for some."""
+    return round(seconds) if seconds is not None and abs(seconds) > _ON_THE_WAY_SECONDS else 0
 
 
 def _listed(cluster: KubeCluster, kind: kinds.Kind, namespace: str, selector: str) -> list[Json] | None:

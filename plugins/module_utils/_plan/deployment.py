@@ -14,6 +14,7 @@ from typing import Any
 
 from . import adopt, claim, collisions, dead, join, journal, limits, names, neighbours, pki_place, trust
 from . import bindings as copies
+from .clocks import clock_errors
 from .data_root import mount_errors
 from .identity import agreed, evidence_of, identity_errors, restored_identity
 from .membership import membership_errors, next_roster
@@ -56,7 +57,7 @@ def deployment_plan(
     errors += _rollout_errors(hostnet, observed)
     unfinished = len(errors)
     membership = membership_errors(hostnet, observed) + neighbours.namesakes(hostnet, nodes)
-    errors += membership
+    errors += membership + clock_errors(observed)
     identity = agreed(observed, "identity", "identity record", hostnet, errors)
     record = agreed(observed, "cluster_record", "cluster id", hostnet, errors)
     merged = copies.merge(hostnet, nodes, observed)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..._plan import retry
@@ -41,6 +42,8 @@ class Session:
         self.before_again: Callable[[], object] = lambda: None
         # Of a run that holds the lock: it has a member in hand, and waits for an API server that is restarted.
         self.patient = False
+        # Seconds by which this machine's clock was ahead of the API server's at its last answer; None before the first one, and where it does not say.
+        self.clock_ahead: float | None = None
         self._count_lock = threading.Lock()
         try:
             self._access: Access = access(options)
@@ -96,7 +99,9 @@ class Session:
         query = list(query)
 
         def attempt() -> Any:
-            return self._transport.send(method, path, query, body, headers, min(CONNECT_TIMEOUT_SECONDS, silence), silence, stream)
+            answer = self._transport.send(method, path, query, body, headers, min(CONNECT_TIMEOUT_SECONDS, silence), silence, stream)
+            self._compare_clocks(answer.headers.get("Date"))
+            return answer
 
         return self._again(attempt, what, harmless, final, limit, until, writes=method != "GET")
 
@@ -142,6 +147,10 @@ class Session:
             time.sleep(pause)
             if writes:
                 self.before_again()
+
+    def _compare_clocks(self, date: str | None) -> None:
+        with contextlib.suppress(TypeError, ValueError):  # no date, or none that can be read, says nothing
+            self.clock_ahead = time.time() - parsedate_to_datetime(str(date)).timestamp()
 
     def _pause(self, failed: retry.Failure, safe: bool, tries: int, started: float, limit: float) -> float | None:
         return retry.pause(

@@ -49,6 +49,7 @@ class FakeCluster:
 
     def __init__(self, name: str = "east", **lists: list[Json]) -> None:
         self.name = name
+        self.clock_ahead: float | None = None
         self.namespace: Json | None = {"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Active"}}
         self.lists = lists
         # Whose the workloads are; one with labels of its own says so itself.
@@ -459,3 +460,12 @@ def test_events_that_may_not_be_read_hide_nothing() -> None:
             return super().list(kind, *args, **options)
 
     assert wait(Mute()) == ["kube cluster east: member east-0 on node vm-1: has no pod"]
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(None, 0), (0.9, 0), (-10.0, 0), (11.4, 11), (-7200.2, -7200)])
+def test_how_far_the_controllers_clock_is_from_the_api_servers(ahead: float | None, told: int) -> None:
+    cluster = FakeCluster()
+    cluster.clock_ahead = ahead
+    assert observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["clock_ahead"] == told
+    cluster.namespace = None
+    assert observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["clock_ahead"] == told
