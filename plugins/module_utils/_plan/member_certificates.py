@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ def wanted_certificates(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bin
     """The `certificates` of host_certificates: one per file and member, then the clients'."""
     wanted: list[Json] = []
     shared: set[str] = set()
+    own = _own_addresses(bindings)
     for binding in bindings:
         for wish in spec["certificates"]:
             if wish.get("shared"):
@@ -35,13 +37,27 @@ def wanted_certificates(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bin
             if wish.get("hosts"):
                 loopback = ["127.0.0.1", "::1"] if ipaddress.ip_address(str(binding["address"])).version == 6 else ["127.0.0.1"]
                 extra_ips, extra_names = _split_hosts(hostnet.get("certificate_hosts", []))
-                entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *binding.get("other_addresses", []), *extra_ips])
+                entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *own[str(binding["member"])], *extra_ips])
                 entry["dns_names"] = _unique(["localhost", str(binding["node"]), str(binding["member"]), *extra_names])
             wanted.append(entry)
     for client in hostnet.get("clients", []):
         if client not in shared:
             wanted.append({"name": "clients", "file": client, "common_name": client.removeprefix("client."), "usages": ["client"]})
     return wanted
+
+
+def _own_addresses(bindings: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The further addresses of each member's host that no other member's host has, or says that it has.
+
+    They are what its kubelet says. One that names another member's address would get a certificate to pass for that member.
+    """
+    claimed = Counter(
+        address for binding in bindings for address in {str(binding["address"]), *map(str, binding.get("other_addresses", []))}
+    )
+    return {
+        str(binding["member"]): [str(address) for address in binding.get("other_addresses", []) if claimed[str(address)] == 1]
+        for binding in bindings
+    }
 
 
 def _split_hosts(hosts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import dead, join, names
-from .nodes import Node, ip_family, node_errors, parse_address
+from .nodes import Node, ip_family, is_own, node_errors, parse_address
 
 Json = dict[str, Any]
 
@@ -129,7 +129,7 @@ def other_addresses(node: Mapping[str, Any]) -> list[str]:
     """The node's IP addresses beside the one that its member uses.
 
     A host with several addresses may dial others from any of them, and etcd compares where a peer's connection comes from with the
-    peer's certificate.
+    peer's certificate. What a kubelet says of itself is no proof: what no host can have to itself is left out.
     """
     found = []
     for entry in node.get("addresses") or []:
@@ -137,6 +137,8 @@ def other_addresses(node: Mapping[str, Any]) -> list[str]:
             address = str(parse_address(str(entry["address"])))
         except ValueError:
             continue  # host names are addresses of a Node too
+        if not is_own(address):
+            continue
         if address != node["address"] and address not in found:
             found.append(address)
     return found

@@ -85,6 +85,12 @@ def parse_address(text: str) -> IPAddress:
     return address
 
 
+def is_own(text: str) -> bool:
+    """Whether a host can have this address to itself: 0.0.0.0, loopback, multicast, link-local and reserved ones are every host's, or nobody's."""
+    address = parse_address(text)
+    return not (address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved)
+
+
 def peer_address(text: str) -> IPAddress | None:
     """The IP address in `address`, `address:port` or `[address]:port`, as systems list their peers; None where there is none."""
     for candidate in (text, text.rpartition(":")[0].strip("[]")):
@@ -183,7 +189,7 @@ def _address_error(node: Node, address_type: str) -> str:
     except ValueError:
         where = f"annotation {address_type}" if address_type not in STATUS_ADDRESS_TYPES else address_type
         return f"{_describe(node)}: {where} is {node['address']!r}, which is not a plain IP address"
-    if address.is_unspecified or address.is_loopback or address.is_multicast:
+    if not is_own(node["address"]):
         return f"{_describe(node)}: {address} is not an address that other hosts can reach it by"
     return ""
 
