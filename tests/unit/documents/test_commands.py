@@ -1,0 +1,64 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the documents tell people to run and to set is there: playbooks, variables, files and headings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.collection import CHECKOUT
+
+PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), CHECKOUT / "molecule" / "lab" / "README.md"])
+PLAYBOOKS = {path.stem for path in (CHECKOUT / "playbooks").glob("*.yml")}
+
+
+def variables() -> set[str]:
+    """Every variable that a role documents, and those that it has for others (hooks, system roles, the inventory)."""
+    found: set[str] = set()
+    for path in (CHECKOUT / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+            found |= set(entry.get("options", {}))
+    return found
+
+
+def ids(page: Path) -> str:
+    return str(page.relative_to(CHECKOUT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_playbook_that_is_named_is_there(page: Path) -> None:
+    text = page.read_text()
+    run = set(re.findall(r"ansible-playbook [^\n`]*?hostnet\.multicluster\.([a-z_]+)", text))
+    files = set(re.findall(r"(?<![\w/.-])playbooks/([a-z_]+)\.yml", text))
+    assert run | files <= PLAYBOOKS, sorted((run | files) - PLAYBOOKS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_variable_that_a_command_sets_is_documented(page: Path) -> None:
+    text = page.read_text()
+    given = set(re.findall(r"-e (?:'\{\"|\")?(hostnet_[a-z_]+)", text)) | set(re.findall(r"^(hostnet_[a-z_]+): ", text, re.MULTILINE))
+    assert given <= variables(), sorted(given - variables())
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _hash, anchor = target.partition("#")
+        where = (page.parent / path).resolve() if path else page
+        if not where.exists() or (anchor and where.suffix == ".md" and anchor not in anchors(where)):
+            broken.append(target)
+    assert not broken
