@@ -107,7 +107,8 @@ def version_flags(version: Version) -> tuple[list[str], dict[str, str]]:
     # v21.1 brought --log; pre-releases of v21.1 may lack it, and the older flag does the same there.
     flags = ["--log=sinks: {stderr: {filter: INFO}}"] if version >= Version(*OLDEST) else ["--logtostderr=INFO"]
     # Up to v21.1 a key must be readable by its owner alone. A Secret volume that another user than root reads is owned by root
-    # and readable by the group, which v21.2 accepts (cockroachdb/cockroach#68182).
+    # and readable by the group, which v21.2 accepts (cockroachdb/cockroach#68182). The SQL client has a check of its own: the role's
+    # commands have keys of their own (system_cockroachdb_own_keys).
     env = {"COCKROACH_SKIP_KEY_PERMISSION_CHECK": "true"} if version < Version(21, 2) else {}
     return flags, env
 
