@@ -26,6 +26,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
     CockroachError,
     Version,
     complete_spec,
+    decommission_flags,
     drain_flags,
     image_version,
     init_member,
@@ -34,6 +35,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
     is_blank,
     parse_build_tag,
     parse_cluster_id,
+    parse_decommission,
     parse_node_id,
     parse_status,
     parse_version,
@@ -165,6 +167,7 @@ def test_flags_of_each_version(text: str) -> None:
     assert flags == (["--logtostderr=INFO"] if text == "v21.1.0-alpha.3" else ["--log=sinks: {stderr: {filter: INFO}}"])
     assert env == ({"COCKROACH_SKIP_KEY_PERMISSION_CHECK": "true"} if text.startswith("v21.1") else {})
     assert drain_flags(version) == ([] if text.startswith("v21.") else ["--self"])
+    assert decommission_flags(version) == ([] if text.startswith(("v21.", "v22.")) else ["--checks=skip"])
     assert yaml.safe_load("{stderr: {filter: INFO}}") == {"stderr": {"filter": "INFO"}}
 
 
@@ -648,6 +651,45 @@ def test_tsv_and_csv_are_the_same_table_and_columns_may_move() -> None:
 def test_a_table_that_cannot_be_read(text: str, reason: str) -> None:
     with pytest.raises(CockroachError, match=reason):
         parse_status(text)
+
+
+@given(st.text(max_size=200))
+def test_no_output_is_the_end_of_a_decommission(text: str) -> None:
+    left, over = parse_decommission(text)
+    assert left
+    assert not over
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "over"),
+    [
+        ("id,is_live,replicas,is_decommissioning,membership,is_draining\n1,false,44,true,decommissioning,false\n", "44", False),
+        ("\nid\tis_live\treplicas\tis_decommissioning\tis_draining\n1\ttrue\t0\ttrue\tfalse\n", "0", False),
+        ("id,is_live,replicas,membership,readiness,blocking_ranges\n1,true,7,decommissioning,ready,0\n", "7", False),
+        ("id,is_live,replicas\n1,false,0\n\nNo more data reported on target nodes. Please verify cluster health.\n", "0", True),
+        ("", "not known (node decommission printed no table: nothing)", False),
+        ("id,is_live,replicas\n", "not known (id,is_live,replicas)", False),
+        ("id,is_live,replicas\n1,true,4\n2,true,5\n", "not known (id,is_live,replicas 1,true,4 2,true,5)", False),
+        (
+            "ERROR: rpc error: code = DeadlineExceeded",
+            "not known (node decommission printed no table: ERROR: rpc error: code = DeadlineExceeded)",
+            False,
+        ),
+    ],
+)
+def test_what_a_decommission_says(text: str, left: str, over: bool) -> None:
+    assert parse_decommission(text) == (left, over)
+
+
+def test_a_decommission_is_asked_for_alone_and_silence_is_not_its_end() -> None:
+    target = {"member": "east-0", "variables": {"address": "10.0.0.1"}}
+    spec = {"ports": {"sql": 26257}}
+    for results in ({}, {"east-0": {}}, {"east-0": {"decommission": {"error": "no answer"}}}, {"east-0": {"decommission": {"rc": 124}}}):
+        view = inspection(results, [target], spec)["east-0"]
+        assert view["replicas_left"].startswith("not known")
+        assert view["decommissioned"] is False
+    done = {"east-0": {"decommission": {"rc": 0, "stdout": "No more data reported on target nodes. Please"}}}
+    assert inspection(done, [target], spec)["east-0"]["decommissioned"] is True
 
 
 @given(st.text(max_size=200))
