@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="checker", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    made.add_argument("--system", required=True, choices=["etcd", "nats"])
+    made.add_argument("--system", required=True, choices=["cockroachdb", "etcd", "nats"])
     made.add_argument("--name", required=True, help="the deployment, as in the label hostnet.multicluster/deployment")
     made.add_argument("--namespace", help="default: hostnet-<name>")
     made.add_argument(
@@ -47,7 +47,12 @@ def parser() -> argparse.ArgumentParser:
         help="once for each kube cluster of the deployment",
     )
     made.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG", ""), help="for contexts without one of their own")
-    made.add_argument("--pki", required=True, type=Path, help="folder with ca.crt, clients/client.crt and clients/client.key")
+    made.add_argument(
+        "--pki",
+        required=True,
+        type=Path,
+        help="folder with ca.crt, and the client's clients/client.crt and .key (cockroachdb: clients/client.root.crt)",
+    )
     made.add_argument("--port", type=int, help="the system's client port, where it is not the usual one")
     made.add_argument("--address-type", default="InternalIP", help="which of a Node's addresses members use (default: %(default)s)")
     made.add_argument("--rate", type=float, default=60, help="writes a second (default: %(default)s)")
@@ -81,7 +86,11 @@ def parser() -> argparse.ArgumentParser:
 def system(arguments: argparse.Namespace, run: str) -> System:
     if arguments.system == "etcd":
         return Etcd(run, arguments.pki, arguments.port, arguments.timeout)
-    from .system_nats import Nats  # only NATS needs the library
+    if arguments.system == "cockroachdb":
+        from .system_cockroachdb import Cockroachdb  # each needs a library that the others do not
+
+        return Cockroachdb(run, arguments.pki, arguments.port, arguments.timeout, most_down=arguments.max_down)
+    from .system_nats import Nats
 
     return Nats(run, arguments.pki, arguments.port, arguments.timeout, most_down=arguments.max_down)
 
@@ -104,6 +113,10 @@ def table(document: Json) -> str:
             f"{found['longest_ms']} ms at {found['longest_at'] or '-'} (the checker itself was late by {found['late_ms_of_the_checker']} ms)",
         ),
         ("join lists", f"{len(document['join']['faults'])} faults"),
+        *(
+            (name, f"{most} at most, {document['figures']['at_end'].get(name)} at the end")
+            for name, most in document["figures"]["most"].items()
+        ),
     ]
     width = max(len(name) for name, _text in rows)
     return "\n".join([*(f"{name.ljust(width)}  {text}" for name, text in rows), *(f"* {reason}" for reason in document["reasons"])])

@@ -25,6 +25,7 @@ _FIND_SECONDS = 1.0
 _WATCH_SECONDS = 0.5
 _RETRY_SECONDS = 0.15
 _SYNC_SECONDS = 1.0
+_FIGURE_SECONDS = 5.0
 _LATE_SECONDS = 0.05
 
 
@@ -134,6 +135,7 @@ class Run:
         self.cluster_ids: dict[str, dict[str, str]] = {}  # id: {address: first seen}
         self.errors: dict[str, str] = {}  # address: why the last look failed
         self.stop, self.stop_writing, self.prepared = threading.Event(), threading.Event(), threading.Event()
+        self.figures: list[Json] = []  # {time, NAME: NUMBER...} whenever one of them is another
         self.expected = 0
         self.late = 0.0
         self.started = self.ended = 0.0
@@ -222,6 +224,38 @@ class Run:
         if connection:
             connection.close()
 
+    def _count(self) -> bool:
+        """Asks one member for the system's figures, the first that tells them; whether all are 0."""
+        with self.presence_lock:
+            answering = self.presence.answering()
+        for address in answering:
+            try:
+                connection = self.system.connect(address)
+            except Unreachable:
+                continue
+            try:
+                told = connection.figures()
+            except Unreachable:
+                continue
+            finally:
+                connection.close()
+            with self.lock:
+                before = {name: self.figures[-1][name] for name in told} if self.figures else {}
+                if told != before:
+                    self.figures.append({"time": self.clock.stamp(), **told})
+            return not any(told.values())
+        return False
+
+    def _watch_figures(self) -> None:
+        if self.started:
+            self._count()
+
+    def _settle(self) -> None:
+        """Figures are of a while ago, and what was mended at the end takes its time."""
+        deadline = self.clock.now() + self.options.read_seconds
+        while not self._count() and self.clock.now() < deadline:
+            self.clock.sleep(1.0)
+
     def _tick(self) -> None:
         began = self.clock.now()
         self.clock.sleep(_LATE_SECONDS)
@@ -238,6 +272,8 @@ class Run:
         for kube in self.kube_clusters:
             self._loop(f"kube cluster {kube.name}", functools.partial(self._find, kube), _FIND_SECONDS, self.stop)
         self._loop("clock", self._tick, 0, self.stop)
+        if self.system.figures:
+            self._loop("figures", self._watch_figures, _FIGURE_SECONDS, self.stop_writing)
         deadline = self.clock.now() + self.options.ready_seconds
         while not asked_to_stop.is_set() and self.clock.now() < deadline:
             with self.lock:
@@ -314,6 +350,9 @@ class Run:
             for reader, address in readers:
                 if address not in self.presence.up:
                     unread.pop(reader, None)
+            if self.system.figures:
+                self._settle()
+                facts.at_end = {name: self.figures[-1][name] if self.figures else None for name in self.system.figures}
         facts.acknowledged = list(self.ledger.times)
         join, live, unreadable = self._join_lists() if ready else ({}, [], [])
         facts.join_faults = [*unreadable, *verdict.join_faults(join, live)]
@@ -416,6 +455,11 @@ class Run:
                 "longest_ms_while_down": by_down,
                 "longer_than_250_ms": self.ledger.long,
                 "late_ms_of_the_checker": round(self.late * 1000),
+            },
+            "figures": {
+                "most": {name: max((entry[name] for entry in self.figures), default=None) for name in self.system.figures},
+                "at_end": dict(facts.at_end),
+                "changes": self.figures,
             },
             "join": {"lists": join, "live_addresses": live, "faults": list(facts.join_faults)},
             "trouble": self.errors,

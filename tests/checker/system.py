@@ -42,6 +42,10 @@ class Connection(ABC):
     def read(self, authoritative: bool) -> Copy:
         """Everything, as this member has it now; `authoritative`: as the system as a whole has it. A member that lags is waited for."""
 
+    def figures(self) -> dict[str, int]:
+        """The system's own count of what is wrong with it, by the names in the system's `figures`."""
+        return {}
+
     @abstractmethod
     def close(self) -> None: ...
 
@@ -50,6 +54,8 @@ class System(ABC):
     """`run` is in every key or subject: runs never see each other's values."""
 
     port: int
+    client = "client"  # name of the client's certificate
+    figures: tuple[str, ...] = ()  # what is watched while the run lasts, and has to be 0 at its end
 
     def __init__(self, run: str, pki: Path, port: int | None, timeout: float) -> None:
         self.run, self.pki, self.timeout = run, pki, timeout
@@ -57,7 +63,7 @@ class System(ABC):
 
     def context(self) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
-        made.load_cert_chain(self.pki / "clients" / "client.crt", self.pki / "clients" / "client.key")
+        made.load_cert_chain(self.pki / "clients" / f"{self.client}.crt", self.pki / "clients" / f"{self.client}.key")
         return made
 
     @abstractmethod

@@ -164,6 +164,7 @@ class Facts:
     unread: Mapping[str, str] = field(default_factory=dict)  # reader: why it could not be read
     read_members: int = 0  # members from which everything was read
     join_faults: Sequence[str] = ()
+    at_end: Mapping[str, int | None] = field(default_factory=dict)  # the system's own figures; None where nobody told one
 
 
 def rates(facts: Facts) -> Json:
@@ -206,6 +207,9 @@ def judge(facts: Facts) -> tuple[str, list[str]]:
             broken.append(f"read back from {facts.read_members} members, {facts.expected} expected")
         if not facts.cluster_ids:
             broken.append("no member told its cluster id")
+        broken += [
+            f"{'no member told' if number is None else number} {name} at the end" for name, number in facts.at_end.items() if number != 0
+        ]
     if broken:
         return VIOLATED, broken
     if not facts.ready:

@@ -101,10 +101,11 @@ def pod_spec(
     if spec.get("config"):
         mounts.append({"name": "config", "mountPath": CONFIG_PATH, "readOnly": True})
         volumes = [*volumes, {"name": "config", "configMap": {"name": names.config(name), "defaultMode": 0o444}}]
-    for folder in spec.get("scratch", []):
-        volume = "scratch-" + re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
-        mounts.append({"name": volume, "mountPath": folder})
-        volumes = [*volumes, {"name": volume, "emptyDir": {"sizeLimit": "64Mi"}}]
+    for field, medium in (("scratch", {}), ("scratch_in_memory", {"medium": "Memory"})):
+        for folder in spec.get(field, []):
+            volume = "scratch-" + re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
+            mounts.append({"name": volume, "mountPath": folder})
+            volumes = [*volumes, {"name": volume, "emptyDir": {**medium, "sizeLimit": "64Mi"}}]
     container: Json = {
         "name": str(hostnet["system"]),
         "image": hostnet["image"],

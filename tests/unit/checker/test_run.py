@@ -26,8 +26,9 @@ class Memory(System):
 
     port = 1
 
-    def __init__(self, fate: Callable[[int, str], str]) -> None:
+    def __init__(self, fate: Callable[[int, str], str], wrong: Callable[[], int] | None = None) -> None:
         super().__init__("run", Path(), None, 1.0)
+        self.wrong, self.figures = wrong, ("wrong",) if wrong else ()
         self.fate, self.lock = fate, threading.Lock()
         self.whole: Copy = {}
         self.forgets: dict[str, set[int]] = {}  # address: numbers that are missing in its own copy
@@ -61,6 +62,9 @@ class MemoryConnection(Connection):
     def read(self, authoritative: bool) -> Copy:
         missing = set() if authoritative else self.system.forgets.get(self.address, set())
         return {number: values for number, values in self.system.whole.items() if number not in missing}
+
+    def figures(self) -> dict[str, int]:
+        return {"wrong": self.system.wrong()} if self.system.wrong else {}
 
     def close(self) -> None: ...
 
@@ -164,3 +168,27 @@ def test_a_join_list_with_a_dead_address(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Kube, "join", "10.0.0.1,10.0.0.30")
     document = run(tmp_path, Memory(lambda _number, _address: ""))
     assert document["reasons"] == ["kube cluster east: seeds names 10.0.0.30, and no live node has this address"]
+
+
+def test_what_the_system_itself_counts_is_told_and_waited_for_at_the_end(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    began = clock.now()
+    # Mended 3 seconds after the last write.
+    document = run(
+        tmp_path, Memory(lambda _number, _address: "", lambda: 7 if 5 < clock.now() - began < 23 else 0), 20.0, clock, read_seconds=60
+    )
+    assert document["reasons"] == []
+    assert document["figures"]["most"] == {"wrong": 7}
+    assert document["figures"]["at_end"] == {"wrong": 0}
+    assert [entry["wrong"] for entry in document["figures"]["changes"]] == [0, 7, 0]
+    document = run(tmp_path, Memory(lambda _number, _address: "", lambda: 2), 3.0)
+    assert document["reasons"] == ["2 wrong at the end"]
+    assert document["result"] == verdict.VIOLATED
+
+
+def test_figures_that_nobody_can_tell(tmp_path: Path) -> None:
+    def unreachable() -> int:
+        raise Unreachable("not now")
+
+    document = run(tmp_path, Memory(lambda _number, _address: "", unreachable), 3.0)
+    assert document["reasons"] == ["no member told wrong at the end"]

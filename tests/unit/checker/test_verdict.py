@@ -56,6 +56,8 @@ def test_all_is_well() -> None:
         ({"up": {**UP, "a": [[0, 12], [13, None]], "b": [[0, 12.5], [14, None]]}}, VIOLATED, "2 members were down at once, 1 allowed"),
         ({"join_faults": ["stale"]}, VIOLATED, "stale"),
         ({"unread": {"c": "refused"}}, VIOLATED, "not read back from c: refused"),
+        ({"at_end": {"ranges": 3, "others": 0}}, VIOLATED, "3 ranges at the end"),
+        ({"at_end": {"ranges": None}}, VIOLATED, "no member told ranges at the end"),
         ({"read_members": 2}, VIOLATED, "read back from 2 members, 3 expected"),
         ({"acknowledged": [10 + number / 49 for number in range(490)]}, INVALID, "acknowledged writes a second outside of gaps, 50 needed"),
         ({"acknowledged": []}, INVALID, "acknowledged writes a second outside of gaps"),

@@ -107,7 +107,8 @@ def version_flags(version: Version) -> tuple[list[str], dict[str, str]]:
     # v21.1 brought --log; pre-releases of v21.1 may lack it, and the older flag does the same there.
     flags = ["--log=sinks: {stderr: {filter: INFO}}"] if version >= Version(*OLDEST) else ["--logtostderr=INFO"]
     # Up to v21.1 a key must be readable by its owner alone. A Secret volume that another user than root reads is owned by root
-    # and readable by the group, which v21.2 accepts (cockroachdb/cockroach#68182).
+    # and readable by the group, which v21.2 accepts (cockroachdb/cockroach#68182). The SQL client has a check of its own: the role's
+    # commands have keys of their own (system_cockroachdb_own_keys).
     env = {"COCKROACH_SKIP_KEY_PERMISSION_CHECK": "true"} if version < Version(21, 2) else {}
     return flags, env
 
@@ -118,6 +119,15 @@ def drain_flags(version: Version) -> list[str]:
     Up to v21.2 the command knows no node but the one it connects to and refuses --self (cockroachdb/docs#14033).
     """
     return ["--self"] if version.series >= (22, 1) else []
+
+
+def decommission_flags(version: Version) -> list[str]:
+    """Flags of a `cockroach node decommission` that only asks how far one has come.
+
+    From v23.1 on each call first looks whether every replica has somewhere to go, which the call that began it has done.
+    https://www.cockroachlabs.com/docs/v23.1/cockroach-node
+    """
+    return ["--checks=skip"] if version.series >= (23, 1) else []
 
 
 def complete_spec(
@@ -169,22 +179,23 @@ def parse_status(output: str) -> list[dict[str, str]]:
 
     Columns come and go between versions, so they are never counted. Raises CockroachError without the needed ones.
     """
-    lines = iter(output.splitlines())
-    for line in lines:
-        delimiter = "\t" if "\t" in line else ","
-        header = next(csv.reader([line], delimiter=delimiter), [])
-        if "id" in header and "address" in header:
-            break
-    else:
-        raise CockroachError("node status printed no table: " + (shorten(output) or "nothing"))
-    missing = {"id", "address", "is_available", "is_live", "membership", "is_draining"} - set(header)
-    if missing:
-        raise CockroachError(f"node status printed no column {', '.join(sorted(missing))}")
-    rows = []
-    for values in csv.reader(lines, delimiter=delimiter):
-        if len(values) == len(header) and values[header.index("id")].isdigit():
-            rows.append({name: "" if value == "NULL" else value for name, value in zip(header, values, strict=True)})
-    return rows
+    return _table(output, "node status", ("id", "address", "is_available", "is_live", "membership", "is_draining"))
+
+
+def parse_decommission(output: str) -> tuple[str, bool]:
+    """(replicas that are left, or why that is not known; whether it is over), of `cockroach node decommission ID --wait=none`.
+
+    That is the command for whoever polls: it asks for the same again, and once no replica is left it marks the node decommissioned and says so. The
+    column `gossiped_replicas` of `node status` would be what a dead node has told at last. A node without replicas that is not marked is not gone yet.
+    """
+    if "No more data reported on target nodes" in output:
+        return "0", True
+    try:
+        rows = _table(output, "node decommission", ("id", "replicas"))
+    except CockroachError as error:
+        return f"not known ({error})", False
+    counts = [row["replicas"] for row in rows]
+    return (counts[0], False) if len(counts) == 1 and counts[0].isdigit() else (f"not known ({shorten(output)})", False)
 
 
 def same_address(left: str, right: str) -> bool:
@@ -204,7 +215,8 @@ def inspection(results: Mapping[str, Any], targets: Sequence[Mapping[str, Any]],
     * `leader`: always false, because every range has a leader of its own
     * `peers`: every id that is not decommissioned, with address, membership, live, and the name of the live member there
     * `draining`, `membership`, and the sums over all live nodes `ranges_unavailable` and `ranges_underreplicated`, -1 when not known
-    * `drain_flags` of its version
+    * `drain_flags` and `decommission_flags` of its version
+    * where it was asked for a decommission, the command `decommission`: `replicas_left`, a text, and `decommissioned`
 
     A member that is reachable and has no cluster id is blank. Output that cannot be understood makes a member unreachable,
     because unknown must block what a blank node would allow.
@@ -265,12 +277,21 @@ def _inspect_one(
         "ranges_unavailable": -1,
         "ranges_underreplicated": -1,
         "drain_flags": [],
+        "decommission_flags": [],
+        "replicas_left": "not known",
+        "decommissioned": False,
     }
+    # Asked alone, by the member that the decommission runs through. Whatever went wrong is no end of it.
+    if "decommission" in results:
+        left, over = parse_decommission(_output(results, "decommission"))
+        view.update(replicas_left=left, decommissioned=over)
     view["version"] = parse_build_tag(_output(results, "version"))
     try:
-        view["drain_flags"] = drain_flags(parse_version(view["version"]))
+        version = parse_version(view["version"])
+        view.update(drain_flags=drain_flags(version), decommission_flags=decommission_flags(version))
     except CockroachError:
-        view["drain_flags"] = ["--self"]  # a build without a version tag is a recent one
+        # A build without a version tag is a recent one. What an old one does not know it refuses, and that is seen.
+        view.update(drain_flags=["--self"], decommission_flags=[])
     gossip = results.get("gossip") or {}
     if gossip.get("error") or not gossip:
         return {**view, "reason": f"its pod cannot be asked: {shorten(str(gossip.get('error') or 'no answer'))}"}
@@ -307,6 +328,25 @@ def _inspect_one(
     elif not same_address(own["address"], advertised):
         reason = f"it advertises {own['address']} instead of {advertised}"
     return {**view, "healthy": not reason, "reason": reason}
+
+
+def _table(output: str, command: str, needed: Sequence[str]) -> list[dict[str, str]]:
+    lines = iter(output.splitlines())
+    for line in lines:
+        delimiter = "\t" if "\t" in line else ","
+        header = next(csv.reader([line], delimiter=delimiter), [])
+        if set(needed[:2]) <= set(header):
+            break
+    else:
+        raise CockroachError(f"{command} printed no table: " + (shorten(output) or "nothing"))
+    missing = set(needed) - set(header)
+    if missing:
+        raise CockroachError(f"{command} printed no column {', '.join(sorted(missing))}")
+    rows = []
+    for values in csv.reader(lines, delimiter=delimiter):
+        if len(values) == len(header) and values[header.index("id")].isdigit():
+            rows.append({name: "" if value == "NULL" else value for name, value in zip(header, values, strict=True)})
+    return rows
 
 
 def _output(results: Mapping[str, Any], command: str, stdout_only: bool = False) -> str:

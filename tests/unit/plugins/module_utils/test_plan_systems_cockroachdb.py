@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -25,6 +26,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
     CockroachError,
     Version,
     complete_spec,
+    decommission_flags,
     drain_flags,
     image_version,
     init_member,
@@ -33,6 +35,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
     is_blank,
     parse_build_tag,
     parse_cluster_id,
+    parse_decommission,
     parse_node_id,
     parse_status,
     parse_version,
@@ -164,6 +167,7 @@ def test_flags_of_each_version(text: str) -> None:
     assert flags == (["--logtostderr=INFO"] if text == "v21.1.0-alpha.3" else ["--log=sinks: {stderr: {filter: INFO}}"])
     assert env == ({"COCKROACH_SKIP_KEY_PERMISSION_CHECK": "true"} if text.startswith("v21.1") else {})
     assert drain_flags(version) == ([] if text.startswith("v21.") else ["--self"])
+    assert decommission_flags(version) == ([] if text.startswith(("v21.", "v22.")) else ["--checks=skip"])
     assert yaml.safe_load("{stderr: {filter: INFO}}") == {"stderr": {"filter": "INFO"}}
 
 
@@ -331,8 +335,21 @@ def run_with_fake(argv: list[str], folder: Path, env: dict[str, str] | None = No
     return (folder / "arguments").read_text().splitlines()
 
 
-def filled_in(words: list[str], host: str = "10.0.0.1") -> list[str]:
-    return [word.replace("{certs}", "/etc/hostnet/certs/vm-0").replace("{host}", host) for word in words]
+def filled_in(words: list[str], folder: Path, host: str = "10.0.0.1") -> list[str]:
+    """The command of a member whose Secret volume is in `folder`, with a key that the group may read."""
+    certs = folder / "certs"
+    certs.mkdir(exist_ok=True)
+    for name in ("ca.crt", "node.crt", "node.key", "client.root.crt", "client.root.key"):
+        (certs / name).unlink(missing_ok=True)
+        (certs / name).write_text(f"first {name}")
+        (certs / name).chmod(0o440)
+    return [word.replace("{certs}", str(certs)).replace("{host}", host) for word in words]
+
+
+def own_folder(arguments: list[str]) -> str:
+    """The folder of certificates that a command was run with; its name is another one each time."""
+    (folder,) = (word.removeprefix("--certs-dir=") for word in arguments if word.startswith("--certs-dir="))
+    return folder
 
 
 @pytest.mark.parametrize("text", ["region=eu,zone=eu-1", "region=eu,zone=eu-1\n"])
@@ -352,27 +369,87 @@ def test_no_start_without_the_locality_file(role: dict[str, Any], tmp_path: Path
 def test_commands_of_the_inspection(role: dict[str, Any], tmp_path: Path) -> None:
     env = {"HOSTNET_CLUSTER_NAME": "hostnet-x"}
     commands = role["system_cockroachdb_inspect"]
-    flags = ["--certs-dir=/etc/hostnet/certs/vm-0", "--host=[fd00::1]:26257"]
 
     def run(name: str) -> list[str]:
-        return run_with_fake(filled_in(commands[name], "[fd00::1]"), tmp_path, env)
+        said = run_with_fake(filled_in(commands[name], tmp_path, "[fd00::1]"), tmp_path, env)
+        return [word for word in said if not word.startswith("--certs-dir=")]
 
-    assert run("gossip") == ["debug", "gossip-values", *flags, "--cluster-name=hostnet-x"]
-    assert run("node_id") == ["sql", "--format=csv", "--execute=SHOW node_id", *flags]
-    assert run("status") == ["node", "status", "--all", "--format=csv", *flags]
+    assert run("gossip") == ["debug", "gossip-values", "--host=[fd00::1]:26257", "--cluster-name=hostnet-x"]
+    assert run("node_id") == ["sql", "--format=csv", "--execute=SHOW node_id", "--host=[fd00::1]:26257"]
+    assert run("status") == ["node", "status", "--all", "--format=csv", "--host=[fd00::1]:26257"]
     assert run("version") == ["version"]
+
+
+@pytest.mark.parametrize("name", ["system_cockroachdb_sql", "system_cockroachdb_rpc", "system_cockroachdb_init"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_has_keys_of_its_own_and_leaves_none(role: dict[str, Any], tmp_path: Path, name: str, shell: str, code: int) -> None:
+    """The client's key is the process's own, 0600 to the bit, in a folder for nobody else: what every version of the SQL client accepts."""
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    fake = tmp_path / "cockroach"
+    fake.write_text(
+        f'#!/bin/sh\nfor word; do case $word in --certs-dir=*) cd "${{word#*=}}";; esac; done\n'
+        f'stat -c "%a %u %n" "$PWD" * >{tmp_path}/seen\ncat client.root.key >>{tmp_path}/seen\nexit {code}\n'
+    )
+    fake.chmod(0o755)
+    argv = filled_in([*role[name], "30", "node", "status"], tmp_path)
+    argv = [shell, *(word.replace("/cockroach/cockroach", str(fake)) for word in argv[1:])]
+    env = {"PATH": "/usr/bin:/bin", "TMPDIR": str(memory), "HOSTNET_CLUSTER_NAME": "x", "HOSTNET_JOIN": "10.0.0.1:26257"}
+
+    def run() -> list[str]:
+        result = subprocess.run(argv, env=env, check=False, capture_output=True, text=True, timeout=300)
+        assert (result.returncode, result.stderr, list(memory.iterdir())) == (code, "", [])
+        return (tmp_path / "seen").read_text().splitlines()
+
+    folder, authority, certificate, key, content = run()
+    user = os.getuid()
+    assert folder.startswith(f"700 {user} {memory}/")
+    assert [authority, certificate, key] == [f"400 {user} ca.crt", f"400 {user} client.root.crt", f"600 {user} client.root.key"]
+    assert content == "first client.root.key"
+    # After a rotation: what is there when the command begins.
+    (tmp_path / "certs" / "client.root.key").unlink()
+    (tmp_path / "certs" / "client.root.key").write_text("second")
+    assert run()[-1] == "second"
+    # Without a key nothing is run.
+    (tmp_path / "certs" / "client.root.key").unlink()
+    (tmp_path / "seen").unlink()
+    result = subprocess.run(argv, env=env, check=False, capture_output=True, text=True, timeout=300)
+    assert result.returncode != 0
+    assert "client.root.key" in result.stderr
+    assert list(memory.iterdir()) == []
+    assert not (tmp_path / "seen").exists()
+
+
+@pytest.mark.parametrize("mode", ["node_name", "daemonset"])
+def test_keys_are_for_the_group_alone_and_copies_in_memory(role: dict[str, Any], mode: str) -> None:
+    (pod,) = (
+        one["spec"]["template"]["spec"]
+        for one in rendered(role, "v21.1.2", mode, ["10.0.0.1"])
+        if one["kind"] in ("StatefulSet", "DaemonSet")
+    )
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    secret = volumes["certificates"].get("secret") or volumes["certificates"]["projected"]
+    assert secret["defaultMode"] == 0o440
+    assert volumes["scratch-tmp"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Mi"}
+    (container,) = pod["containers"]
+    assert {"name": "scratch-tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 10001
 
 
 def test_a_command_that_hangs_is_ended(role: dict[str, Any], tmp_path: Path) -> None:
     fake = tmp_path / "cockroach"
     fake.write_text("#!/bin/sh\nexec sleep 300\n")
     fake.chmod(0o755)
-    argv = [word.replace("/cockroach/cockroach", str(fake)) for word in filled_in([*role["system_cockroachdb_sql"], "1", "sql"])]
+    argv = [word.replace("/cockroach/cockroach", str(fake)) for word in filled_in([*role["system_cockroachdb_sql"], "1", "sql"], tmp_path)]
     assert subprocess.run(argv, check=False, timeout=300).returncode == 124
 
 
 def test_a_failing_command_keeps_its_code(role: dict[str, Any], tmp_path: Path) -> None:
-    run_with_fake(filled_in([*role["system_cockroachdb_rpc"], "300", "node", "drain"]), tmp_path, {"HOSTNET_CLUSTER_NAME": "x"}, code=3)
+    run_with_fake(
+        filled_in([*role["system_cockroachdb_rpc"], "300", "node", "drain"], tmp_path), tmp_path, {"HOSTNET_CLUSTER_NAME": "x"}, code=3
+    )
 
 
 @pytest.mark.parametrize(
@@ -388,15 +465,11 @@ def test_a_failing_command_keeps_its_code(role: dict[str, Any], tmp_path: Path) 
     ],
 )
 def test_init_runs_only_on_a_member_of_the_join_list(role: dict[str, Any], tmp_path: Path, seeds: str, host: str, runs: bool) -> None:
-    argv = filled_in(role["system_cockroachdb_init"], host)
+    argv = filled_in(role["system_cockroachdb_init"], tmp_path, host)
     env = {"HOSTNET_JOIN": seeds, "HOSTNET_CLUSTER_NAME": "hostnet-x"}
     if runs:
-        assert run_with_fake(argv, tmp_path, env) == [
-            "init",
-            "--certs-dir=/etc/hostnet/certs/vm-0",
-            f"--host={host}:26257",
-            "--cluster-name=hostnet-x",
-        ]
+        arguments = run_with_fake(argv, tmp_path, env)
+        assert arguments == ["init", f"--certs-dir={own_folder(arguments)}", f"--host={host}:26257", "--cluster-name=hostnet-x"]
         return
     result = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **env}, check=False, capture_output=True, text=True, timeout=300)
     assert result.returncode == 78
@@ -578,6 +651,45 @@ def test_tsv_and_csv_are_the_same_table_and_columns_may_move() -> None:
 def test_a_table_that_cannot_be_read(text: str, reason: str) -> None:
     with pytest.raises(CockroachError, match=reason):
         parse_status(text)
+
+
+@given(st.text(max_size=200))
+def test_no_output_is_the_end_of_a_decommission(text: str) -> None:
+    left, over = parse_decommission(text)
+    assert left
+    assert not over
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "over"),
+    [
+        ("id,is_live,replicas,is_decommissioning,membership,is_draining\n1,false,44,true,decommissioning,false\n", "44", False),
+        ("\nid\tis_live\treplicas\tis_decommissioning\tis_draining\n1\ttrue\t0\ttrue\tfalse\n", "0", False),
+        ("id,is_live,replicas,membership,readiness,blocking_ranges\n1,true,7,decommissioning,ready,0\n", "7", False),
+        ("id,is_live,replicas\n1,false,0\n\nNo more data reported on target nodes. Please verify cluster health.\n", "0", True),
+        ("", "not known (node decommission printed no table: nothing)", False),
+        ("id,is_live,replicas\n", "not known (id,is_live,replicas)", False),
+        ("id,is_live,replicas\n1,true,4\n2,true,5\n", "not known (id,is_live,replicas 1,true,4 2,true,5)", False),
+        (
+            "ERROR: rpc error: code = DeadlineExceeded",
+            "not known (node decommission printed no table: ERROR: rpc error: code = DeadlineExceeded)",
+            False,
+        ),
+    ],
+)
+def test_what_a_decommission_says(text: str, left: str, over: bool) -> None:
+    assert parse_decommission(text) == (left, over)
+
+
+def test_a_decommission_is_asked_for_alone_and_silence_is_not_its_end() -> None:
+    target = {"member": "east-0", "variables": {"address": "10.0.0.1"}}
+    spec = {"ports": {"sql": 26257}}
+    for results in ({}, {"east-0": {}}, {"east-0": {"decommission": {"error": "no answer"}}}, {"east-0": {"decommission": {"rc": 124}}}):
+        view = inspection(results, [target], spec)["east-0"]
+        assert view["replicas_left"].startswith("not known")
+        assert view["decommissioned"] is False
+    done = {"east-0": {"decommission": {"rc": 0, "stdout": "No more data reported on target nodes. Please"}}}
+    assert inspection(done, [target], spec)["east-0"]["decommissioned"] is True
 
 
 @given(st.text(max_size=200))
