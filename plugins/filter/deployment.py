@@ -12,8 +12,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     admission,
     classify,
     data_root,
-    deployment,
-    disk,
     join,
     member_certificates,
     member_labels,
@@ -26,12 +24,12 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     proof,
     removal,
     serving,
-    settings_and_spec,
     trial,
     withheld,
     workloads,
 )
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -42,23 +40,46 @@ def objects(
     spec: Mapping[str, Any],
     identity: Mapping[str, Any],
     bindings: Sequence[Mapping[str, Any]],
-    live: Sequence[Mapping[str, Any]],
-    plan: Mapping[str, Any],
-    state: str,
+    seen: Deployment,
     issued: Mapping[str, Any],
+    state: str = "existing",
+    together: bool = False,
 ) -> list[Json]:
-    """Objects of the admitted `bindings` for `manifests`; the join list is made of the `live` ones and keeps entries of the one in force.
+    """Objects of the admitted `bindings` for `manifests`; the join list is made of the live ones and keeps entries of the one in force.
 
-    `plan` has that list (`seeds`) and the highest `ordinals`; `issued` is what host_certificates returned.
-    Where nobody is live there is nothing to choose from, and the list in force stays: it names where the members were.
+    The plan of what was `seen` has that list (`seeds`) and the highest `ordinals`; `issued` is what host_certificates returned. Members that start
+    `together` are as good to join as any other. Where nobody is live there is nothing to choose from, and the list in force stays: it names where the
+    members were.
     """
+    plan = seen["plan"]
     seeds = plan["seeds"]
+    live = [{**entry, "live": True} for entry in bindings] if together else alive(bindings, seen)
     candidates = (
         live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
     )
     entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
     settings = {**hostnet, "ordinals": plan["ordinals"], "nkeys": issued["nkeys"]}
     return placement.render_objects(settings, spec, identity, bindings, entries, state, issued["certificates"])
+
+
+def alive(bindings: Sequence[Mapping[str, Any]], seen: Deployment) -> list[Json]:
+    """The bindings with `live`, by what was `seen` of their pods and nodes (observation.live_members)."""
+    return observation.live_members(bindings, seen["kube_clusters"], seen["nodes"])
+
+
+def renewed(seen: Deployment, parts: Mapping[str, Mapping[str, Any]]) -> Deployment:
+    """What was `seen` of a deployment, with those parts of it that were read again (observation.renewed), and the join list in force by them."""
+    kube_clusters = observation.renewed(seen["kube_clusters"], parts)
+    listed = any("join" in part for part in parts.values())
+    plan = {**seen["plan"], "seeds": observation.seeds(kube_clusters)} if listed else seen["plan"]
+    return {**seen, "kube_clusters": kube_clusters, "plan": plan}
+
+
+def mark_nodes(
+    hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], seen: Deployment, token: str
+) -> list[Json]:
+    """The nodes of members whose folders have no marker yet (admission.mark_nodes)."""
+    return admission.mark_nodes(hostnet, spec, bindings, seen["nodes"], seen["kube_clusters"], token)
 
 
 def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -77,23 +98,19 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
             "deployment_kube_clusters": withheld.withheld,
-            "deployment_errors": settings_and_spec.settings_errors,
-            "deployment_plan": deployment.deployment_plan,
             "deployment_admitted": admission.admitted,
-            "deployment_renewed": observation.renewed,
-            "deployment_live": observation.live_members,
+            "deployment_renewed": renewed,
+            "deployment_live": alive,
             "deployment_certificates": member_certificates.wanted_certificates,
             "deployment_behind": serving.behind,
             "deployment_probe_errors": probe.probe_errors,
             "deployment_admit_nodes": admission.admit_nodes,
             "deployment_node_labels": member_labels.node_labels,
             "deployment_remove_nodes": removal.remove_nodes,
-            "deployment_mark_nodes": admission.mark_nodes,
+            "deployment_mark_nodes": mark_nodes,
             "deployment_probe_nodes": probe.probe_nodes,
-            "deployment_look_nodes": disk.look_nodes,
             "deployment_with_disks": admission.with_disks,
             "deployment_with_progress": progress.with_progress,
-            "deployment_disk_facts": disk.facts_of,
             "deployment_removal": removal.removal,
             "deployment_confirmed": removal.confirmed,
             "deployment_data_root": data_root.normal_root,
@@ -107,7 +124,6 @@ class FilterModule:
             "deployment_trial_pods": trial.trial_pods,
             "deployment_targets": classify.member_targets,
             "deployment_strangers": strangers,
-            "deployment_status": classify.deployment_status,
             "deployment_table": classify.status_table,
         }
         return {name: errors_of_input(function) for name, function in functions.items()}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal, neighbours, steps
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
@@ -36,9 +37,8 @@ def shares(
 
 def judged(
     neighbour: Mapping[str, Any],
-    plan: Mapping[str, Any],
+    seen: Deployment,
     status: Mapping[str, Any],
-    observed: Mapping[str, Any],
     shared: Mapping[str, Sequence[Mapping[str, Any]]],
     request: Mapping[str, Any],
     found: Mapping[str, Any] | None,
@@ -48,7 +48,7 @@ def judged(
     resumed: list[Json] = []
     if found and journal.in_flight(found) and "stop_neighbours" in steps.begun_steps(found):
         resumed = (found.get("member") or {}).get("neighbours") or []
-    result = neighbours.judged(neighbour, plan, status, observed, every, str(request["work"]), resumed)
+    result = neighbours.judged(neighbour, seen["plan"], status, seen["kube_clusters"], every, str(request["work"]), resumed)
     # An abort makes nothing worse, and gives back what was stopped.
     return {**result, "problems": []} if request.get("abort") else result
 

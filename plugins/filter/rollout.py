@@ -27,6 +27,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     versions,
 )
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
 
 Json = dict[str, Any]
@@ -37,9 +38,18 @@ def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
     return before.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
 
 
-def plan(hostnet: Mapping[str, Any], spec: Mapping[str, Any], request: Mapping[str, Any], *observed: Any) -> Json:
+def plan(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    request: Mapping[str, Any],
+    seen: Deployment,
+    status: Mapping[str, Any],
+    found: Mapping[str, Any] | None,
+    inspection: Mapping[str, Mapping[str, Any]],
+) -> Json:
     """What a rollout would do now (rollout.rollout_plan)."""
-    return rollout.rollout_plan(hostnet, spec, {**request, **_hook(request.get("hook_text"))}, *observed)
+    asked = {**request, **_hook(request.get("hook_text"))}
+    return rollout.rollout_plan(hostnet, spec, asked, seen["plan"], seen["nodes"], status, found, inspection)
 
 
 def _hook(text: Any) -> Json:
@@ -67,11 +77,6 @@ def gates(name: str, spec: Mapping[str, Any], work: str = "") -> list[Json]:
     return [{key: value for key, value in entry.items() if key != "not_for"} for entry in found if gate.is_for(entry, work)]
 
 
-def bindings(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
-    """The bindings that a step works with (rebind.bindings_in_force)."""
-    return rebind.bindings_in_force(recorded, found if journal.in_flight(found) and found else {})
-
-
 def certified(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | None) -> list[Json]:
     """The bindings that certificates are for (rebind.certified)."""
     return rebind.certified(recorded, found if journal.in_flight(found) and found else {})
@@ -92,7 +97,6 @@ class FilterModule:
             "rollout_settings": settings,
             "rollout_plan": plan,
             "rollout_gates": gates,
-            "rollout_bindings": bindings,
             "rollout_refusal": dead.refusal,
             "rollout_processes": dead.in_hand,
             "rollout_replanned": order.replanned,

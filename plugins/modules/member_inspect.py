@@ -256,12 +256,15 @@ requests:
 
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import (
     Json,
     Shape,
     Wait,
+    answers,
     ask,
     vanished,
     wait_for_gates,
@@ -316,6 +319,16 @@ def run(_call_of_a_module: _call.Call) -> Json:
     raise _call.Failure("member_inspect runs on the controller only, where filters are: it needs its action plugin")
 
 
+def questions_of(spec: Json) -> Json:
+    """What the members of a system are asked, as O(inspect) takes it. Raises ValueError where the spec does not say it, or says it wrong."""
+    given = {"inspect": spec["inspect"]} if spec.get("inspect") else {}
+    validation = ArgumentSpecValidator({"inspect": ARGUMENTS["inspect"]}).validate(given)
+    if validation.error_messages:
+        raise ValueError(f"what the spec of the system says that members are asked: {'; '.join(validation.error_messages)}")
+    questions: Json = validation.validated_parameters["inspect"]
+    return questions
+
+
 def asked(params: Json) -> Json:
     """What is asked of each member."""
     return with_liveness(params["inspect"]) if params["processes"] else dict(params["inspect"])
@@ -333,16 +346,16 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
     params = call.params
     questions, spec, gates = asked(params), params["spec"], params["gates"]
 
+    if not gates:
+        try:
+            said = answers(call.clusters, params["members"], questions, spec, shape, kept)
+        except ValueError as error:
+            raise _call.Failure(str(error), inspection={}, samples=1, blocked=[], lost=[]) from error
+        return {"changed": False, "inspection": said, "samples": 1, "blocked": [], "lost": []}
+
     def sample() -> Json:
         return ask(call.clusters, params["members"], questions, spec, shape, kept)
 
-    if not gates:
-        try:
-            found: Json = {"inspection": sample(), "samples": 1, "blocked": [], "lost": []}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            text = f"filter {questions['filter']} cannot read the members' answers: {type(error).__name__}: {error}"
-            raise _call.Failure(text, inspection={}, samples=1, blocked=[], lost=[]) from error
-        return {"changed": False, **found}
     about = f" for {params['member']}" if params["member"] else ""
     what = params["what"] or f"waiting{about}"
     interval = max(params["interval"], questions["interval"], 0.0)

@@ -132,11 +132,14 @@ def bare_lists(given: Json) -> Json:
 def _perform(name: str, args: Json) -> Json:
     import importlib
 
+    return _performed(importlib.import_module(f"ansible_collections.hostnet.multicluster.plugins.modules.{name}"), args)
+
+
+def _performed(module: Any, args: Json) -> Json:
     from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 
     from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 
-    module = importlib.import_module(f"ansible_collections.hostnet.multicluster.plugins.modules.{name}")
     params = ModuleArgumentSpecValidator(module.ARGUMENTS).validate(args).validated_parameters
     result = _call.perform(module.ARGUMENTS, module.run, params, False, False)
     if result.get("failed"):
@@ -144,37 +147,46 @@ def _perform(name: str, args: Json) -> Json:
     return result
 
 
-def _observed(facts: Json) -> tuple[list[Json], Json]:
+def _seen(facts: Json) -> Any:
+    """What is known about a deployment, as the module deployment_observe reads it; nobody is asked."""
+    from ansible_collections.hostnet.multicluster.plugins.modules import deployment_observe
+
+    class Run:
+        """The module as its action plugin runs it."""
+
+        ARGUMENTS = deployment_observe.ARGUMENTS
+
+        @staticmethod
+        def run(call: Any) -> Json:
+            return deployment_observe.observe(call, None, lambda *_answers: {}, lambda _line: None, {})
+
     hostnet = facts["hostnet"]
-    kube_clusters = {"kube_clusters": hostnet["kube_clusters"]}
-    nodes = _perform(
-        "nodes_info",
-        {**kube_clusters, "node_selector": hostnet["node_selector"], "extra_selector": f"hostnet.multicluster/{hostnet['name']}"},
-    )
-    named = {**kube_clusters, "name": hostnet["name"], "namespace": hostnet["namespace"]}
-    return nodes["nodes"], _perform("deployment_info", named)["kube_clusters"]
+    given = {"kube_clusters": hostnet["kube_clusters"], "hostnet": hostnet, "spec": facts["spec"]}
+    return _performed(Run, given)["deployment"]
 
 
 def plan(given: Json) -> Json:
     """The plan of a rollout of all members, and the reads that it needs. {facts: file} -> {seconds: of the plan, reads: of those}"""
-    from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
     from ansible_collections.hostnet.multicluster.plugins.filter import rollout
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment
 
     facts = json.loads(Path(given["facts"]).read_text())
     hostnet, spec = facts["hostnet"], facts["spec"]
     named = {"kube_clusters": hostnet["kube_clusters"], "name": hostnet["name"], "namespace": hostnet["namespace"]}
-    deployment = filters.FilterModule().filters()
     begun = time.monotonic()
-    nodes, observed = _observed(facts)
+    seen = _seen(facts)
     _perform("rollout_journal", {**named, "op": "read"})
     read = time.monotonic()
-    planned = deployment["deployment_plan"](hostnet, spec, nodes, observed)
-    status = deployment["deployment_status"](hostnet, planned, nodes, observed, facts["inspection"])
-    rolled = rollout.plan(hostnet, spec, facts["request"], planned, nodes, status, None, facts["inspection"])
+    nodes, observed = seen["nodes"], seen["kube_clusters"]
+    # It was planned with the reading; what that takes belongs to the plan.
+    planned = deployment.deployment_plan(hostnet, spec, nodes, observed)
     seconds = time.monotonic() - read
+    status = classify.deployment_status(hostnet, planned, nodes, observed, facts["inspection"])
+    rolled = rollout.plan(hostnet, spec, facts["request"], seen, status, None, facts["inspection"])
+    whole = time.monotonic() - read
     if rolled["errors"]:
         raise RuntimeError("; ".join(rolled["errors"])[:2000])
-    return {"seconds": seconds, "reads": read - begun, "members": len(rolled["members"])}
+    return {"seconds": whole, "reads": read - begun - seconds, "members": len(rolled["members"])}
 
 
 def join_list(given: Json) -> Json:
@@ -183,23 +195,24 @@ def join_list(given: Json) -> Json:
 
     facts = json.loads(Path(given["facts"]).read_text())
     hostnet, spec = facts["hostnet"], facts["spec"]
-    deployment = filters.FilterModule().filters()
-    nodes, observed = _observed(facts)
-    planned = deployment["deployment_plan"](hostnet, spec, nodes, observed)
-    live = deployment["deployment_live"](planned["members"], observed, nodes)
+    seen = _seen(facts)
+    planned = seen["plan"]
+    first = next(entry["member"] for entry in planned["members"] if entry["address"] == planned["seeds"][0])
 
-    def apply(members: list[Json]) -> tuple[Json, float]:
-        objects = deployment["deployment_objects"](
-            hostnet, spec, planned["identity"], planned["members"], members, planned["seeds"], "existing", facts["certificates"]
+    def apply(gone: str) -> tuple[Json, float]:
+        there = {
+            name: {**found, "pods": [{**pod, "ready": pod["ready"] and pod["member"] != gone} for pod in found["pods"]]}
+            for name, found in seen["kube_clusters"].items()
+        }
+        objects = filters.FilterModule().filters()["deployment_objects"](
+            hostnet, spec, planned["identity"], planned["members"], {**seen, "kube_clusters": there}, facts["certificates"]
         )
         begun = time.monotonic()
         return _perform("manifests", {"kube_clusters": hostnet["kube_clusters"], "objects": objects}), time.monotonic() - begun
 
-    nothing, _seconds = apply(live)
-    first = planned["seeds"][0]
-    gone = [{**member, "live": member["live"] and member["address"] != first} for member in live]
-    rewritten, seconds = apply(gone)
-    apply(live)
+    nothing, _seconds = apply("")
+    rewritten, seconds = apply(first)
+    apply("")
     return {
         "seconds": seconds,
         "objects": len(rewritten["objects"]),

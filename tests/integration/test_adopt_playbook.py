@@ -51,24 +51,25 @@ class Ledger:
     def __init__(self, found: Any) -> None:
         self.world = found
         self.told = found.folder / "told.json"
-        plugin = found.collections / "ansible_collections/hostnet/multicluster/plugins/action/member_inspect.py"
-        text = plugin.read_text()
-        for before, after in (
-            ("    members = call", '    told = json.loads(Path(os.environ["TEST_TOLD"]).read_text())\n    members = call'),
-            ('"cluster_id": 99,', '"cluster_id": told["cluster_id"],'),
-            ('"leader": min(ids.values()),', '"leader": number,'),
-            (
-                "        for member in members\n    ]",
-                '        for member in members\n        if member["member"] in told["members"]\n    ]',
-            ),
-            (
-                '    return {"changed": False',
-                '    for name in set(answers) - set(told["members"]):\n        answers[name] = {}\n    return {"changed": False',
-            ),
-        ):
-            assert text.count(before) == 1, before
-            text = text.replace(before, after)
-        plugin.write_text(text)
+        for module in ("member_inspect", "deployment_observe"):
+            plugin = found.collections / f"ansible_collections/hostnet/multicluster/plugins/action/{module}.py"
+            text = plugin.read_text()
+            for before, after in (
+                ("def told(members):\n", 'def told(members):\n    given = json.loads(Path(os.environ["TEST_TOLD"]).read_text())\n'),
+                ('"cluster_id": 99,', '"cluster_id": given["cluster_id"],'),
+                ('"leader": min(ids.values()),', '"leader": number,'),
+                (
+                    "        for member in members\n    ]",
+                    '        for member in members\n        if member["member"] in given["members"]\n    ]',
+                ),
+                (
+                    "    return etcd.inspection",
+                    '    for name in set(answers) - set(given["members"]):\n        answers[name] = {}\n    return etcd.inspection',
+                ),
+            ):
+                assert text.count(before) == 1, before
+                text = text.replace(before, after)
+            plugin.write_text(text)
 
     def tell(self, cluster_id: int, *members: str) -> None:
         self.told.write_text(json.dumps({"cluster_id": cluster_id, "members": members}))

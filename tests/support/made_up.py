@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whole playbooks on real API servers, whose kubelets and members are made up: pods are ready once they exist, and members say that all is well.
 
-Requests of node_run and member_exec are therefore only those that verify the lock, and member_inspect sends none.
+Requests of node_run and member_exec are therefore only those that verify the lock, member_inspect sends none, and deployment_observe none to members.
 """
 
 from __future__ import annotations
@@ -35,9 +35,19 @@ PLUGIN = """\
 import json, os, time
 from pathlib import Path
 from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Failure
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import state
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.run import Outcome
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.settings_and_spec import settings_errors
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from ansible_collections.hostnet.multicluster.plugins.modules import {name}
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
+
+def looked(nodes):
+    said = "disk mounted=false mount=/ filesystem=ext4 id=fsid:1\\n"
+    return [
+        {{"kube_cluster": node["kube_cluster"], "node": node["name"], "rc": 0, "stdout": f"clock {{time.time():.0f}}\\n{{said}}", "stderr": ""}}
+        for node in nodes
+    ]
 
 def node_run_run(call):
     call.clusters
@@ -48,17 +58,10 @@ def node_run_run(call):
         Path(wait).write_text("")
         while Path(wait).exists():
             time.sleep(0.05)
-    said = "disk mounted=false mount=/ filesystem=ext4 id=fsid:1\\n"
-    results = [
-        {{"kube_cluster": node["kube_cluster"], "node": node["name"], "rc": 0, "stdout": f"clock {{time.time():.0f}}\\n{{said}}", "stderr": ""}}
-        for node in call.params["nodes"]
-    ]
+    results = looked(call.params["nodes"])
     return {{"changed": call.params["changes"] and bool(results), "results": results, "pulled": [entry["image"] for entry in call.params["pull"]]}}
 
-def member_inspect_run(call):
-    if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:
-        raise Failure(call.params["what"] + ": closed (test)")
-    members = call.params["members"]
+def told(members):
     # The same whoever is asked beside it.
     ids = {{member["member"]: 160 + 16 * (member["member"] > "f") + int(member["member"].rpartition("-")[2]) for member in members}}
     peers = [
@@ -74,7 +77,22 @@ def member_inspect_run(call):
         silent = name in os.environ.get("TEST_SILENT", "").split(",") or Path(os.environ.get("TEST_SILENT_WHILE", "/nowhere")).exists()
         if silent:
             answers[name] = {{key: {{"rc": None, "stdout": "", "stderr": "", "error": "it does not answer (test)"}} for key in said}}
-    return {{"changed": False, "blocked": [], "lost": [], "inspection": etcd.inspection(answers, members)}}
+    return etcd.inspection(answers, members)
+
+def member_inspect_run(call):
+    if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:
+        raise Failure(call.params["what"] + ": closed (test)")
+    return {{"changed": False, "blocked": [], "lost": [], "inspection": told(call.params["members"])}}
+
+def deployment_observe_run(call, facts):
+    wrong = settings_errors(call.params["hostnet"], call.params["spec"]) if call.params["check_settings"] else []
+    if wrong:
+        raise Failure("; ".join(wrong))
+    state.answers = state.ask = lambda _clusters, members, *_rest: told(members)
+    state.run_on_nodes = lambda _clusters, nodes, *_rest: Outcome(looked([{{"kube_cluster": node.kube_cluster, "name": node.node}} for node in nodes]), [])
+    # Those who are silent stay so: nobody waits for them.
+    call.params["patience"] = 0
+    return deployment_observe.observe(call, {{"filter": "", "interval": 0}} if call.params["ask"] else None, None, lambda _line: None, facts)
 
 def member_exec_run(call):
     call.clusters
@@ -86,11 +104,12 @@ def member_exec_run(call):
 
 class ActionModule(InProcess):
     arguments = {name}.ARGUMENTS
+    facts = getattr({name}, "FACTS", ())
     perform_run = {name}_run
 """
 
 
-def made_up_collection(root: Path, made_up: Sequence[str] = ("node_run", "member_inspect", "member_exec")) -> None:
+def made_up_collection(root: Path, made_up: Sequence[str] = ("node_run", "member_inspect", "member_exec", "deployment_observe")) -> None:
     """This checkout as a collection below `root`, but for the modules `made_up`, which need a kubelet."""
     collection = root / "ansible_collections" / "hostnet" / "multicluster"
     action = collection / "plugins" / "action"

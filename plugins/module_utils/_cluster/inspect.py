@@ -52,6 +52,16 @@ def ask(
     return shape(results, list(targets), spec)
 
 
+def answers(
+    clusters: dict[str, KubeCluster], targets: Sequence[Json], questions: Mapping[str, Any], spec: Json, shape: Shape, kept: Kept
+) -> Json:
+    """As `ask`; raises ValueError with a sentence where the filter cannot read what was said."""
+    try:
+        return ask(clusters, targets, questions, spec, shape, kept)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"filter {questions['filter']} cannot read the members' answers: {type(error).__name__}: {error}") from error
+
+
 def with_liveness(questions: Mapping[str, Any]) -> Json:
     """`questions` with those that only the proof of a death needs (`liveness`), which may be dear."""
     more = questions.get("liveness") or {}

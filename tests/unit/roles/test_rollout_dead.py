@@ -64,7 +64,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "said": str(folder / "said"),
             "hostnet": plans.settings(["east"], namespace=str(folder)),
             "hostnet_bindings": BINDINGS,
-            "hostnet_observed": {"east": {"pods": pods}},
+            "hostnet_deployment": {"kube_clusters": {"east": {"pods": pods}}},
             "rollout_plan": {"broken": ["east-0"], "members": [{"member": "east-0", "class": "missing"}], "prove": [process]},
         }
     asked = {

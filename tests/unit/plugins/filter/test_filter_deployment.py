@@ -12,7 +12,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, member_certificates, node_scripts
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, member_certificates, node_scripts, proof
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from support import plans
 from support.collection import CHECKOUT
 from support.plans import Json
@@ -36,9 +37,16 @@ PLAN = {"seeds": [], "ordinals": {}}
 IDENTITY = {"token": plans.TOKEN, "ca_fingerprint": plans.FINGERPRINT}
 
 
+def seen(live: list[str], seeds: list[str]) -> Deployment:
+    """A deployment whose members of these names have a ready pod."""
+    pods = [plans.pod(binding) for binding in BINDINGS if binding["member"] in live]
+    observed = {name: plans.nothing(pods=[pod for pod in pods if pod["member"].startswith(name)]) for name in ("east", "west")}
+    nodes: Any = plans.five_nodes()
+    return {"nodes": nodes, "kube_clusters": observed, "plan": {**PLAN, "seeds": seeds}}
+
+
 def join_list(live: list[str], seeds: list[str]) -> list[str]:
-    entries = [{**binding, "live": binding["member"] in live} for binding in BINDINGS]
-    objects = filters.objects(HOSTNET, SPEC, IDENTITY, BINDINGS, entries, {**PLAN, "seeds": seeds}, "existing", ISSUED)
+    objects = filters.objects(HOSTNET, SPEC, IDENTITY, BINDINGS, seen(live, seeds), ISSUED)
     found = [entry["definition"]["data"]["seeds"] for entry in objects if entry["definition"]["metadata"]["name"] == "ledger-join"]
     assert len(set(found)) == 1, "the same in every kube cluster"
     return list(found[0].split(","))
@@ -75,14 +83,14 @@ def test_every_filter_that_the_roles_use_exists() -> None:
     for folder in ("roles", "playbooks"):
         for path in (CHECKOUT / folder).rglob("*.yml"):
             used |= set(re.findall(r"hostnet\.multicluster\.(deployment_[a-z_]+)(?!:)\b", path.read_text()))
-    used -= {"deployment_info"}
+    used -= {"deployment_info", "deployment_observe"}
     assert used == set(filters.FilterModule().filters())
 
 
 def test_errors_of_input_are_one_line() -> None:
     found = filters.FilterModule().filters()
     bad = [{**binding, "address": "ten", "live": True} for binding in BINDINGS]
-    arguments: tuple[Any, ...] = (HOSTNET, SPEC, IDENTITY, bad, bad, PLAN, "new", ISSUED)
+    arguments: tuple[Any, ...] = (HOSTNET, SPEC, IDENTITY, bad, seen(EVERYBODY, []), ISSUED, "new", True)
     with pytest.raises(AnsibleFilterError, match="member east-0: address 'ten' is not an IP address") as caught:
         found["deployment_objects"](*arguments)
     assert "\n" not in str(caught.value)
@@ -90,11 +98,20 @@ def test_errors_of_input_are_one_line() -> None:
 
 def test_filters_keep_the_documentation_of_their_functions() -> None:
     for name, function in filters.FilterModule().filters().items():
-        if name != "deployment_errors":
-            assert function.__doc__
+        assert function.__doc__, name
 
 
 def test_filters_pass_results_through() -> None:
     observed: dict[str, Json] = {name: plans.nothing() for name in ("east", "west")}
-    plan = filters.FilterModule().filters()["deployment_plan"](HOSTNET, SPEC, plans.five_nodes(), observed)
-    assert plan == deployment.deployment_plan(HOSTNET, SPEC, plans.five_nodes(), observed)
+    plan = deployment.deployment_plan(HOSTNET, SPEC, plans.five_nodes(), observed)
+    assert filters.FilterModule().filters()["deployment_verdict"](plan, BINDINGS, {}) == proof.verdict(plan, BINDINGS, {})
+
+
+def test_what_is_read_again_takes_the_place_of_what_was_and_the_list_in_force_goes_with_it() -> None:
+    before = seen(EVERYBODY, ["10.0.0.1"])
+    pods = filters.renewed(before, {"east": {"pods": []}, "west": {"pods": []}})
+    assert (pods["kube_clusters"]["east"]["pods"], pods["plan"]["seeds"]) == ([], ["10.0.0.1"])
+    lists = filters.renewed(before, {name: {"join": {"seeds": "10.0.0.12,10.0.1.1"}} for name in ("east", "west")})
+    assert lists["plan"]["seeds"] == ["10.0.0.12", "10.0.1.1"]
+    assert len(lists["kube_clusters"]["east"]["pods"]) == 3
+    assert before["plan"]["seeds"] == ["10.0.0.1"], "what was is as it was"

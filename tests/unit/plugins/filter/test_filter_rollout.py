@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.filter import rollout as filters
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from support import plans
 
 SPEC = plans.spec_of("etcd")
@@ -28,7 +31,9 @@ def errors(hook_text: str | None) -> list[str]:
     """What a plan says about this text of a hook, for a deployment that is not there."""
     request = {"work": "replace", "surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False}
     plan = {"mode": "first", "conflicts": [], "members": []}
-    found = filters.plan(HOSTNET, SPEC, {**request, "hook": "/hook.yml", "hook_text": hook_text}, plan, NODES, {"members": []}, None)
+    nodes: Any = NODES
+    seen: Deployment = {"nodes": nodes, "kube_clusters": {}, "plan": plan}
+    found = filters.plan(HOSTNET, SPEC, {**request, "hook": "/hook.yml", "hook_text": hook_text}, seen, {"members": []}, None, {})
     return [line for line in found["errors"] if "hostnet_replace_tasks" in line]
 
 
