@@ -59,6 +59,12 @@ options:
             C(node.kubernetes.io/out-of-service). Where neither holds this is ignored.
         type: bool
         default: false
+  grace_seconds:
+    description:
+      - Seconds that a process may take to end. Without it, each pod's own grace period.
+      - A pod that is stopping already gets no more time by it, only less.
+    type: int
+    version_added: "0.4.0"
   timeout:
     description:
       - Seconds for everything. It has to be more than the pods' termination grace period.
@@ -113,6 +119,7 @@ ARGUMENTS: dict[str, Any] = {
             "force": {"type": "bool", "default": False},
         },
     },
+    "grace_seconds": {"type": "int"},
     "timeout": {"type": "int", "default": 120},
 }
 
@@ -124,10 +131,13 @@ def run(call: _call.Call) -> dict[str, Any]:
         raise _call.Failure(stray)
     if params["timeout"] < 1:
         raise _call.Failure(f"timeout is {params['timeout']}; give at least 1 second")
+    # 0 would not wait for any kubelet.
+    if params["grace_seconds"] is not None and params["grace_seconds"] < 1:
+        raise _call.Failure(f"grace_seconds is {params['grace_seconds']}; give at least 1, or leave it out for the pods' own grace periods")
     shown = [{key: pod[key] for key in ("kube_cluster", "name", "uid")} for pod in params["pods"]]
     if call.check_mode or not params["pods"]:
         return {"changed": bool(params["pods"]), "deleted": shown}
-    deleted, missing = pods.delete_pods(call.clusters, params["namespace"], params["pods"], params["timeout"])
+    deleted, missing = pods.delete_pods(call.clusters, params["namespace"], params["pods"], params["timeout"], params["grace_seconds"])
     if missing:
         raise _call.Failure(f"after {params['timeout']} seconds {len(missing)} pods are not gone: " + "; ".join(missing), missing=missing)
     return {"changed": bool(deleted), "deleted": [{key: pod[key] for key in ("kube_cluster", "name", "uid")} for pod in deleted]}

@@ -48,11 +48,10 @@ def end(kube: KubeApi, namespace: str, name: str) -> None:
 
 @pytest.fixture
 def stop(kube_clusters: list[Json], namespace: str) -> Run:
-    def call(*pods: tuple[str, str, str], force: bool = False, timeout: int = 30, check: bool = False) -> Json:
+    def call(*pods: tuple[str, str, str], force: bool = False, timeout: int = 30, check: bool = False, **other: Any) -> Json:
         given = [{"kube_cluster": cluster, "name": name, "uid": uid, "force": force} for cluster, name, uid in pods]
-        return call_module(
-            "member_stop", {"kube_clusters": kube_clusters, "namespace": namespace, "pods": given, "timeout": timeout}, check=check
-        )
+        arguments = {"kube_clusters": kube_clusters, "namespace": namespace, "pods": given, "timeout": timeout, **other}
+        return call_module("member_stop", arguments, check=check)
 
     return call
 
@@ -116,6 +115,16 @@ def test_nobody_is_forced_while_the_node_object_exists(stop: Run, kube_api: Kube
     assert "after 1 seconds 1 pods are not gone" in done["msg"]
     assert done["missing"] == [f"kube cluster east: pod {namespace}/a on node east-1 is still there; is its kubelet alive?"]
     assert pods_of(kube_api, namespace)["a"]["deletionGracePeriodSeconds"] == 30
+    end(kube_api, namespace, "a")
+
+
+def test_less_time_than_a_pods_own_also_for_one_that_is_stopping(stop: Run, kube_api: KubeApi, namespace: str, create_node: Run) -> None:
+    create_node(kube_api, "east-1")
+    uid = create_pod(kube_api, namespace, "a", "east-1")
+    for seconds, expected in ((None, 30), (7, 7), (20, 7)):
+        assert stop(("east", "a", uid), timeout=1, grace_seconds=seconds)["failed"]
+        assert pods_of(kube_api, namespace)["a"]["deletionGracePeriodSeconds"] == expected
+    assert "grace_seconds is 0" in stop(("east", "a", uid), grace_seconds=0)["msg"]
     end(kube_api, namespace, "a")
 
 

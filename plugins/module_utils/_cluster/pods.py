@@ -16,10 +16,11 @@ from .watch import wait_gone
 
 
 def delete_pods(
-    clusters: dict[str, KubeCluster], namespace: str, pods: Sequence[Json], timeout_seconds: float
+    clusters: dict[str, KubeCluster], namespace: str, pods: Sequence[Json], timeout_seconds: float, grace_seconds: int | None = None
 ) -> tuple[list[Json], list[str]]:
     """Delete `pods` ({kube_cluster, name, uid, force}) and wait until they are gone, all kube clusters at the same time.
 
+    `grace_seconds` instead of the pods' own, also for those that are stopping: an API server makes that time shorter, never longer.
     `force` asks not to wait for a kubelet. It is done only where the pod's Node object does not exist, or is not Ready and a human has said that it
     is out of service: nobody can confirm the end of a process there, and nobody has to. Returns the pods that this call deleted (those that were
     gone are not among them), and a line for each that is still there at the deadline. Raises KubeError where a kube cluster does not answer or refuses.
@@ -27,14 +28,16 @@ def delete_pods(
     deadline = time.monotonic() + timeout_seconds
     mine = {name: [pod for pod in pods if pod["kube_cluster"] == name] for name in clusters}
     involved = {name: clusters[name] for name, found in mine.items() if found}
-    answers = each_cluster(involved, lambda cluster: _delete_in(cluster, namespace, mine[cluster.name], deadline))
+    answers = each_cluster(involved, lambda cluster: _delete_in(cluster, namespace, mine[cluster.name], deadline, grace_seconds))
     deleted = [pod for done, _lines in answers.values() for pod in done]
     return deleted, [line for _done, lines in answers.values() for line in lines]
 
 
-def _delete_in(cluster: KubeCluster, namespace: str, pods: Sequence[Json], deadline: float) -> tuple[list[Json], list[str]]:
+def _delete_in(
+    cluster: KubeCluster, namespace: str, pods: Sequence[Json], deadline: float, grace_seconds: int | None
+) -> tuple[list[Json], list[str]]:
     def delete(pod: Json) -> bool:
-        grace = None
+        grace = grace_seconds
         if pod.get("force"):
             live = cluster.get(kinds.POD, pod["name"], namespace)
             if live is None or live["metadata"]["uid"] != pod["uid"]:
