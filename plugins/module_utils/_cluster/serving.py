@@ -32,7 +32,6 @@ _HANDSHAKE_SECONDS = 20.0
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 8.0
 
 Seen: TypeAlias = "dict[tuple[str, str], Leaf]"
-Read: TypeAlias = "Callable[[bytes], Leaf]"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Look:
     """How members are looked at: the pod that the bytes go through, and `read`, which makes facts of a certificate (DER)."""
 
     script: Script
-    read: Read
+    read: Callable[[bytes], Leaf]
 
     def through(self, member: Member) -> Script:
         """A pod of its own for each member: several are looked at at once."""
