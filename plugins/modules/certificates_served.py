@@ -19,6 +19,7 @@ description:
     begins when a handshake at each port shows the new certificate. No process is restarted.
   - The first member that does not show it until O(timeout) ends the module as failed. Nothing was done then to those whose turn had not come. Those
     who showed nothing at all to begin with come last, and together - members of a system that is down may wait for each other.
+  - A member that could not be asked at all, because the pod that the handshake goes through does not run there, keeps what it has and is named in the failure.
   - A run that was killed leaves nothing to tidy up. The next one sees who still shows an old certificate.
   - The handshakes go through a short-lived pod on the member's node, with the member's own certificate. TLS reaches from end to end.
 extends_documentation_fragment:
@@ -220,7 +221,6 @@ requests:
   sample: 24
 """
 
-import time
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
@@ -244,6 +244,8 @@ ARGUMENTS: dict[str, Any] = {
     "pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "timeout": {"type": "int", "default": 300},
 }
+# In messages.
+_MOST = 5
 _VARIABLES = ("address", "node", "ca", "pki")
 
 
@@ -272,15 +274,22 @@ class _Work:
         self.call, self.wanted, self.secrets = call, wanted, secrets
         self.seen: serving.Seen = {}
         self.renewed: list[str] = []
-        self.asked = False
+        self.touched = False
+        self.silent: list[str] = []
         self.outcome = secrets.apply([])
 
     def result(self) -> dict[str, Any]:
         result: dict[str, Any] = {
-            "changed": self.outcome.changed or self.asked,
+            "changed": self.outcome.changed or self.touched,
             "served": plan.served_list(self.wanted, self.seen) if self.seen else [],
             "renewed": self.renewed,
-            "lines": plan.served_lines(plan.served_list(self.wanted, self.seen), self.renewed) if self.seen else [],
+            "lines": [
+                *(plan.served_lines(plan.served_list(self.wanted, self.seen), self.renewed) if self.seen else []),
+                *(
+                    f"{member}: it does not run; its Secret has the new certificate, which nothing proves before it has started"
+                    for member in self.silent
+                ),
+            ],
             "objects": self.outcome.objects,
         }
         if self.call.diff:
@@ -318,19 +327,31 @@ def run(call: _call.Call) -> dict[str, Any]:
         work.write([index for _member, indices in turns for index in indices])
         work.renewed = [member for member, _indices in turns if member]
         return work.result()
-    how = serving.Look(_script(params), read.shown_leaf)
-    work.seen = serving.look(call.clusters, members, wanted, how, time.monotonic() + params["timeout"])
+    how = serving.Look(_script(params), read.shown_leaf, params["timeout"])
+    work.seen = serving.look(call.clusters, members, wanted, how)
+    work.silent = plan.unproven(definitions, changed, order)
     stale = [endpoint.member for endpoint in wanted if plan.missing([endpoint], work.seen)]
-    by_name = {member.member: member for member in members}
+    # Nothing would prove that these serve what they get: they keep what they have.
+    unasked = {member: leaf.error for (member, _port), leaf in work.seen.items() if not leaf.asked}
     # Who showed nothing is broken already, and no reason to leave the others with what they have.
     broken = {member for (member, _port), leaf in work.seen.items() if leaf.error}
+    by_name = {member.member: member for member in members}
     turns = plan.turns(definitions, changed, stale, sorted(order, key=lambda member: member in broken))
     well = [turn for turn in turns if turn[0] and turn[0] not in broken]
     for number, (name, indices) in enumerate(well):
         _turn(work, [by_name[name]], how, indices, [later for later, _indices in turns[number + 1 :] if later])
-    rest = turns[len(well) :]
     # All at once: members that wait for each other show nothing before all of them have certificates that are good.
-    _turn(work, [by_name[name] for name, _indices in rest if name], how, [index for _name, indices in rest for index in indices], [])
+    rest = [turn for turn in turns[len(well) :] if turn[0] not in unasked]
+    if rest:
+        _turn(work, [by_name[name] for name, _indices in rest if name], how, [index for _name, indices in rest for index in indices], [])
+    left_out = [name for name in order if name in unasked]
+    if left_out:
+        raise _call.Failure(
+            f"left out, with the certificates that they have, because the way to them failed: "
+            f"{'; '.join(f'member {name}: {unasked[name]}' for name in left_out[:_MOST])}"
+            f"{f' (and {len(left_out) - _MOST} more)' if len(left_out) > _MOST else ''}. Mend that, then run again",
+            **work.result(),
+        )
     return work.result()
 
 
@@ -343,27 +364,30 @@ def _turn(work: _Work, members: list[Member], how: serving.Look, indices: list[i
         raise _call.Failure.of(error, **work.result()) from error
     work.write(indices)
     work.renewed += [member.member for member in members]
-    asked_for = {endpoint.member for endpoint in work.wanted}
-    deadline = time.monotonic() + params["timeout"]
+    on_ports = {endpoint.member for endpoint in work.wanted}
     reload = [str(word) for word in params["spec"].get("reload") or []]
 
-    def bring(member: Member) -> tuple[serving.Seen, bool]:
-        return serving.bring(work.call.clusters[member.kube_cluster], member, work.wanted, reload, how, deadline)
+    def bring(member: Member) -> serving.Brought:
+        return serving.bring(work.call.clusters[member.kube_cluster], member, work.wanted, reload, how, work.call.still_held)
 
+    proven = [member for member in members if member.member in on_ports]
     try:
-        for seen, asked in client.in_parallel(bring, [member for member in members if member.member in asked_for]):
-            work.seen.update(seen)
-            work.asked = work.asked or asked
+        brought = client.in_parallel(bring, proven)
     except client.KubeError as error:
         raise _call.Failure.of(error, **work.result()) from error
+    for one in brought:
+        work.seen.update(one.seen)
+        work.touched = True
     names = [member.member for member in members]
     missing = plan.missing([endpoint for endpoint in work.wanted if endpoint.member in names], work.seen)
     if missing:
         behind = next(member for member in members if f"member {member.member}," in missing[0])
+        said = next((one.reload for one in brought if one.reload), "")
         left = f"; not begun: {', '.join(later)}" if later else ""
         raise _call.Failure(
-            f"{'; '.join(missing)}, {params['timeout']} seconds after {'its Secret was' if len(members) == 1 else 'their Secrets were'} written. Look at the "
-            f"log of pod {behind.namespace}/{behind.pod} of kube cluster {behind.kube_cluster}, then run again{left}",
+            f"{'; '.join(missing)}, {params['timeout']} seconds after {'its Secret was' if len(members) == 1 else 'their Secrets were'} written"
+            f"{f' (its reload ended with: {said})' if said else ''}. Look at the log of pod {behind.namespace}/{behind.pod} of kube cluster "
+            f"{behind.kube_cluster}, then run again without hostnet_renew_certificates{left}",
             **work.result(),
         )
 

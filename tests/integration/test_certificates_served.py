@@ -46,7 +46,7 @@ class Socket:
         try:
             return self._socket.recv(1 << 16)
         except OSError as error:
-            raise client.KubeError("east", "nc", str(error), 502) from error
+            raise client.KubeError("east", "nc", str(error), 504) from error
 
 
 class FakeKubelet:
@@ -55,13 +55,16 @@ class FakeKubelet:
     def __init__(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
         self.deployment, self.looked, self.signalled = deployment, [], []  # type: ignore[var-annotated]
         self.broken: set[str] = set()
+        self.unreachable: set[str] = set()
         monkeypatch.setattr(serving, "pod_on_node", self._pod)
         monkeypatch.setattr(serving, "tunnel", self._tunnel)
         monkeypatch.setattr(serving, "run_command", self._command)
         monkeypatch.setattr(client.KubeCluster, "merge_patch", self._patch)
 
     @contextlib.contextmanager
-    def _pod(self, *_arguments: Any) -> Iterator[str]:
+    def _pod(self, _cluster: Any, target: Any, *_arguments: Any) -> Iterator[str]:
+        if target.node in self.unreachable:
+            raise client.KubeError("east", "Pod", "ErrImagePull", 0)
         yield "relay"
 
     @contextlib.contextmanager
@@ -69,7 +72,7 @@ class FakeKubelet:
         try:
             stream = Socket(on_wire(argv[1]), int(argv[2]))
         except OSError as error:
-            raise client.KubeError("east", "nc", str(error), 502) from error
+            raise client.KubeError("east", "nc", f"exit code 1: {error}", 502) from error
         try:
             yield stream
         finally:
@@ -86,10 +89,12 @@ class FakeKubelet:
                 os.replace(f"{place}.new", place)
         return {}
 
-    def _command(self, _cluster: Any, _namespace: str, pod: str, _container: str, _argv: list[str], _deadline: float) -> None:
+    def _command(self, _cluster: Any, _namespace: str, pod: str, _container: str, _argv: list[str], _deadline: float, safe: bool) -> Json:
+        assert safe
         self.signalled.append(pod)
         if pod in self.deployment.processes:
             self.deployment.processes[pod].send_signal(signal.SIGHUP)
+        return {"rc": 0, "stdout": "", "stderr": "", "error": ""}
 
 
 def start(folder: Path, system: str, executable: str) -> Deployment:
@@ -104,7 +109,12 @@ def targets(deployment: Deployment) -> list[Json]:
             "kube_cluster": member.rsplit("-", 1)[0],
             "namespace": "default",
             "pod": member,
-            "variables": {"address": address, "node": "n", "ca": str(deployment.pki / "ca.crt"), "pki": str(deployment.pki / member)},
+            "variables": {
+                "address": address,
+                "node": f"vm-{member}",
+                "ca": str(deployment.pki / "ca.crt"),
+                "pki": str(deployment.pki / member),
+            },
         }
         for member, address in ADDRESSES.items()
     ]
@@ -169,14 +179,14 @@ def test_running_servers_come_to_serve_what_was_issued(
     kubelet = FakeKubelet(running, monkeypatch)
     pids = {member: process.pid for member, process in running.processes.items()}
     result = serve(running.certificates())
-    assert not result.get("failed"), result
+    assert not result.get("failed"), result["msg"]
     # Both ports of each member, and nobody was touched.
     assert (result["changed"], result["renewed"], kubelet.looked, kubelet.signalled) == (False, [], [], [])
     assert [entry["current"] for entry in result["served"]] == [True] * 6, result["served"]
 
     issued = renewed(running, "east-0", "west-0")
     result = serve(issued)
-    assert not result.get("failed"), result
+    assert not result.get("failed"), result["msg"]
     assert result["renewed"] == ["east-0", "west-0"]
     assert sorted(set(kubelet.looked)) == ["east-0", "west-0"]
     assert sorted(set(kubelet.signalled)) == (["east-0", "west-0"] if system == "nats" else [])
@@ -234,7 +244,7 @@ def test_expired_certificates_are_replaced_in_members_that_run(
             "objects": [],
         }
         result = call_module("certificates_served", {**arguments, "name": "tls", "image": "i", "timeout": 40})
-        assert not result.get("failed"), result
+        assert not result.get("failed"), result["msg"]
         assert sorted(result["renewed"]) == list(ADDRESSES)
         assert all(entry["current"] for entry in result["served"])
 
@@ -258,6 +268,26 @@ def test_a_member_that_is_away_is_said_and_so_is_a_stray_one(
     assert "spec: reload must be" in serve(issued, spec={**running.spec, "reload": "x"})["msg"]
     assert "members[0].kube_cluster is 'south'" in serve(issued, members=[{**targets(running)[0], "kube_cluster": "south"}])["msg"]
     assert "give at least 1 second" in serve(issued, timeout=0)["msg"]
+
+
+def test_a_member_that_nobody_can_look_at_keeps_what_it_has(
+    running: Deployment, serve: Callable[..., Json], namespace: str, kube_api: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would prove what it serves then. The others have their turns."""
+    kubelet = FakeKubelet(running, monkeypatch)
+    running.certificates()
+    issued = renewed(running, *ADDRESSES)
+    kubelet.unreachable.add("vm-east-1")
+    key = running.pki / "ca.crt"
+    result = serve(issued, objects=[secret(member, namespace, key) for member in ("east-0", "east-1")])
+    assert result["failed"]
+    assert result["renewed"] == ["east-0", "west-0"]
+    assert "left out, with the certificates that they have, because the way to them failed: member east-1: " in result["msg"]
+    assert "ErrImagePull" in result["msg"]
+    assert [(item["name"], item["action"]) for item in result["objects"]] == [("s-east-0", "created")]
+    kubelet.unreachable = {f"vm-{member}" for member in ADDRESSES}
+    nobody = serve(renewed(running, *ADDRESSES), objects=[secret("east-1", namespace, key)])
+    assert (nobody["failed"], nobody["renewed"], nobody["objects"], nobody["changed"]) == (True, [], [], False)
 
 
 def secret(member: str, namespace: str, text: Path) -> Json:

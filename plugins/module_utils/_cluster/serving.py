@@ -9,7 +9,7 @@ pod on the host's network, and TLS is spoken here, with the member's own certifi
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,62 +36,77 @@ Seen: TypeAlias = "dict[tuple[str, str], Leaf]"
 
 @dataclass(frozen=True)
 class Look:
-    """How members are looked at: the pod that the bytes go through, and `read`, which makes facts of a certificate (DER)."""
+    """How members are looked at: the pod that the bytes go through, `read`, which makes facts of a certificate (DER), and the seconds for each member."""
 
     script: Script
     read: Callable[[bytes], Leaf]
+    seconds: float
 
     def through(self, member: Member) -> Script:
-        """A pod of its own for each member: several are looked at at once."""
-        return replace(self.script, name=f"{self.script.name}-{member.member}")
+        """A pod of its own for each member: several are looked at at once. Its name is a label's value, of at most 63 characters."""
+        own = hashlib.sha256(f"{member.kube_cluster}/{member.member}".encode()).hexdigest()[:10]
+        return replace(self.script, name=f"{self.script.name[:40]}-{own}")
 
 
-def look(clusters: Mapping[str, KubeCluster], members: Sequence[Member], wanted: Sequence[Endpoint], how: Look, deadline: float) -> Seen:
-    """What all `members` show, all of them at once. What cannot be asked says why in its `error`."""
+def look(clusters: Mapping[str, KubeCluster], members: Sequence[Member], wanted: Sequence[Endpoint], how: Look) -> Seen:
+    """What all `members` show, several of them at once. What cannot be asked says why in its `error`."""
 
     def one(member: Member) -> Seen:
         mine = [endpoint for endpoint in wanted if endpoint.member == member.member]
         if not mine:
             return {}
-        cluster = clusters[member.kube_cluster]
+        cluster, deadline = clusters[member.kube_cluster], time.monotonic() + how.seconds
         try:
             with pod_on_node(cluster, Target(cluster.name, str(member.variables["node"])), how.through(member), deadline) as pod:
                 return _shown(cluster, member, mine, pod, how, deadline)
         except KubeError as error:
-            return {(endpoint.member, endpoint.port): Leaf(error=str(error)) for endpoint in mine}
+            return {(endpoint.member, endpoint.port): Leaf(error=str(error), asked=False) for endpoint in mine}
 
     return {key: leaf for seen in in_parallel(one, list(members)) for key, leaf in seen.items()}
 
 
-def bring(
-    cluster: KubeCluster, member: Member, wanted: Sequence[Endpoint], reload: Sequence[str], how: Look, deadline: float
-) -> tuple[Seen, bool]:
-    """What the member shows once that is what it has to show, or at `deadline` (time.monotonic() seconds); and whether it was asked to reload.
+@dataclass
+class Brought:
+    """What a member shows in the end, and what its last reload has said where that is no success."""
 
-    `reload` is a command in its container; empty where the process reads its files at each handshake. Raises KubeError where the pod cannot be
-    asked at all.
+    seen: Seen
+    reload: str = ""
+
+
+def bring(
+    cluster: KubeCluster, member: Member, wanted: Sequence[Endpoint], reload: Sequence[str], how: Look, still_held: Callable[[], None]
+) -> Brought:
+    """Has the member come to show what it has to show, for as long as `how` says.
+
+    `reload` is a command in its container; empty where the process reads its files at each handshake. `still_held` is called before each try. Raises
+    KubeError where the pod cannot be asked at all, and where the lock is lost.
     """
     mine = [endpoint for endpoint in wanted if endpoint.member == member.member]
-    pause, asked, tries = _FIRST_PAUSE, False, 0
+    deadline = time.monotonic() + how.seconds
+    pause, tries, brought = _FIRST_PAUSE, 0, Brought({})
     with pod_on_node(cluster, Target(cluster.name, str(member.variables["node"])), how.through(member), deadline) as pod:
         while True:
             tries += 1
+            still_held()
             _have_looked(cluster, member, f"{mine[0].serial}-{tries}")
             if reload:
-                # Also before the files are there: what counts is what it shows afterwards.
-                run_command(cluster, member.namespace, member.pod, member.container, rendered(member, reload), deadline)
-                asked = True
-            seen = _shown(cluster, member, mine, pod, how, deadline)
-            if not missing(mine, seen) or time.monotonic() + pause >= deadline:
-                return seen, asked
+                # Also before the files are there: what counts is what it shows afterwards. It may run more than once, so a lost connection is no end.
+                done = run_command(cluster, member.namespace, member.pod, member.container, rendered(member, reload), deadline, safe=True)
+                brought.reload = "" if done["rc"] == 0 else done["error"] or f"exit code {done['rc']}: {done['stderr'].strip()[-300:]}"
+            brought.seen = _shown(cluster, member, mine, pod, how, deadline)
+            if not missing(mine, brought.seen) or time.monotonic() + pause >= deadline:
+                return brought
             time.sleep(pause)
             pause = min(pause * 2, _LAST_PAUSE)
 
 
 def _have_looked(cluster: KubeCluster, member: Member, value: str) -> None:
     """Have the kubelet look at the pod's volumes now. Whoever may not change pods waits for a minute longer."""
-    with contextlib.suppress(KubeError):
+    try:
         cluster.merge_patch(POD, member.pod, {"metadata": {"annotations": {LOOK_ANNOTATION: value}}}, member.namespace)
+    except KubeError as error:
+        if error.status != 403:
+            raise
 
 
 def _shown(cluster: KubeCluster, member: Member, endpoints: Sequence[Endpoint], pod: str, how: Look, deadline: float) -> Seen:
@@ -103,13 +118,18 @@ def _handshake(cluster: KubeCluster, member: Member, endpoint: Endpoint, pod: st
     address = str(variables["address"])
     files = tls.Files(str(variables["ca"]), f"{variables['pki']}/{endpoint.file}.crt", f"{variables['pki']}/{endpoint.file}.key")
     until = min(deadline, time.monotonic() + _HANDSHAKE_SECONDS)
+    opened = False
     try:
         with tunnel(cluster, how.script.namespace, pod, "run", ["nc", address, str(endpoint.number)], until) as stream:
+            opened = True
             if endpoint.greets:
                 _greeting(stream)
             return how.read(tls.Tls(stream, files.looking(), address).certificate())
-    except (tls.TlsError, KubeError) as error:
+    except tls.TlsError as error:
         return Leaf(error=str(error))
+    except KubeError as error:
+        # A refused connection and silence are the member's. An exec that is forbidden, and an image without nc, are not.
+        return Leaf(error=str(error), asked=opened and ("exit code 1:" in error.detail or error.status == 504))
 
 
 def _greeting(stream: tls.Stream) -> None:

@@ -37,7 +37,8 @@ def deployment_plan(
 
     Returns: `mode` (`first`: nothing exists; `unfinished`: claimed, and nothing here says that it was ever finished; `existing`; `lost_record`:
     members exist but no record, or a part of it), `state` (whether an empty disk may bootstrap, `new`, or can only join, `existing`), `errors`,
-    `conflicts` (those of the errors that are about the deployment's identity), `membership` (those of them that are about its kube clusters),
+    `open` (those of the errors that are about a rollout that is in progress), `conflicts` (those about the deployment's identity), `membership` (those of them
+    that are about its kube clusters),
     `lost_ca` (those about its CA), `rights` (those about what this user may do), `strangers` (those about members without a binding: {member, error}),
     `warnings`, `restored` (those of them about bindings that come from copies), `identity` (the record found, or null), `cluster_id`,
     `incomplete` (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in force),
@@ -162,6 +163,7 @@ def deployment_plan(
         "state": "new" if mode in ("first", "unfinished") else "existing",
         "errors": errors,
         "conflicts": conflicts,
+        "open": errors[:unfinished],
         "membership": membership,
         "lost_ca": lost_ca,
         "rights": rights,

@@ -10,6 +10,8 @@ from typing import Any
 
 CERTIFICATES_PATH = "/etc/hostnet/certs"
 CONFIG_PATH = "/etc/hostnet/config"
+# Below the pki folder: certificates that belong to no member.
+SHARED_FOLDER = "clients"
 
 
 def all_ports(spec: Mapping[str, Any]) -> dict[str, int]:
@@ -29,4 +31,4 @@ def ca_certificate(hostnet: Mapping[str, Any]) -> str:
 
 def certificate_folder(wish: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
     """Folder of a certificate under the pki folder: the member's own, or `clients` for one that all members share."""
-    return "clients" if wish.get("shared") else str(binding["member"])
+    return SHARED_FOLDER if wish.get("shared") else str(binding["member"])

@@ -17,6 +17,7 @@ IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 # Address types of Node.status; any other address type is the name of an annotation.
 STATUS_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
+_BROADCAST = ipaddress.ip_address("255.255.255.255")
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 # The old names are still set by some clouds and kept on nodes that were made long ago.
 _REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
@@ -86,9 +87,10 @@ def parse_address(text: str) -> IPAddress:
 
 
 def is_own(text: str) -> bool:
-    """Whether a host can have this address to itself: 0.0.0.0, loopback, multicast, link-local and reserved ones are every host's, or nobody's."""
+    """Whether a host can have this address to itself: 0.0.0.0, loopback, multicast, link-local and broadcast are every host's, or nobody's."""
     address = parse_address(text)
-    return not (address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved)
+    everybodys = address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
+    return not everybodys and address != _BROADCAST
 
 
 def peer_address(text: str) -> IPAddress | None:
@@ -189,7 +191,7 @@ def _address_error(node: Node, address_type: str) -> str:
     except ValueError:
         where = f"annotation {address_type}" if address_type not in STATUS_ADDRESS_TYPES else address_type
         return f"{_describe(node)}: {where} is {node['address']!r}, which is not a plain IP address"
-    if not is_own(node["address"]):
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
         return f"{_describe(node)}: {address} is not an address that other hosts can reach it by"
     return ""
 

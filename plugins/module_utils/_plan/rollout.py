@@ -380,12 +380,22 @@ def outdated(pods: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], ima
 
 
 def touched(objects: Sequence[Mapping[str, Any]], journal: Mapping[str, Any] | None, bindings: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The `objects` of a deployment without the workloads whose turn has not come, while a rollout brings another image.
+    """The `objects` of a deployment without the certificates of members that are not in hand, and without the workloads whose turn has not come, while a
+    rollout brings another image.
 
+    A renewed certificate is brought to its process by a rotation alone (serving.py).
     A pod that is lost before is made anew from them, and nothing may bring it the new version without a gate. A DaemonSet is one for all of a
     kube cluster: it gets the new image with the first member's turn.
     """
-    if not in_flight(journal) or not journal or not journal["settings"].get("image"):
+    if not in_flight(journal) or not journal:
+        return [dict(entry) for entry in objects]
+    in_hand = ("", str((journal.get("member") or {}).get("member", "")))
+    objects = [
+        entry
+        for entry in objects
+        if entry["definition"]["kind"] != "Secret" or entry["definition"]["metadata"]["labels"].get(MEMBER_LABEL, "") in in_hand
+    ]
+    if not journal["settings"].get("image"):
         return [dict(entry) for entry in objects]
     turns = {*journal["done"], str((journal.get("member") or {}).get("member", ""))} - {""}
     kube_clusters = {entry["kube_cluster"] for entry in bindings if entry["member"] in turns}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import names
-from .layout import all_ports
+from .layout import SHARED_FOLDER, all_ports, certificate_folder
 
 Json = dict[str, Any]
 
@@ -36,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A certificate that a server has shown, or in `error` why it showed none."""
+    """A certificate that a server has shown, or in `error` why it showed none; with `asked` false because the way to it failed, not the server."""
 
     fingerprint: str = ""
     serial: str = ""
@@ -44,6 +44,7 @@ class Leaf:
     not_after: str = ""
     sans: tuple[str, ...] = ()
     error: str = ""
+    asked: bool = True
 
 
 def spec_problems(spec: Mapping[str, Any]) -> list[str]:
@@ -61,6 +62,8 @@ def spec_problems(spec: Mapping[str, Any]) -> list[str]:
     reload = spec.get("reload")
     if reload is not None and (isinstance(reload, str) or not isinstance(reload, Sequence)):
         problems.append("reload must be a command as a list of words, or an empty list where the process reads its files at each handshake")
+    if reload and not any(wish.get("ports") for wish in spec.get("certificates", [])):
+        problems.append("reload needs ports of a certificate: nothing else tells when the files have arrived")
     return problems
 
 
@@ -71,7 +74,7 @@ def endpoints(spec: Mapping[str, Any], members: Iterable[str], issued: Sequence[
     found = []
     for member in members:
         for wish in spec["certificates"]:
-            entry = by_place.get((member, str(wish["file"])))
+            entry = by_place.get((certificate_folder(wish, {"member": member}), str(wish["file"])))
             if entry is None:
                 continue
             for port, begins in (wish.get("ports") or {}).items():
@@ -175,11 +178,28 @@ def behind(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], i
     for cluster in observed.values():
         for secret in cluster["secrets"]:
             stored.update(secret["certificates"])
-    wanted = {(str(entry["name"]), str(entry["file"])): str(entry["serial"]) for entry in issued}
+    own: dict[str, dict[str, str]] = {}
+    for entry in issued:
+        own.setdefault(str(entry["name"]), {})[str(entry["file"])] = str(entry["serial"])
     found = []
     for binding in bindings:
         member = str(binding["member"])
-        serials = {file: serial for (name, file), serial in wanted.items() if name == member}
-        if any(str((stored.get(member, {}).get(file) or {}).get("serial", "")) != serial or not serial for file, serial in serials.items()):
+        has = {file: str(facts.get("serial", "")) for file, facts in stored.get(member, {}).items()}
+        # Those of `clients` are everybody's, or nobody's: a member has copies of some.
+        shared = {file: serial for file, serial in own.get(SHARED_FOLDER, {}).items() if file in has}
+        if any(has.get(file, "") != serial or not serial for file, serial in {**shared, **own.get(member, {})}.items()):
             found.append(member)
     return found
+
+
+def unproven(definitions: Sequence[Mapping[str, Any]], changed: Sequence[bool], order: Sequence[str]) -> list[str]:
+    """Members that get a new certificate and do not run (they are not in `order`): they read it when they start, and nothing proves it now."""
+    return sorted(
+        {
+            member
+            for definition, differs in zip(definitions, changed, strict=True)
+            if differs
+            for member in members_of(definition)
+            if member not in order
+        }
+    )

@@ -66,6 +66,9 @@ def test_a_spec_that_names_other_ports_is_refused(change: dict[str, Any], proble
     (said,) = plan.spec_problems({**SPEC, **change})
     assert problem in said
     assert plan.spec_problems({**SPEC, "reload": ["kill", "-1", "1"]}) == []
+    assert plan.spec_problems({"certificates": [{"file": "a"}], "reload": ["x"]}) == [
+        "reload needs ports of a certificate: nothing else tells when the files have arrived"
+    ]
 
 
 @given(
@@ -121,6 +124,34 @@ def test_a_member_is_behind_whose_secret_has_another_certificate_or_none(stored:
     observed = {"east": {"secrets": [{"certificates": certificates}]}, "west": {"secrets": []}}
     entries = [issued("east-0", serial), {**issued("clients"), "serial": "77"}]
     assert plan.behind([{"member": "east-0"}], observed, entries) == found
+
+
+def test_certificates_that_members_share_count_where_a_member_has_them() -> None:
+    stored = {
+        "east": {
+            "secrets": [
+                {
+                    "certificates": {
+                        "east-0": {"server": {"serial": "0a"}, "client.root": {"serial": "1"}},
+                        "east-1": {"server": {"serial": "0a"}},
+                    }
+                }
+            ]
+        }
+    }
+    shared = {**issued("clients", "2"), "file": "client.root"}
+    entries = [issued("east-0"), issued("east-1"), shared]
+    assert plan.behind([{"member": "east-0"}, {"member": "east-1"}], stored, entries) == ["east-0"]
+    spec = {"ports": {"web": 1}, "certificates": [{"file": "client.root", "shared": True, "ports": {"web": "tls"}}]}
+    assert [(item.member, item.serial) for item in plan.endpoints(spec, ["east-0", "east-1"], [shared])] == [
+        ("east-0", "2"),
+        ("east-1", "2"),
+    ]
+
+
+def test_members_that_do_not_run_are_named() -> None:
+    secrets = [secret("east-0"), secret("east-1", "east-2"), secret("west-0")]
+    assert plan.unproven(secrets, [True, True, False], ["east-0", "east-1"]) == ["east-2"]
 
 
 def test_other_objects_have_nobodys_certificates() -> None:
