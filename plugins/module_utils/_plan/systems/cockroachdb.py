@@ -221,8 +221,9 @@ def inspection(results: Mapping[str, Any], targets: Sequence[Mapping[str, Any]],
     A member that is reachable and has no cluster id is blank. Output that cannot be understood makes a member unreachable,
     because unknown must block what a blank node would allow.
     """
-    sql_port = int(spec["ports"]["sql"])
-    return {str(target["member"]): _inspect_one(results.get(str(target["member"])) or {}, target, targets, sql_port) for target in targets}
+    # What a node tells the others, and `node status` shows as its address; where SQL has another port, that is in a column of its own.
+    port = int(spec["ports"].get("rpc") or spec["ports"]["sql"])
+    return {str(target["member"]): _inspect_one(results.get(str(target["member"])) or {}, target, targets, port) for target in targets}
 
 
 def init_member(members: Sequence[Mapping[str, Any]], claimed: Iterable[str] = ()) -> Mapping[str, Any]:
@@ -259,9 +260,7 @@ def shorten(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def _inspect_one(
-    results: Mapping[str, Any], target: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], sql_port: int
-) -> dict[str, Any]:
+def _inspect_one(results: Mapping[str, Any], target: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], port: int) -> dict[str, Any]:
     view: dict[str, Any] = {
         "reachable": False,
         "healthy": False,
@@ -310,14 +309,14 @@ def _inspect_one(
         rows = parse_status(_output(results, "status", stdout_only=True))
     except CockroachError as error:
         return {**view, "reason": f"{error}; {shorten(_output(results, 'status'))}"}
-    view["peers"] = [_peer(row, targets, sql_port) for row in rows if row["membership"] != "decommissioned"]
+    view["peers"] = [_peer(row, targets, port) for row in rows if row["membership"] != "decommissioned"]
     for count in ("ranges_unavailable", "ranges_underreplicated"):
         view[count] = _sum(row.get(count, "") for row in rows if row["is_live"] == "true")
     own = next((row for row in rows if row["id"] == view["id"]), None)
     if own is None:
         return {**view, "reason": f"node status has no row for its id {view['id']}"}
     view.update(membership=own["membership"], draining=own["is_draining"] == "true")
-    advertised = _advertised(target, sql_port)
+    advertised = _advertised(target, port)
     reason = ""
     if own["is_available"] != "true" or own["is_live"] != "true":
         reason = "its liveness record has expired"
@@ -355,12 +354,12 @@ def _output(results: Mapping[str, Any], command: str, stdout_only: bool = False)
     return "\n".join(str(part) for part in parts if part)
 
 
-def _peer(row: Mapping[str, str], targets: Sequence[Mapping[str, Any]], sql_port: int) -> dict[str, Any]:
+def _peer(row: Mapping[str, str], targets: Sequence[Mapping[str, Any]], port: int) -> dict[str, Any]:
     """A row as a peer. Only a live row has a member's name: after a disk was lost, the dead id has the same address as the new one."""
     live = row["is_available"] == "true" and row["is_live"] == "true"
     name = ""
     if live:
-        own = (target for target in targets if same_address(row["address"], _advertised(target, sql_port)))
+        own = (target for target in targets if same_address(row["address"], _advertised(target, port)))
         name = str(next(own, {}).get("member", ""))
     return {"id": row["id"], "name": name, "address": row["address"], "live": live, "membership": row["membership"]}
 

@@ -62,14 +62,37 @@ def filled(value: Any, variables: dict[str, Any]) -> Any:
     return value
 
 
-@pytest.fixture(scope="module", name="role")
-def role_fixture() -> dict[str, Any]:
-    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+# Flags of `cockroach start` by the version that brought them, of those that this role has or a user may want: the tables of
+# https://www.cockroachlabs.com/docs/v21.1/cockroach-start and of the pages of v21.2 to v26.2; for --log, configure-logs; --logtostderr is older.
+FLAGS = {
+    (
+        21,
+        1,
+    ): """--accept-sql-without-tls --advertise-addr --advertise-sql-addr --attrs --cache --cert-principal-map --certs-dir --clock-device
+        --cluster-name --disable-cluster-name-verification --external-io-dir --http-addr --join --listen-addr --locality --locality-advertise-addr --log
+        --logtostderr --max-disk-temp-storage --max-offset --max-sql-memory --socket-dir --sql-addr --store --temp-dir""",
+    (22, 1): "--max-tsdb-memory",
+    (23, 1): "--advertise-http-addr --max-go-memory",
+    (24, 1): "--node-cert-distinguished-name --root-cert-distinguished-name --wal-failover",
+    (24, 3): "--locality-file",
+    (25, 2): "--tls-cipher-suites",
+}
+
+
+def role_with(**given: Any) -> dict[str, Any]:
+    """The role's variables, with some that a user has set."""
+    defaults = {**yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()), **given}
     plain = {key: value for key, value in defaults.items() if key != "system_cockroachdb_spec"}
+    plain = {key: filled(value, plain) for key, value in plain.items()}
     plain["system_cockroachdb_spec"] = filled(defaults["system_cockroachdb_spec"], plain)
     for key, value in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items():
         plain[key] = filled(value, plain)
     return plain
+
+
+@pytest.fixture(scope="module", name="role")
+def role_fixture() -> dict[str, Any]:
+    return role_with()
 
 
 # Versions
@@ -268,7 +291,7 @@ def test_the_command_line_that_starts_in_the_container(role: dict[str, Any], tmp
         f"--certs-dir={certs}",
         "--listen-addr=:26257",
         "--advertise-addr=10.0.0.1:26257",
-        "--http-addr=:8080",
+        "--http-addr=127.0.0.1:8080",
         "--join=10.0.0.1:26257,10.0.0.12:26257",
         "--cluster-name=hostnet-10-5f0c9a71",
         "--store=path=/var/lib/hostnet/store",
@@ -282,8 +305,70 @@ def test_the_command_line_that_starts_in_the_container(role: dict[str, Any], tmp
     assert ("COCKROACH_SKIP_KEY_PERMISSION_CHECK" in env) == version.startswith("v21.1")
     # What pkg/base allows as the name of a cluster.
     assert re.fullmatch(r"[a-zA-Z](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?", env["HOSTNET_CLUSTER_NAME"])
-    assert container["readinessProbe"]["httpGet"] == {"path": "/health?ready=1", "port": 8080, "scheme": "HTTPS"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/health?ready=1", "port": 8080, "scheme": "HTTPS", "host": "127.0.0.1"}
     assert "livenessProbe" not in container
+
+
+@pytest.mark.parametrize("rpc_port", [26257, 26258])
+@pytest.mark.parametrize("version", TABLE)
+def test_every_flag_is_one_that_this_version_has(version: str, rpc_port: int) -> None:
+    flags = [word.partition("=")[0] for word in container_of(rendered(two_ports(rpc_port), version, "node_name", ["10.0.0.1"]))["args"]]
+    known = {flag for since, names in FLAGS.items() if since <= parse_version(version).series for flag in names.split()}
+    assert {flag for flag in flags if flag.startswith("--")} <= known
+    assert len(flags) == len(set(flags))
+
+
+def two_ports(rpc_port: int, **given: Any) -> dict[str, Any]:
+    """What tasks/spec.yml makes of the role's variables."""
+    role = role_with(system_cockroachdb_rpc_port=rpc_port, **given)
+    tasks = yaml.safe_load((ROLE / "tasks" / "spec.yml").read_text())
+    more = filled(tasks[-1]["vars"]["system_cockroachdb_own_sql"], role)
+    return {
+        **role,
+        "system_cockroachdb_spec": {**role["system_cockroachdb_spec"], "args": [*role["system_cockroachdb_spec"]["args"], *more]},
+    }
+
+
+@pytest.mark.parametrize("mode", ["node_name", "daemonset"])
+def test_sql_and_members_have_ports_of_their_own(mode: str) -> None:
+    role = two_ports(26258)
+    container = container_of(objects := rendered(role, "v26.2.5", mode, ["10.0.0.1", "10.0.0.2"]))
+    env = environment(objects, "vm-0", "10.0.0.1")
+    args = [expanded(word, env) for word in container["args"]]
+    for flag in (
+        "--listen-addr=:26258",
+        "--advertise-addr=10.0.0.1:26258",
+        "--sql-addr=:26257",
+        "--advertise-sql-addr=10.0.0.1:26257",
+        "--join=10.0.0.1:26258,10.0.0.2:26258",
+    ):
+        assert flag in args
+    assert {port["name"]: port["hostPort"] for port in container["ports"]} == {"sql": 26257, "rpc": 26258}
+    assert role["system_cockroachdb_sql"][-1] == "{host}:26257"
+    assert role["system_cockroachdb_rpc"][-1] == role["system_cockroachdb_init"][-1] == "{host}:26258"
+    answers = {
+        "gossip": {"rc": 0, "stdout": f'"cluster-id": "{CLUSTER}"'},
+        "node_id": {"rc": 0, "stdout": "node_id\n1\n"},
+        "status": {
+            "rc": 0,
+            "stdout": "id,address,sql_address,is_available,is_live,membership,is_draining\n1,10.0.0.1:26258,10.0.0.1:26257,true,true,active,false\n",
+        },
+    }
+    asked = inspection({"east-0": answers}, [{"member": "east-0", "variables": {"address": "10.0.0.1"}}], role["system_cockroachdb_spec"])
+    assert asked["east-0"]["healthy"], asked
+
+
+@pytest.mark.parametrize(
+    ("given", "flag", "host", "declared"),
+    [("127.0.0.1", "127.0.0.1:8080", "127.0.0.1", False), ("{host}", "10.0.0.1:8080", None, True), ("", ":8080", None, True)],
+)
+def test_the_console_is_on_the_host_alone_unless_somebody_says_otherwise(given: str, flag: str, host: str | None, declared: bool) -> None:
+    objects = rendered(role_with(system_cockroachdb_http_address=given), "v26.2.5", "node_name", ["10.0.0.1", "10.0.0.2"])
+    container = container_of(objects)
+    assert f"--http-addr={flag}" in [expanded(word, environment(objects, "vm-0", "10.0.0.1")) for word in container["args"]]
+    assert container["readinessProbe"]["httpGet"].get("host") == host
+    assert container["readinessProbe"]["httpGet"]["port"] == 8080
+    assert ("http" in {port["name"] for port in container["ports"]}) is declared
 
 
 def test_every_member_gets_its_own_locality_and_its_certificates(role: dict[str, Any]) -> None:
