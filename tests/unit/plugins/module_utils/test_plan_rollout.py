@@ -273,13 +273,24 @@ class TestOrder:
         def shown(found: list[Json]) -> list[str]:
             return [entry["definition"]["metadata"]["labels"].get("hostnet.multicluster/member", "") for entry in found]
 
-        assert shown(rollout.touched(objects, journal, world.bindings)) == ["east-2", "east-1", "east-2"]
+        assert shown(rollout.touched(objects, journal, world.bindings)) == ["east-1", "east-2"]
         # One for all of its kube cluster.
         sets = [definition("DaemonSet", ""), {**definition("DaemonSet", ""), "kube_cluster": "west"}]
         assert rollout.touched(sets, journal, world.bindings) == sets[:1]
         assert rollout.touched(sets, {**journal, "done": [], "member": None}, world.bindings) == []
-        for other in (None, {**journal, "state": "done"}, {**journal, "settings": {"work": "reboot", "image": ""}}):
+        for other in (None, {**journal, "state": "done"}):
             assert rollout.touched(objects, other, world.bindings) == objects
+        assert rollout.touched(objects, {**journal, "settings": {"work": "reboot", "image": ""}}, world.bindings) == objects[1:]
+
+    def test_a_renewed_certificate_of_another_member_is_a_rotations_business(self, world: World) -> None:
+        def secret(member: str) -> Json:
+            labels = {"hostnet.multicluster/member": member} if member else {}
+            return {"kube_cluster": "east", "definition": {"kind": "Secret", "metadata": {"name": "x", "labels": labels}}}
+
+        # A DaemonSet has one for all members of its kube cluster, and the one in hand may need it.
+        objects = [secret("east-0"), secret("east-1"), secret("")]
+        assert rollout.touched(objects, world.fly("east-1", "replace"), world.bindings) == objects[1:]
+        assert rollout.touched(objects, {**world.fly("east-1", "replace"), "member": None}, world.bindings) == objects[2:]
 
     def test_a_version_that_runs_already_is_left_alone(self, world: World) -> None:
         assert names_of(world.plan("version")) == []
