@@ -29,7 +29,7 @@ from support.in_process import call_module
 from support.kube_api import KubeApi, binary
 from support.member import Deployment, Json, binding, on_wire, system_spec
 
-ADDRESSES = {"east-0": "192.0.2.151", "east-1": "192.0.2.152", "west-0": "192.0.2.161"}
+ADDRESSES = {"east-0": "192.0.2.151", "east-1": "192.0.2.152", "west-0": "192.0.2.153"}
 
 
 class Socket:
