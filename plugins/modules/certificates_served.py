@@ -229,7 +229,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.memb
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import library, read
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import manifests
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import serving as plan
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.listed import some
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import waiting
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -279,12 +280,13 @@ class _Work:
         self.outcome = secrets.apply([])
 
     def result(self) -> dict[str, Any]:
+        served = plan.served_list(self.wanted, self.seen) if self.seen else []
         result: dict[str, Any] = {
             "changed": self.outcome.changed or self.touched,
-            "served": plan.served_list(self.wanted, self.seen) if self.seen else [],
+            "served": served,
             "renewed": self.renewed,
             "lines": [
-                *(plan.served_lines(plan.served_list(self.wanted, self.seen), self.renewed) if self.seen else []),
+                *plan.served_lines(served, self.renewed),
                 *(
                     f"{member}: it does not run; its Secret has the new certificate, which nothing proves before it has started"
                     for member in self.silent
@@ -327,7 +329,9 @@ def run(call: _call.Call) -> dict[str, Any]:
         work.write([index for _member, indices in turns for index in indices])
         work.renewed = [member for member, _indices in turns if member]
         return work.result()
-    how = serving.Look(_script(params), read.shown_leaf, params["timeout"])
+    namespace = members[0].namespace if members else ""
+    script = waiting(params["name"], namespace, params["image"], params["timeout"], params["pull_secrets"])
+    how = serving.Look(script, read.shown_leaf, params["timeout"])
     work.seen = serving.look(call.clusters, members, wanted, how)
     work.silent = plan.unproven(definitions, changed, order)
     stale = [endpoint.member for endpoint in wanted if plan.missing([endpoint], work.seen)]
@@ -348,8 +352,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     if left_out:
         raise _call.Failure(
             f"left out, with the certificates that they have, because the way to them failed: "
-            f"{'; '.join(f'member {name}: {unasked[name]}' for name in left_out[:_MOST])}"
-            f"{f' (and {len(left_out) - _MOST} more)' if len(left_out) > _MOST else ''}. Mend that, then run again",
+            f"{some([f'member {name}: {unasked[name]}' for name in left_out], _MOST, '; ')}. Mend that, then run again",
             **work.result(),
         )
     return work.result()
@@ -358,21 +361,17 @@ def run(call: _call.Call) -> dict[str, Any]:
 def _turn(work: _Work, members: list[Member], how: serving.Look, indices: list[int], later: list[str]) -> None:
     """Raises Failure where one of the members does not come to show what it has to."""
     params = work.call.params
-    try:
-        work.call.still_held()
-    except client.KubeError as error:
-        raise _call.Failure.of(error, **work.result()) from error
-    work.write(indices)
-    work.renewed += [member.member for member in members]
     on_ports = {endpoint.member for endpoint in work.wanted}
     reload = [str(word) for word in params["spec"].get("reload") or []]
 
     def bring(member: Member) -> serving.Brought:
         return serving.bring(work.call.clusters[member.kube_cluster], member, work.wanted, reload, how, work.call.still_held)
 
-    proven = [member for member in members if member.member in on_ports]
     try:
-        brought = client.in_parallel(bring, proven)
+        work.call.still_held()
+        work.write(indices)
+        work.renewed += [member.member for member in members]
+        brought = client.in_parallel(bring, [member for member in members if member.member in on_ports])
     except client.KubeError as error:
         raise _call.Failure.of(error, **work.result()) from error
     for one in brought:
@@ -390,18 +389,6 @@ def _turn(work: _Work, members: list[Member], how: serving.Look, indices: list[i
             f"{behind.kube_cluster}, then run again without hostnet_renew_certificates{left}",
             **work.result(),
         )
-
-
-def _script(params: dict[str, Any]) -> Script:
-    return Script(
-        name=params["name"],
-        namespace=params["members"][0]["namespace"] if params["members"] else "",
-        image=params["image"],
-        text=f"sleep {params['timeout']}",
-        timeout=params["timeout"],
-        host_network=True,
-        pull_secrets=params["pull_secrets"],
-    )
 
 
 def main() -> None:

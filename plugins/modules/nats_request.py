@@ -170,7 +170,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.systems import nats
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import Script
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.run import waiting
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -218,15 +218,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     if call.check_mode:
         return {"changed": params["changes"], "answer": {}}
     member, folder = Member(**params["member"]), params["pki_dir"]
-    script = Script(
-        name=params["name"],
-        namespace=member.namespace,
-        image=params["image"],
-        text=f"sleep {params['timeout']}",
-        timeout=params["timeout"],
-        host_network=True,
-        pull_secrets=params["pull_secrets"],
-    )
+    script = waiting(params["name"], member.namespace, params["image"], params["timeout"], params["pull_secrets"])
     certificate = f"{folder}/{member.member}/{params['certificate']}"
     files = nats.Files(
         ca=params["ca_certificate"] or f"{folder}/ca.crt",

@@ -74,6 +74,13 @@ class Script:
         return f"{MANAGED_BY_LABEL}={MANAGED_BY},{RUN_LABEL}={self.name}"
 
 
+def waiting(name: str, namespace: str, image: str, seconds: int, pull_secrets: Sequence[str]) -> Script:
+    """A pod on the host's network that does nothing for so long: what talks to the host goes through it."""
+    return Script(
+        name=name, namespace=namespace, image=image, text=f"sleep {seconds}", timeout=seconds, host_network=True, pull_secrets=pull_secrets
+    )
+
+
 def pod_name(script: Script, node: str, run_id: str) -> str:
     """A name that no other run uses; the node's name is hashed because it may be as long as a pod's name may be."""
     return f"{script.name[:40].rstrip('-.')}-{hashlib.sha256(node.encode()).hexdigest()[:8]}-{run_id}"
