@@ -235,7 +235,7 @@ def write_roster(call: _call.Call, claim: client.Json, labels: dict[str, str]) -
     record, created = write_record(call.clusters, call.params["namespace"], name, labels, rosters.dump(roster), call.check_mode)
     if rosters.parse(record) != roster:
         raise IdentityConflict(
-            f"ConfigMap {call.params['namespace']}/{name} records other kube clusters than this run has: somebody else has changed them meanwhile; run again"
+            f"ConfigMap {call.params['namespace']}/{name} records other kube clusters than this run has: they were changed in the meantime; run again"
         )
     return created
 

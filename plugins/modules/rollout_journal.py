@@ -102,7 +102,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take the lock
+- name: Acquire the lock
   hostnet.multicluster.rollout_lock:
     kube_clusters: "{{ hostnet_kube_clusters }}"
     name: ledger

@@ -102,7 +102,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take the lock
+- name: Acquire the lock
   hostnet.multicluster.rollout_lock:
     kube_clusters: "{{ hostnet_kube_clusters }}"
     name: ledger
@@ -134,7 +134,7 @@ EXAMPLES = r"""
     state: kept
     lock: "{{ lock.lock }}"
 
-- name: Give the lock back
+- name: Release the lock
   hostnet.multicluster.rollout_lock:
     kube_clusters: "{{ hostnet_kube_clusters }}"
     name: ledger
@@ -268,7 +268,7 @@ def run(call: Call) -> client.Json:
                 heartbeat.start(params["kube_clusters"], outcome.lock, me)
     except heartbeat.NoHeartbeat as error:
         lock_taking.release(call.clusters, name, namespace, me)
-        raise Failure(f"the heartbeat of the lock of deployment {name} did not begin, and the lock was given back: {error}") from error
+        raise Failure(f"the heartbeat of the lock of deployment {name} did not begin, and the lock was released: {error}") from error
     except lock_taking.LockRefused as error:
         raise Failure(str(error), holders=error.holders) from error
     result: client.Json = {

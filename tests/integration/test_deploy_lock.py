@@ -32,7 +32,7 @@ def test_a_second_deploy_takes_the_lock_and_changes_nothing(world: World) -> Non
     before = world.leases()
     checked = world.deployed(check=True)
     assert world.leases() == before, "check mode takes no lock"
-    assert "preflight : Give the lock back" in checked.output
+    assert "preflight : Release the lock" in checked.output
     first = world.deployed()
     generation = world.free()
     assert first.changed

@@ -112,7 +112,7 @@ def test_nothing_is_stopped_where_nothing_is_about_to_go(world: World) -> None:
     run = upgrade(world, hostnet_follow_seconds=4)
     assert run.rc == 0, run.output
     assert took(run) == []
-    assert "west: node west-1: somebody has cordoned it (spec.unschedulable)" in " ".join(run.output.split())
+    assert "west: node west-1: it is cordoned (spec.unschedulable)" in " ".join(run.output.split())
     assert "Left: west-0, east-1, east-0" in " ".join(run.output.split()), "whoever leads comes last"
     assert world.journal_of(0)["state"] == "in_flight"
     aborted = upgrade(world, hostnet_abort=True)

@@ -226,7 +226,7 @@ def test_without_a_heartbeat_that_begins_nothing_is_held(
     monkeypatch.setattr(sys, "executable", "/not/there/python")
     result = call(options(kube_clusters, namespace, "r1"))
     assert (
-        "the heartbeat of the lock of deployment ledger did not begin, and the lock was given back: /not/there/python cannot be started"
+        "the heartbeat of the lock of deployment ledger did not begin, and the lock was released: /not/there/python cannot be started"
         in result["msg"]
     )
     assert lease(kube_api, namespace)["spec"]["holderIdentity"] == ""

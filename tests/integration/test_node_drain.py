@@ -255,7 +255,7 @@ def test_a_node_that_changes_meanwhile_is_looked_at_again(
     assert cordon(kube_api, "east-1") == (True, "ledger")
     limit = 100
     failed = drain("east-1", state="uncordoned")
-    assert failed["msg"].startswith("kube cluster east: Node east-1: somebody else changes it all the time")
+    assert failed["msg"].startswith("kube cluster east: Node east-1: another client keeps changing it")
 
 
 def test_another_vm_under_the_same_name_is_refused(drain: Run, kube_api: KubeApi, create_node: Run, namespace: str) -> None:

@@ -40,7 +40,7 @@ def replace_record(
         if record is not None and (held.get("cluster_id") not in (former, wanted) or held.get("token") != data["token"]):
             raise IdentityConflict(
                 f"ConfigMap {namespace}/{object_name} of kube cluster {name} has cluster id {held.get('cluster_id')} and token {held.get('token')!r}; "
-                f"only {former or 'none'} is replaced by {wanted}, and only for token {data['token']!r}. Nothing was replaced: somebody else works on it, "
+                f"only {former or 'none'} is replaced by {wanted}, and only for token {data['token']!r}. Nothing was replaced: another run is working on it, "
                 f"or it was edited; look at it and run again"
             )
     written = []
@@ -78,5 +78,5 @@ def _replace(
         if error.status != 409:
             raise
         raise IdentityConflict(
-            f"ConfigMap {namespace}/{object_name} of kube cluster {cluster.name} was made by somebody else meanwhile; look at it and run again"
+            f"ConfigMap {namespace}/{object_name} of kube cluster {cluster.name} was created by another client in the meantime; look at it and run again"
         ) from error

@@ -265,7 +265,7 @@ class _ClusterRun:
                 del self.nodes[name]
                 return False
             node = again
-        raise KubeError(self.cluster.name, f"Node {name}", f"somebody else changes it all the time ({refused.detail})", 409, "Conflict")
+        raise KubeError(self.cluster.name, f"Node {name}", f"another client keeps changing it ({refused.detail})", 409, "Conflict")
 
     def undo(self) -> None:
         """Uncordon what this call cordoned, and only that."""

@@ -71,7 +71,7 @@ def write_record(
             found = cluster.get(kinds.CONFIG_MAP, object_name, namespace)
             if found is None:
                 raise IdentityConflict(
-                    f"kube cluster {name}: {object_name} was created and deleted by somebody else meanwhile; run again"
+                    f"kube cluster {name}: {object_name} was created and deleted by another client in the meantime; run again"
                 ) from error
         adopt(name, found)
     return in_force or {}, created

@@ -144,6 +144,6 @@ def wait_for_gates(
             missing = blocked or [f"open in {steady.count} samples in a row, {max(wait.samples, 1)} over {wait.for_seconds:g} s are needed"]
             return {"inspection": inspection, "samples": taken, "blocked": missing, "lost": gone}
         if blocked != shown and (blocked or shown):
-            show(f"{wait.what}: {'; '.join(blocked) or 'nothing speaks against it now'} ({now - started:.0f} of {wait.timeout:g} s)")
+            show(f"{wait.what}: {'; '.join(blocked) or 'nothing blocks it now'} ({now - started:.0f} of {wait.timeout:g} s)")
         shown = blocked
         pause(rest)

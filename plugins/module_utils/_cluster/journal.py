@@ -80,7 +80,7 @@ def _write_one(cluster: KubeCluster, lock: Json, text: str, found: dict[str, Jso
                 raise
             continue
         return
-    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "somebody else keeps changing it; find out who, then run again", 409)
+    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "another client keeps changing it; find out which one, then run again", 409)
 
 
 def _replace(cluster: KubeCluster, current: Json | None, name: str, namespace: str, lock: Json, text: str) -> None:
@@ -111,6 +111,6 @@ def document(cluster: str, config_map: Json | None) -> Json | None:
         raise KubeError(
             cluster,
             f"ConfigMap {metadata['namespace']}/{metadata['name']}",
-            f"its journal cannot be read: {error}. If somebody edited it, delete the ConfigMap there, so that the journals of the other kube clusters count",
+            f"its journal cannot be read: {error}. If it was edited by hand, delete the ConfigMap there, so that the journals of the other kube clusters count",
             UNREADABLE,
         ) from error

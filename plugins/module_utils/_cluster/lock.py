@@ -45,13 +45,13 @@ def _lost(cluster: str, lock: Json, lease: Json | None) -> LockLost | None:
     deployment = f"the lock of deployment {lock['name']}"
     where = f"in kube cluster {cluster} (Lease {lock['namespace']}/{names.rollout(lock['name'])}"
     if lease is None:
-        said = f"{deployment} was deleted {where}); the next run makes it anew and goes on"
+        said = f"{deployment} was deleted {where}); the next run creates it again and goes on"
     elif seen.generation < lock["generation"]:
         # A generation never goes back by itself.
         held = f"run {seen.holder.run_id}" if seen.holder else "nobody"
         said = (
-            f"{deployment} went back to generation {seen.generation}, held by {held}, {where}); this run had {lock['generation']}: somebody has put an "
-            f"older copy of the Lease there, a backup for example; the next run goes on with a higher generation"
+            f"{deployment} went back to generation {seen.generation}, held by {held}, {where}); this run had {lock['generation']}: an older copy of "
+            f"the Lease may have been restored from a backup; the next run goes on with a higher generation"
         )
     elif seen.holder is None:
         said = f"{deployment} is held by nobody {where}, generation {seen.generation}; this run had {lock['generation']})"

@@ -149,7 +149,7 @@ def _fence(cluster: KubeCluster, lock: Json, known: int) -> None:
                 raise
             continue
         return
-    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "somebody else keeps changing it; find out who, then run again", 409)
+    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "another client keeps changing it; find out which one, then run again", 409)
 
 
 def _free_one(cluster: KubeCluster, lock: Json) -> bool:
@@ -289,7 +289,7 @@ def _take_all(
 
 def _left_text(left: Sequence[str], lock: Json) -> str:
     return (
-        f"the lock of deployment {lock['name']} may be held in kube cluster {', '.join(left)} still, where it could not be given back; "
+        f"the lock of deployment {lock['name']} may be held in kube cluster {', '.join(left)} still, where it could not be released; "
         f"take it with -e hostnet_take_over={lock['holder']} as soon as {'it answers' if len(left) == 1 else 'they answer'}"
     )
 

@@ -126,7 +126,7 @@ def _record(cluster: KubeCluster, held: Held, stop: bool, dry_run: bool) -> tupl
         raise KubeError(
             cluster.name,
             f"ConfigMap {namespace}/{what}",
-            "somebody else changed it meanwhile, without the lock; run again",
+            "it was changed in the meantime without the lock; run again",
             409,
             "Conflict",
         )

@@ -87,7 +87,7 @@ def pod_on_node(cluster: KubeCluster, target: Target, script: Script, deadline: 
     try:
         wait_until(cluster, POD, script.namespace, [name], settled, deadline)
         if not plan.runs(last[0]):
-            why = "it was deleted by somebody else" if last[0] is None else plan.failure(last[0]) or f"the pod is {_state(last[0])}"
+            why = "it was deleted by another client" if last[0] is None else plan.failure(last[0]) or f"the pod is {_state(last[0])}"
             raise KubeError(cluster.name, f"Pod {script.namespace}/{name} on node {target.node}", why)
         yield name
     finally:
@@ -164,7 +164,7 @@ def _create(cluster: KubeCluster, body: Json, deadline: float) -> Json:
 
 def _result(cluster: KubeCluster, pod: Json | None, missing: dict[str, str], script: Script) -> Json | str:
     if pod is None:
-        return "its pod was deleted by somebody else (another run with the same name?)"
+        return "its pod was deleted by another client (another run with the same name?)"
     code = plan.exit_code(pod)
     if code is None or not plan.is_complete(pod):
         reason = plan.failure(pod)

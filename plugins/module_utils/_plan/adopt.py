@@ -91,7 +91,7 @@ def _record(hostnet: Mapping[str, Any], observed: Mapping[str, Any], found: Mapp
     claims = {name: observed[name]["identity"] for name in sorted(observed) if observed[name]["identity"]}
     if not claims:
         errors.append(
-            f"deployment {hostnet['name']} has no identity record in any kube cluster, so nobody knows what would be adopted: restore the ConfigMap "
+            f"deployment {hostnet['name']} has no identity record in any kube cluster, so there is nothing to adopt by: restore the ConfigMap "
             f"{names.identity(str(hostnet['name']))} first (docs/recovery.md)"
         )
     first = next(iter(claims), "")

@@ -137,7 +137,7 @@ def strangers(
     known = {str(entry["member"]) for entry in bindings}
     label = names.node_label(str(hostnet["name"]))
     remedy = (
-        f"somebody deleted its binding (ConfigMap {_config_map(hostnet)}), so nothing is known about its disk and its place: restore that ConfigMap "
+        f"its binding was deleted (ConfigMap {_config_map(hostnet)}), so nothing is known about its disk and its place: restore that ConfigMap "
         f"from a backup"
     )
     errors: list[Json] = []

@@ -83,7 +83,7 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
         return (
             "no_folder",
             (
-                f"{here}. Nothing was recorded about its disk, as versions before 0.3.0 did, so nobody can tell whether it is empty, another one, or not "
+                f"{here}. Nothing was recorded about its disk, as versions before 0.3.0 did, so there is no telling whether it is empty, another disk, or not "
                 f"mounted. If it is there, mount it. {gone}"
             ),
         )

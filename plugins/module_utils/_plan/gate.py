@@ -72,7 +72,7 @@ GENERIC: dict[str, list[Gate]] = {
 _ALIVE: list[Gate] = [{"say": "still alive", "find": "alive"}]
 PROOF: dict[str, list[Gate]] = {
     "alive": _ALIVE,
-    "dead": [*_ALIVE, {"say": "it cannot be told who is dead", "find": "untold"}, *_QUORUM],
+    "dead": [*_ALIVE, {"say": "which members are dead is unknown", "find": "untold"}, *_QUORUM],
 }
 
 

@@ -100,7 +100,7 @@ def join_list(members: Sequence[Mapping[str, Any]], current: Sequence[str], per_
     checked = _checked(members)
     live = [member for member in checked if member.live]
     if not live:
-        raise JoinError(f"none of {len(checked)} members is live: there is nobody to join; start a member or repair one first")
+        raise JoinError(f"none of {len(checked)} members is live: there is no member to join; start a member or repair one first")
     kept_names, kept_addresses = _current_entries(current)
     by_cluster: dict[str, list[_Member]] = {}
     for member in live:

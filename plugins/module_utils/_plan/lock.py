@@ -164,7 +164,7 @@ def next_generation(seen: Mapping[str, Seen], journals: Mapping[str, int] | None
 
 
 def too_high(name: str, namespace: str, seen: Mapping[str, Seen], journals: Mapping[str, int] | None = None) -> str:
-    """The error where no higher generation fits into a Lease: nobody takes a lock that often, so somebody edited something."""
+    """The error where no higher generation fits into a Lease: nobody takes a lock that often, so it was edited by hand."""
     places = [
         f"Lease {namespace}/{name}-rollout in kube cluster {cluster}"
         for cluster, entry in sorted(seen.items())
@@ -177,7 +177,7 @@ def too_high(name: str, namespace: str, seen: Mapping[str, Seen], journals: Mapp
     ]
     return (
         f"the lock of deployment {name} would need a generation above {MAX_GENERATION}, which a Lease cannot hold, because of {', '.join(places)}: "
-        "somebody edited that. Nothing is changed. Delete that object while nobody works on the deployment; the others know the right generation"
+        "it was edited by hand. Nothing is changed. Delete that object while no playbook of the deployment runs; the others know the right generation"
     )
 
 
@@ -204,7 +204,7 @@ def say_holder(holder: Holder, renewed_at: str, now: str) -> str:
     if holder.what:
         parts.append(f"({holder.what})")
     if holder.user or holder.host:
-        parts.append(f"of {holder.user or 'somebody'} on host {holder.host or 'unknown'}, process {holder.pid},")
+        parts.append(f"of {holder.user or 'an unknown user'} on host {holder.host or 'unknown'}, process {holder.pid},")
     if holder.since:
         parts.append(f"since {holder.since},")
     age = age_seconds(renewed_at, now)
@@ -235,7 +235,7 @@ def refusal_text(
     older = [f"{cluster} ({seen[cluster].generation})" for cluster in sorted(refused) if seen[cluster].generation < latest]
     if older:
         holders += (
-            f"; the Lease of kube cluster {', '.join(older)} is older than generation {latest}: somebody may have put it back from a backup"
+            f"; the Lease of kube cluster {', '.join(older)} is older than generation {latest}: it may have been restored from a backup"
         )
     run_ids = ",".join(sorted({holder.run_id for holder in refused.values()}))
     same = any(holder.run_id == me.run_id for holder in refused.values())

@@ -200,7 +200,7 @@ def shares(
             )
         elif share["deployment"] in unnamed:
             errors.append(
-                f"{_share(share)} is on the VM of {name}: it would go down with it, and nobody would ask {share['deployment']} whether it may. Allow it "
+                f"{_share(share)} is on the VM of {name}: it would go down with it, and the gates of {share['deployment']} would not be asked. Allow it "
                 f"with -e '{json.dumps({'hostnet_neighbours': sorted({*allowed, *unnamed})})}': then the gates of {share['deployment']} are asked, its "
                 f"lock is held, and its member is stopped before the VM goes down; or leave {name} out with hostnet_members"
             )
@@ -317,7 +317,7 @@ def neighbour(hostnet: Mapping[str, Any], deployment: Mapping[str, Any], answers
     problems: list[str] = result["problems"]
     problems += [
         f"{who} cannot be asked in kube cluster {cluster}: {answer['error']}. It has a member on a VM of this rollout: give this user the rights of "
-        f"docs/rbac.yaml in that namespace, or leave the VM to somebody who has them"
+        f"docs/rbac.yaml in that namespace, or have the VM rolled with an account that has them"
         for cluster, answer in sorted(answers.items())
         if answer["error"]
     ]

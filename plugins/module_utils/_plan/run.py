@@ -287,5 +287,5 @@ def failure(pod: Mapping[str, Any]) -> str:
         message = status.get("message") or "".join(str(state.get("message", "")) for state in ended)
         return ": ".join(filter(None, (reason, message)))
     if pod.get("metadata", {}).get("deletionTimestamp") and status.get("phase") not in ("Succeeded", "Failed"):
-        return "the pod is being deleted by somebody else (another run with the same name?)"
+        return "the pod is being deleted by another client (another run with the same name?)"
     return ""

@@ -37,7 +37,7 @@ class Sign(TypedDict):
 _TAINTS: dict[str, tuple[Level, str]] = {
     # https://kubernetes.io/docs/reference/labels-annotations-taints/
     "node.cloudprovider.kubernetes.io/shutdown": (OFF, "its cloud says that the VM is shut down"),
-    OUT_OF_SERVICE: (OFF, "somebody has said that the host is shut down"),
+    OUT_OF_SERVICE: (OFF, "its host is marked as shut down"),
     # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md; DeletionCandidateOfClusterAutoscaler comes and goes.
     "ToBeDeletedByClusterAutoscaler": (GOING, "the cluster autoscaler takes it away within minutes"),
     # https://karpenter.sh/docs/concepts/disruption/; the second is of versions before 1.0.
@@ -123,7 +123,7 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
         add(
             _NO_BALANCERS if old else "spec.unschedulable",
             MARKED,
-            "it is cordoned and out of the load balancers, as EKS does with nodes that it replaces" if old else "somebody has cordoned it",
+            "it is cordoned and out of the load balancers, as EKS does with nodes that it replaces" if old else "it is cordoned",
         )
     return sorted(found, key=lambda sign: (-_URGENCY[sign["level"]], sign["sign"]))
 

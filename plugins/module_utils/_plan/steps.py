@@ -61,7 +61,7 @@ TABLE = (
         "makes sure that the others can do without this member",
         "lets a member go first [whose VM is gone or goes sooner](#signs-that-a-vm-is-about-to-go), then asks all members until three samples in a row "
         "allow it: the others are well and a majority without this one, one cluster id, and the system's own conditions ([docs/systems.md](systems.md)). "
-        "What cannot be told closes the gate",
+        "An unknown state closes the gate",
         asks=True,
     ),
     Step(

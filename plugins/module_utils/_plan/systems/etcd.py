@@ -213,13 +213,13 @@ def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str,
     """
     number, address = str(forget.get("id") or ""), str(forget.get("address") or "")
     if not number and not address:
-        raise ValueError("hostnet_forget names neither an id nor an address: nobody knows what to forget")
+        raise ValueError("hostnet_forget names neither an id nor an address: which member to forget is unknown")
     by_id = {str(entry["id"]): name for name, entry in inspected.items() if entry["reachable"] and entry["id"]}
     found = [peer for peer in _listed(inspected) if (peer["id"] == number if number else _same(peer["address"], address))]
     if not found:
         # Only a voter's list says that it is gone.
         if not any(inspected[name]["peers"] for name in voters(inspected)):
-            raise ValueError("no healthy voter says who is a member, so that nobody can be forgotten now")
+            raise ValueError("no healthy voter can list the members, so no member can be removed now")
         return {"voter": "", "id": ""}
     peer = found[0]
     alive = by_id.get(str(peer["id"]), "")

@@ -282,7 +282,7 @@ def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str,
     """
     name, number = str(forget.get("process") or ""), str(forget.get("id") or "")
     if not name:
-        raise ValueError("hostnet_forget names no process: nobody knows which server to remove")
+        raise ValueError("hostnet_forget names no process: which server to remove is unknown")
     if inspected.get(str(forget.get("member") or ""), {}).get("reachable"):
         raise ValueError(f"NATS' server {name} was not removed: it answers. Stop it first")
     leaders = [member for member in sorted(inspected) if inspected[member]["leader"] and inspected[member]["reachable"]]

@@ -132,7 +132,7 @@ def test_failures_name_the_node_and_count_the_rest() -> None:
     assert [result["node"] for result in outcome.results] == ["good"]
     assert outcome.failures == [
         "kube cluster east: node pull: ImagePullBackOff: no image",
-        "kube cluster east: node gone: its pod was deleted by somebody else (another run with the same name?)",
+        "kube cluster east: node gone: its pod was deleted by another client (another run with the same name?)",
     ]
     assert outcome.failure_text() == outcome.failures[0] + " (and 1 more failed: see failures)"
 

@@ -256,7 +256,7 @@ def test_samples_start_anew_after_a_closed_one() -> None:
     assert time.wait(samples=3)["samples"] == 6
     assert time.lines == [
         "waiting for east-0 to settle: members that are not healthy: west-0: it knows no leader (5 of 60 s)",
-        "waiting for east-0 to settle: nothing speaks against it now (7 of 60 s)",
+        "waiting for east-0 to settle: nothing blocks it now (7 of 60 s)",
     ]
 
 

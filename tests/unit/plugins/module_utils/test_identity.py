@@ -132,7 +132,7 @@ def test_a_record_that_came_and_went_meanwhile_is_an_error() -> None:
         raise KubeError("east", "x", "already exists", 409)
 
     clusters["east"].create = create  # type: ignore[method-assign]
-    with pytest.raises(IdentityConflict, match="kube cluster east: ledger-identity was created and deleted by somebody else"):
+    with pytest.raises(IdentityConflict, match="kube cluster east: ledger-identity was created and deleted by another client"):
         write(clusters)
 
 

@@ -65,7 +65,7 @@ def test_one_who_sees_it_is_enough() -> None:
 def test_invariant_9_one_who_cannot_tell_keeps_the_gate_closed() -> None:
     unsure = {**seen(False), "west-1": seen(None)["west-1"]}
     assert closed("alive", unsure) == []
-    assert closed("dead", unsure) == ["it cannot be told who is dead: member east-0 at 10.0.0.1 (west-1 cannot tell)"]
+    assert closed("dead", unsure) == ["which members are dead is unknown: member east-0 at 10.0.0.1 (west-1 cannot tell)"]
     assert "cannot be told whether member east-0 at 10.0.0.1 (west-1 cannot tell) is dead" in dead.refusal(unsure, [PROCESS], 120)
     # A learner does not take part in anything, and one that is not well is not asked.
     for changes in ({"healthy": False}, {"role": "learner"}, {"reachable": False}):

@@ -210,7 +210,7 @@ def test_invariant_10_a_generation_that_a_journal_knows_is_never_used_again(seen
 def test_the_refusal_tells_of_a_lease_that_is_older_than_the_journal() -> None:
     holder = Holder("r2")
     text = plan.refusal_text("ledger", "db", {"west": holder}, {"east": Seen(None, 7), "west": Seen(holder, 3)}, ME, NOW, {"east": 8})
-    assert "the Lease of kube cluster west (3) is older than generation 8: somebody may have put it back from a backup" in text
+    assert "the Lease of kube cluster west (3) is older than generation 8: it may have been restored from a backup" in text
 
 
 def test_a_generation_that_fits_into_no_lease_is_refused_with_its_place() -> None:

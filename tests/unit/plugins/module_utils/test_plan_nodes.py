@@ -92,7 +92,7 @@ def test_facts_of_a_whole_node() -> None:
         "labels": {"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z", "node-role.kubernetes.io/control-plane": ""},
         "annotations": {},
         "taints": [{"key": "k", "effect": "NoSchedule"}],
-        "signs": [{"sign": "spec.unschedulable", "level": "marked", "text": "somebody has cordoned it"}],
+        "signs": [{"sign": "spec.unschedulable", "level": "marked", "text": "it is cordoned"}],
         "generation": "v1.36.3",
         "boot_id": "b",
         "machine_id": "m",

@@ -210,10 +210,10 @@ class TestOrder:
         homes = {
             member: next(node for node in world.nodes if node["name"] == world.binding(member)["node"]) for member in ("east-0", "west-1")
         }
-        homes["west-1"]["signs"] = [{"sign": "spec.unschedulable", "level": "marked", "text": "somebody has cordoned it"}]
+        homes["west-1"]["signs"] = [{"sign": "spec.unschedulable", "level": "marked", "text": "it is cordoned"}]
         plan = world.plan("replace")
         assert names_of(plan) == ["west-1", "east-1", "east-2", "west-0", "east-0"]
-        assert plan["members"][0]["why"] == "first: somebody has cordoned it (spec.unschedulable)"
+        assert plan["members"][0]["why"] == "first: it is cordoned (spec.unschedulable)"
         homes["east-0"]["signs"] = [{"sign": "karpenter.sh/disrupted", "level": "going", "text": "Karpenter replaces it"}]
         assert names_of(world.plan("replace"))[:2] == ["east-0", "west-1"]
 
@@ -636,7 +636,7 @@ class TestRefused:
         for found in world.observed.values():
             found["members"] = [entry for entry in found["members"] if entry["member"] != "west-1"]
         plan = world.plan(work, members=["west-0"] if work == "scale_down" else [])
-        assert any("runs member west-1, and there is no such member: somebody deleted its binding" in error for error in plan["errors"])
+        assert any("runs member west-1, and there is no such member: its binding was deleted" in error for error in plan["errors"])
 
     @pytest.mark.parametrize("work", table.WORKS)
     def test_where_all_bindings_are_gone(self, world: World, work: str) -> None:

@@ -126,7 +126,7 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
         (
             {"metadata": {"deletionTimestamp": "now"}, "status": {"phase": "Running"}},
             None,
-            "the pod is being deleted by somebody else (another run with the same name?)",
+            "the pod is being deleted by another client (another run with the same name?)",
         ),
         ({"metadata": {"deletionTimestamp": "now"}, **ended(0)}, 0, ""),
     ],

@@ -296,7 +296,7 @@ def test_who_is_not_forgotten() -> None:
     assert etcd.forgettable(three(), {"id": old, "live": True}) == {"voter": "east-0", "id": old}
     with pytest.raises(ValueError, match="no other healthy voter"):
         etcd.forgettable(without(three(), "east-0", "east-1"), {"id": old, "live": True})
-    with pytest.raises(ValueError, match="no healthy voter says who is a member"):
+    with pytest.raises(ValueError, match="no healthy voter can list the members"):
         etcd.forgettable({}, {"id": old})
     with pytest.raises(ValueError, match="neither an id nor an address"):
         etcd.forgettable(three(), {})
