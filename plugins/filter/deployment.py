@@ -12,6 +12,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     admission,
     classify,
     data_root,
+    deploy_changes,
     join,
     member_certificates,
     member_labels,
@@ -97,6 +98,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
+            "deployment_changes": deploy_changes.deploy_changes,
             "deployment_kube_clusters": withheld.withheld,
             "deployment_admitted": admission.admitted,
             "deployment_renewed": renewed,

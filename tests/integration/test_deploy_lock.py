@@ -33,6 +33,9 @@ def test_a_second_deploy_takes_the_lock_and_changes_nothing(world: World) -> Non
     checked = world.deployed(check=True)
     assert world.leases() == before, "check mode takes no lock"
     assert "preflight : Release the lock" in checked.output
+    for said in ("first deployment", "+ member east-0: node ", "+ cluster: initialised once", " to create, 0 to change, 0 to delete"):
+        assert said in checked.output, checked.output
+    assert "NOT HEALTHY" not in checked.output, "what is not there yet has a plan, and no status"
     first = world.deployed()
     generation = world.free()
     assert first.changed
@@ -43,7 +46,10 @@ def test_a_second_deploy_takes_the_lock_and_changes_nothing(world: World) -> Non
     assert world.free() == generation + 1
     assert world.objects() == objects
     print(f"requests: {requests(first)}, then {requests(second)}; check {requests(checked)}")
-    assert not world.deployed(check=True).changed
+    again = world.deployed(check=True)
+    assert not again.changed
+    assert f"Plan for {NAME} (" in again.output
+    assert ": no changes." in again.output
     assert world.free() == generation + 1
 
 
