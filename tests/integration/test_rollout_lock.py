@@ -610,7 +610,9 @@ def test_a_lease_that_was_deleted_or_put_back_stops_the_run_and_the_next_one_goe
             assert "this run changes nothing more" in str(lost.value)
             if backup:
                 assert f"went back to generation 1, {says}" in str(lost.value)
-                assert f"this run had {lock['generation']}: an older copy of the Lease may have been restored from a backup" in str(lost.value)
+                assert f"this run had {lock['generation']}: an older copy of the Lease may have been restored from a backup" in str(
+                    lost.value
+                )
         following = call(held)
         assert following["generation"] == lock["generation"] + 1, following
         assert written(clusters, following["lock"])["started_at"] == document["started_at"], "the same rollout"

@@ -80,7 +80,9 @@ def _write_one(cluster: KubeCluster, lock: Json, text: str, found: dict[str, Jso
                 raise
             continue
         return
-    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "another client keeps changing it; find out which one, then run again", 409)
+    raise KubeError(
+        cluster.name, f"ConfigMap {namespace}/{name}", "another client keeps changing it; find out which one, then run again", 409
+    )
 
 
 def _replace(cluster: KubeCluster, current: Json | None, name: str, namespace: str, lock: Json, text: str) -> None:

@@ -149,7 +149,9 @@ def _fence(cluster: KubeCluster, lock: Json, known: int) -> None:
                 raise
             continue
         return
-    raise KubeError(cluster.name, f"ConfigMap {namespace}/{name}", "another client keeps changing it; find out which one, then run again", 409)
+    raise KubeError(
+        cluster.name, f"ConfigMap {namespace}/{name}", "another client keeps changing it; find out which one, then run again", 409
+    )
 
 
 def _free_one(cluster: KubeCluster, lock: Json) -> bool:

@@ -39,7 +39,7 @@ def deploy_changes(
                 actions[key] = str(entry["action"])
     labels = sorted({(str(node["kube_cluster"]), str(node["name"])) for result in results for node in result.get("nodes", [])})
     kube_clusters = {}
-    for name in sorted(hostnet["kube_clusters"]):
+    for name in sorted(str(entry["name"]) for entry in hostnet["kube_clusters"]):
         mine = {key: action for key, action in actions.items() if key[0] == name}
         kube_clusters[name] = {
             **{verb: sorted(_object(key) for key, action in mine.items() if action == said) for said, verb in _ACTIONS.items()},

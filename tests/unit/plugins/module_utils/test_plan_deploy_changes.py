@@ -17,7 +17,7 @@ HOSTNET: Json = {
     "namespace": "hostnet",
     "system": "etcd",
     "placement": "node_name",
-    "kube_clusters": {"east": {}, "west": {}},
+    "kube_clusters": [{"name": "east"}, {"name": "west"}],
 }
 EXISTING: Json = {"member": "east-0"}
 NEW: Json = {"member": "west-0", "kube_cluster": "west", "node": "west-worker", "address": "10.1.0.1", "zone": "west-a", "admission": ""}
