@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal, neighbours, steps
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import follow, journal, neighbours, steps
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
@@ -30,7 +30,7 @@ def shares(
     if flying is not None:
         # Its VM has been down already, or is not going to be: what is undone touches no VM.
         done = bool({"vm", "retire"} & set(steps.finished_steps(flying)))
-        stays_up = done or (bool(request.get("abort")) and not steps.past_return(flying))
+        stays_up = done or (bool(request.get("abort")) and not follow.past_return(flying, nodes))
     allowed = neighbours.as_names(request["neighbours"])
     return neighbours.shares(hostnet, plan, bindings, nodes, others, flying, allowed, stays_up)
 

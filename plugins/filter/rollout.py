@@ -89,6 +89,11 @@ def identify(
     return successor.identify_for(record, nodes, current, patient, pool_label)
 
 
+def past_return(found: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] = ()) -> bool:
+    """Whether the member in hand has to be finished (follow.past_return); without `nodes` by the journal alone."""
+    return follow.past_return(found, nodes)
+
+
 class FilterModule:
     """Filters of the role rollout; docs/design.md, section 7, tells how they are used."""
 
@@ -104,13 +109,13 @@ class FilterModule:
             "rollout_again": follow.again,
             "rollout_record": before.record,
             "rollout_remaining_steps": steps.next_steps,
-            "rollout_undo_steps": steps.undo_steps,
+            "rollout_undo_steps": follow.undo_steps,
             "rollout_bring_up": steps.bring_up_steps,
             "rollout_outage": steps.outage_text,
             "rollout_last_step": steps.last_step,
             "rollout_undone": steps.undone,
             "rollout_certified": certified,
-            "rollout_past_return": steps.past_return,
+            "rollout_past_return": past_return,
             "rollout_identify": identify,
             "rollout_until": versions.by_kube_cluster,
             "rollout_new_binding": rebind.new_binding,

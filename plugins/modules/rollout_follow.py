@@ -79,6 +79,13 @@ options:
     type: list
     elements: str
     default: []
+  waiting:
+    description:
+      - Names of members that are broken, and that the rollout cannot mend as they are. While there are any nobody else is taken down, so only members that have
+        lost their VM count, and of O(waiting) only whose turn was not there at the first look.
+    type: list
+    elements: str
+    default: []
   may_end:
     description:
       - Whether it ends when the upgrade is over for O(followed). Without O(until) that is when all members of their node pools run on the newest generation of
@@ -198,6 +205,7 @@ ARGUMENTS: dict[str, Any] = {
     "among": {"type": "list", "elements": "str", "required": True},
     "followed": {"type": "list", "elements": "str", "default": []},
     "moved": {"type": "list", "elements": "str", "default": []},
+    "waiting": {"type": "list", "elements": "str", "default": []},
     "may_end": {"type": "bool", "default": False},
     "until": {"type": "dict", "default": {}},
     "in_place": {"type": "bool", "default": False},
@@ -233,6 +241,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
         params["pool_label"],
         params["may_end"],
         params["in_place"],
+        params["waiting"],
     )
     timeout = 0 if call.check_mode else params["timeout"]
     return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], timeout, show, params["seen"])}

@@ -26,6 +26,7 @@ class Wanted:
 
     `among`: the members whose drains count, and whoever comes again; of the others only who has lost its VM. `followed`: whose end counts, of whom `moved`
     had their turn; `until`, `pool_label` and `in_place` as generations.standing has them. Without `may_end` only time ends it, or somebody's turn.
+    `waiting`: broken members that the rollout cannot mend as they are. Meanwhile only lost VMs count, and theirs only if not at the first look already.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Wanted:
     pool_label: str = ""
     may_end: bool = False
     in_place: bool = False
+    waiting: Sequence[str] = ()
 
 
 @dataclass
@@ -76,6 +78,7 @@ def wait(
     """
     started, shown, told = clock(), "", 0.0
     known = generations.see(seen, (), ())
+    stuck = set(wanted.waiting)
     picture = Picture()
     while True:
         began = clock()
@@ -86,7 +89,11 @@ def wait(
         standing = generations.standing(
             wanted.bindings, nodes, known, wanted.followed, wanted.moved, wanted.until, wanted.pool_label, wanted.in_place
         )
-        due = follow.due(asked, nodes, guards, [*wanted.among, *standing["again"]], known["members"], wanted.pool_label)
+        # While somebody is down, a VM that is about to go is nobody's turn.
+        among = [] if wanted.waiting else [*wanted.among, *standing["again"]]
+        due = follow.due(asked, nodes, guards, among, known["members"], wanted.pool_label)
+        stuck &= due.keys()
+        due = {name: why for name, why in due.items() if name not in stuck}
         # Of a kube cluster that does not answer, what was seen last may be old.
         over = standing["over"] if wanted.may_end and not picture.away and not due else ""
         waited = clock() - started

@@ -35,6 +35,7 @@ def record(
         "class": entry["class"],
         "work": entry["work"],
         "surge": entry["surge"],
+        "waits": bool(entry.get("waits")),
         "steps": list(entry["steps"]),
         # Members of other deployments on its VM: once they are stopped, nothing on the node may tell of them.
         "neighbours": [dict(share) for share in entry.get("neighbours") or []],

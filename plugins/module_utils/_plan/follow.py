@@ -181,11 +181,13 @@ class Again(TypedDict):
     announced: bool
 
 
-def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]]) -> Again | None:
+def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]], waited: bool = False) -> Again | None:
     """Whether the VM that the member in hand has, or was to go on with, is gone past the point of no return.
 
     Then it is in hand no more, and mended like any other that has lost its VM: whoever was there is proven dead first, and another node is found. Not
     where two processes would have to be forgotten, where the old VM is still there, and where members of other deployments wait for that VM.
+    `waited`: a step has waited in vain for the VM that somebody else was to bring, or to bring back. There may be another one, which was there before
+    (a second pool takes over from the first) or has another name than is waited for.
     """
     record: Mapping[str, Any] = (journal or {}).get("member") or {}
     if not journal or not record.get("old") or record.get("work") == "scale_down" or record.get("surge") or record.get("neighbours"):
@@ -197,13 +199,37 @@ def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]])
         return None
     if not new:
         # It waits for a VM that is to come, or to come back.
-        waits = "identify" in names or ("vm" in names and "vm" not in finished)
+        waits = not waited and ("identify" in names or ("vm" in names and "vm" not in finished))
         return None if waits else {"member": str(record["member"]), "announced": False}
     if not _is_lost(new, nodes):
         return None
     if "forget_after" in names and "start" in begun and "forget_after" not in finished:
         return None
     return {"member": str(record["member"]), "announced": "admit" in begun and not ("forget_after" in names and "start" not in begun)}
+
+
+def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:
+    """As `steps.past_return`, by what is there: a VM that somebody else was to take (`waits` of the record), and that is there and well, was not taken.
+
+    A cloud gives up, or a human cancels an upgrade, between the stop of a member and the end of its VM. Then its disk is there, and it starts where it was.
+    """
+    if not steps.past_return(journal):
+        return False
+    record = journal.get("member") or {}
+    final = set(steps.begun_steps(journal)) & set(steps.POINT_OF_NO_RETURN)
+    if not record.get("waits") or record.get("new") or final != {"vm"}:
+        return True
+    node = signs.homes([record["old"]], nodes)[str(record["old"]["member"])]
+    if node is None or lost(record["old"], node) or successor.is_new(node, record):
+        return True
+    return not node["ready"] or bool(signs.goes(node)) or dead.out_of_service(node)
+
+
+def undo_steps(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """As `steps.undo_steps`, without starting a member on a VM that is gone: it has to be mended."""
+    old = (journal.get("member") or {}).get("old")
+    gone = bool(old) and _is_lost(old, nodes)
+    return [name for name in steps.undo_steps(journal) if not (gone and name in steps.BY_NAME["stop"].undo)]
 
 
 def _is_lost(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:

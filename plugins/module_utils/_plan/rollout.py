@@ -121,6 +121,7 @@ def rollout_plan(
     mends: list[Json] = []
     unmended: list[str] = []
     waits: list[str] = []
+    waiting: list[str] = []
     # A repair in the middle of a rollout of another kind: that one stays open.
     another = work == "repair" and flying and (journal or {}).get("settings", {}).get("work") not in (None, "repair")
     if work == "repair":
@@ -153,7 +154,7 @@ def rollout_plan(
         lines = [f"member {name} is {order.state(entries[name])}" for name in worse]
         if patient and flying:
             # A cloud is at work. Its VM may come, or come back; until then nobody else is taken down.
-            waits = lines
+            waits, waiting = lines, worse
         else:
             errors += [
                 f"{line}: a rollout starts only while every member is well. Mend it first with playbooks/repair.yml" for line in lines
@@ -203,6 +204,8 @@ def rollout_plan(
                 "node": entry.get("node", bindings[name]["node"]),
                 "work": in_work,
                 "surge": in_surge,
+                # Somebody else takes its VM, and may never do it.
+                "waits": (request.get("hook") or "wait") == "wait" and in_work in ("reboot", "replace"),
                 "steps": steps.of(
                     in_work,
                     kind,
@@ -228,7 +231,7 @@ def rollout_plan(
         errors += wrong
     # An abort needs a node only where it finishes the member in hand.
     if any(entry["work"] in ("replace", "repair") for entry in planned) and not (
-        request.get("abort") and not steps.past_return(journal or {})
+        request.get("abort") and not follow.past_return(journal or {}, nodes)
     ):
         errors += selector_errors(hostnet)
     if not request.get("abort") and work != "scale_down":
@@ -242,11 +245,20 @@ def rollout_plan(
         "broken": broken,
         "unmended": unmended,
         "waits": waits,
+        "waiting": waiting,
         "follows": patient,
-        "again": follow.again(journal if flying and not request.get("abort") else None, nodes),
+        "again": follow.again(
+            journal if flying and not request.get("abort") else None, nodes, bool(in_hand) and request.get("waited") == in_hand
+        ),
         "yields": bool(in_hand)
+        and not request.get("abort")
         and not steps.is_down(journal or {})
-        and (bool(mends or waits) or not order.may_go_on(request, record, home)),
+        # A repair that comes into a rollout mends, and takes nobody down whose turn that rollout had begun.
+        and (
+            bool(mends or waits)
+            or (another and record.get("work") not in ("repair", "scale_down"))
+            or not order.may_go_on(request, record, home)
+        ),
         "hold": hold,
         "over": over,
         "followed": followed,
@@ -280,6 +292,7 @@ def _nothing(errors: list[str]) -> Json:
         "broken": [],
         "unmended": [],
         "waits": [],
+        "waiting": [],
         "follows": False,
         "again": None,
         "yields": False,

@@ -137,7 +137,9 @@ def identify(
     where = f"kube cluster {binding['kube_cluster']}"
     fresh = candidates(binding, nodes, bindings, known)
     early = [node for node in candidates(binding, nodes, bindings) if patient and node not in fresh and _is_newer(node, binding, known)]
-    found = [node for node in [*fresh, *early] if not (patient and known.get("in_place")) or node["name"] == binding["node"]]
+    named = patient and bool(known.get("in_place"))
+    passed = [node["name"] for node in [*fresh, *early] if named and node["name"] != binding["node"]]
+    found = [node for node in [*fresh, *early] if node["name"] not in passed]
     elsewhere = [why for why in (other_pool(node, known, own) for node in found) if why]
     found = [node for node in found if not other_pool(node, known, own) and (node in fresh or _same_pool(node, known))]
     right = [node for node in found if node["zone"] == binding["zone"]]
@@ -178,6 +180,8 @@ def identify(
             f"is in zone {binding['zone'] or '(none)'}. Remove that VM, bring one into the right zone, and run again",
         }
     told = "".join(f"; {why}" for why in elsewhere[:3])
+    if passed:
+        told += f"; this pool makes VMs anew under their names, so {binding['node']} is waited for, not {', '.join(passed[:3])}"
     return {
         "node": None,
         "waiting": f"{where}: no new node that matches the selector, in zone {binding['zone'] or '(none)'}{told}",

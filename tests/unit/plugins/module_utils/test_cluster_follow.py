@@ -83,3 +83,15 @@ def test_it_ends_when_the_upgrade_is_over(wait: Any) -> None:
 def test_it_does_not_end_where_nobody_knows(wait: Any, not_yet: Json) -> None:
     found, _time = wait([], over=["all are new"] * 99, **not_yet)
     assert (found["over"], found["waited"]) == ("", 60.0)
+
+
+def test_whoever_cannot_be_mended_is_nobodys_turn_until_something_changes(wait: Any) -> None:
+    """A member that a plan may not mend (it is not among hostnet_members) was due at each look: the run went round without a pause and without end."""
+    found, _time = wait([{"west-0": "gone"}] * 99, waiting=["west-0"])
+    assert (found["due"], found["waited"]) == ({}, 60.0)
+    # It was not there at one look, and is there now.
+    found, _time = wait([{"west-0": "gone"}, {}, {"west-0": "gone, and another is there"}], waiting=["west-0"])
+    assert (found["due"], found["waited"]) == ({"west-0": "gone, and another is there"}, 6.0)
+    # Another one is lost meanwhile.
+    found, _time = wait([{"west-0": "gone", "east-0": "gone"}], waiting=["west-0"])
+    assert found["due"] == {"east-0": "gone"}

@@ -376,6 +376,24 @@ class TestResuming:
         world.hostnet["image"] = "example.test/etcd:3"
         assert bool(world.plan("repair")["errors"]) == (work == "version")
 
+    @pytest.mark.parametrize("work", ["reboot", "replace"])
+    def test_a_repair_takes_nobody_down_whose_turn_had_begun(self, world: World, work: str) -> None:
+        """Invariant 4: the member in hand is up, another one is down that a repair leaves alone, and both would be down."""
+        journal = world.fly("east-0", work)
+        journal["steps"] = [{"n": 1, "member": "east-0", "step": "evict", "state": "begun"}]
+        world.node("west-0")["ready"] = False
+        world.quiet("west-0")
+        plan = world.plan("repair")
+        assert plan["yields"] is True, "its turn comes again when the rollout goes on"
+        assert world.plan("repair", abort=True)["yields"] is False
+        # One that is down is finished: that is what brings it up.
+        journal["steps"] = [{"n": 1, "member": "east-0", "step": "stop", "state": "begun"}]
+        assert world.plan("repair")["yields"] is False
+        # A repair's own member is mended, whatever the rollout is.
+        journal["member"] = world.record("east-0", "repair", "moved")
+        journal["steps"] = []
+        assert world.plan("repair")["yields"] is False
+
     @pytest.mark.parametrize("work", ["repair", "scale_down"])
     def test_no_repair_comes_into_another_ones_settings(self, world: World, work: str) -> None:
         world.fly("west-0", work)
@@ -1661,6 +1679,16 @@ class TestAgain:
         world = self.world(done, begun, kind=work, new=None)
         assert (self.again(world) is not None) == is_mended
 
+    @pytest.mark.parametrize(("work", "done", "begun"), [("replace", "vm", "identify"), ("reboot", "stop", "vm")])
+    def test_a_vm_that_was_waited_for_in_vain(self, work: str, done: str, begun: str) -> None:
+        """A second pool takes over from the first, or a VM comes under another name: what there is was there before, or is called otherwise."""
+        world = self.world(done, begun, kind=work, new=None)
+        assert follow.again(world.journal, world.nodes) is None
+        assert follow.again(world.journal, world.nodes, True) == {"member": "east-1", "announced": False}
+        assert world.plan(work)["again"] is None
+        assert world.plan(work, waited="west-0")["again"] is None
+        assert world.plan(work, waited="east-1")["again"] == {"member": "east-1", "announced": False}
+
     def test_a_surge_node_that_went_before_the_old_vm(self) -> None:
         world = self.world("identify", "certify")
         world.nodes.append(plans.node("east", "east-worker2", "10.0.0.12", uid=world.binding("east-1")["node_uid"], zone="east-b"))
@@ -1674,6 +1702,73 @@ class TestAgain:
         assert world.plan("restart")["errors"] == []
         world.fly("east-1", "reboot")
         assert world.plan("reboot")["errors"] == [], "its gate stays closed, and says so"
+
+
+class TestNobodyTookTheVm:
+    """Somebody else was to take the VM of a member that was stopped for that, and has given up."""
+
+    def world(self, work: str = "replace", waits: bool = True, begun: Sequence[str] = ("cordon", "stop", "vm", "identify")) -> World:
+        world = World()
+        journal = world.fly("east-1", work)
+        journal["member"]["waits"] = waits
+        journal["steps"] = [{"n": number, "member": "east-1", "step": name, "state": "begun"} for number, name in enumerate(begun, 1)]
+        return world
+
+    @pytest.mark.parametrize("work", ["replace", "reboot"])
+    def test_it_starts_where_it_was(self, work: str) -> None:
+        world = self.world(work)
+        assert world.journal
+        assert table.past_return(world.journal)
+        assert not follow.past_return(world.journal, world.nodes)
+        assert follow.undo_steps(world.journal, world.nodes) == ["uncordon", "start", "settle"]
+
+    def test_not_where_a_hook_was_at_work_nor_past_what_cannot_be_undone(self) -> None:
+        for world in (
+            self.world(waits=False),
+            self.world(begun=("stop", "vm", "forget")),
+            self.world(begun=("stop", "vm", "admit")),
+        ):
+            assert world.journal
+            assert follow.past_return(world.journal, world.nodes)
+        chosen = self.world()
+        assert chosen.journal
+        chosen.journal["member"]["new"] = chosen.binding("east-1")
+        assert follow.past_return(chosen.journal, chosen.nodes)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"ready": False},
+            {"uid": "another", "provider_id": "kind://another"},
+            {"machine_id": "another"},
+            {"taints": [{"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}]},
+            {"signs": [{"sign": "deleted", "level": "off", "text": "it is gone"}]},
+        ],
+    )
+    def test_not_where_the_vm_is_not_the_one_it_was_or_is_not_well(self, change: Json) -> None:
+        world = self.world()
+        assert world.journal
+        if "machine_id" in change:
+            world.journal["member"]["machines"] = ["one"]
+        world.node("east-1").update(change)
+        assert follow.past_return(world.journal, world.nodes)
+
+    def test_nobody_knows_without_nodes(self) -> None:
+        world = self.world()
+        assert world.journal
+        assert follow.past_return(world.journal, [])
+
+    def test_a_member_whose_vm_is_gone_is_not_started_for_an_undo(self) -> None:
+        world = self.world(begun=("cordon", "stop"))
+        assert world.journal
+        assert follow.undo_steps(world.journal, world.nodes) == ["uncordon", "start", "settle"]
+        world.gone("east-1")
+        assert not follow.past_return(world.journal, world.nodes)
+        assert follow.undo_steps(world.journal, world.nodes) == ["uncordon"]
+
+    def test_a_plan_says_who_waits_for_somebody_else(self) -> None:
+        assert World().plan("replace")["members"][0]["waits"] is True
+        assert World().plan("reboot")["members"][0]["waits"] is False, "by a hook"
 
 
 class TestPods:
