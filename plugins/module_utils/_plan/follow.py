@@ -228,7 +228,7 @@ def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) 
 def undo_steps(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """As `steps.undo_steps`, without starting a member on a VM that is gone: it has to be mended."""
     old = (journal.get("member") or {}).get("old")
-    gone = bool(old) and _is_lost(old, nodes)
+    gone = old is not None and _is_lost(old, nodes)
     return [name for name in steps.undo_steps(journal) if not (gone and name in steps.BY_NAME["stop"].undo)]
 
 
