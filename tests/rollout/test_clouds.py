@@ -14,12 +14,14 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import kubernetes
 import pytest
+from kubernetes.client.exceptions import ApiException
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import steps
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names, steps
 from support.commit import part
 
-from .harness import LAB, Choice, Json, Stage
+from .harness import LAB, Choice, Json, Playbook, Stage
 
 pytestmark = pytest.mark.lab
 
@@ -198,3 +200,89 @@ def test_the_controller_is_killed_at_every_step_and_the_cloud_goes_on(staged: St
     names = steps.of("replace", "ok", False, str(staged.spec.get("forget", "never")))
     # The cloud waits for 15 minutes.
     followed(staged, {"west": "gke"}, factor=4, kill_at=[f"{name}:after-begin" for name in names])
+
+
+# -- a drain that is no pool's upgrade -----------------------------------------------------------------------------------------
+
+
+def held(stage: Stage, failpoint: str = "") -> Playbook:
+    """upgrade.yml for west-0, waiting for a cloud, which a node's drain then begins: west-0 is stopped for it, or is about to be."""
+    playbook = stage.start("upgrade.yml", failpoint=failpoint, **HELD)
+    stage.until("the run to hold its members", lambda: playbook.said("Wait until the cloud is about to take the VM of a member"), 300)
+    begin_drain(stage, *stage.members()["west-0"])
+    return playbook
+
+
+HELD: Json = {
+    "hostnet_work": "replace",
+    "hostnet_replace_tasks": "wait",
+    "hostnet_members": ["west-0"],
+    "hostnet_step_timeout_seconds": 90,
+}
+
+
+def begin_drain(stage: Stage, kube: str, node: str) -> None:
+    """What `kubectl drain` does at first: it cordons, and evicts the guards as far as their budget allows."""
+    core = stage.core(kube)
+    core.patch_node(node, {"spec": {"unschedulable": True}})
+    evicted = 0
+    for pod in core.list_namespaced_pod(stage.namespace, label_selector=names.guard_selector(stage.choice.name)).items:
+        if pod.spec.node_name == node:
+            meta = kubernetes.client.V1ObjectMeta(name=pod.metadata.name, namespace=stage.namespace)
+            try:
+                core.create_namespaced_pod_eviction(pod.metadata.name, stage.namespace, kubernetes.client.V1Eviction(metadata=meta))
+                evicted += 1
+            except ApiException as error:
+                assert error.status == 429, error
+    assert evicted == 1, "the budget lets one of two go"
+
+
+def uid(stage: Stage, kube: str, node: str) -> str:
+    return str(stage.core(kube).read_node(node).metadata.uid)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("killed", [False, True], ids=["the-step-fails", "killed-and-aborted"])
+@pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd", "nats"], indirect=True)
+def test_nobody_takes_the_vm_after_all(staged: Stage, killed: bool) -> None:
+    """A drain that is given up after the member was stopped: its VM and its disk are there, so it is not left down."""
+    first, at = staged.cluster_ids(), staged.members()["west-0"]
+    vm = uid(staged, *at)
+    with staged.load() as load:
+        playbook = held(staged, "identify:after-begin" if killed else "")
+        if killed:
+            run = playbook.wait()
+            assert run.killed, run.failure
+        else:
+            staged.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 300)
+        staged.core(at[0]).patch_node(at[1], {"spec": {"unschedulable": None}})
+        if not killed:
+            run = playbook.wait()
+            assert run.rc
+            assert "no new node that matches the selector" in run.failure
+            assert staged.members()["west-0"] == at, "it was started where it was"
+        aborted = staged.play("upgrade.yml", **HELD, hostnet_abort=True)
+        verdict = load.end()
+    assert aborted.rc == 0, aborted.failure
+    assert (staged.members()["west-0"], uid(staged, *at)) == (at, vm)
+    assert staged.problems(first["east"], ("aborted",)) == []
+    assert (verdict["result"], verdict["lost"]) == ("holds", 0), verdict["reasons"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("staged", [("etcd", "daemonset"), ("nats", "node_name")], ids=["etcd", "nats"], indirect=True)
+def test_a_second_pool_takes_over_from_the_first(staged: Stage) -> None:
+    """Its nodes were there before the run, and no cloud says that one of them follows the VM that goes."""
+    first, (kube, node) = staged.cluster_ids(), staged.members()["west-0"]
+    zone = staged.core(kube).read_node(node).metadata.labels["topology.kubernetes.io/zone"]
+    spare = staged.verb("add-node", kube, "--zone", zone)
+    with staged.load() as load:
+        playbook = held(staged)
+        staged.until("a member that is stopped", lambda: playbook.said("Have the VM done"), 300)
+        staged.verb("remove-node", node)
+        run = playbook.wait()
+        verdict = load.end()
+    assert run.rc == 0, run.failure
+    assert staged.members()["west-0"] == (kube, spare)
+    assert staged.problems(first["east"]) == []
+    assert (verdict["result"], verdict["lost"]) == ("holds", 0), verdict["reasons"]
