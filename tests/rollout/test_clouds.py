@@ -233,7 +233,8 @@ def begin_drain(stage: Stage, kube: str, node: str) -> None:
                 core.create_namespaced_pod_eviction(pod.metadata.name, stage.namespace, kubernetes.client.V1Eviction(metadata=meta))
                 evicted += 1
             except ApiException as error:
-                assert error.status == 429, error
+                if error.status != 429:
+                    raise
     assert evicted == 1, "the budget lets one of two go"
 
 
