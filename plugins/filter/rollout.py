@@ -14,7 +14,6 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
     before,
     dead,
-    follow,
     gate,
     journal,
     member_labels,
@@ -82,13 +81,6 @@ def certified(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | 
     return rebind.certified(recorded, found if journal.in_flight(found) and found else {})
 
 
-def identify(
-    record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool, pool_label: str = ""
-) -> Json:
-    """The node that the member in hand goes on with (successor.identify)."""
-    return successor.identify_for(record, nodes, current, patient, pool_label)
-
-
 class FilterModule:
     """Filters of the role rollout; docs/design.md, section 7, tells how they are used."""
 
@@ -100,8 +92,6 @@ class FilterModule:
             "rollout_refusal": dead.refusal,
             "rollout_processes": dead.in_hand,
             "rollout_replanned": order.replanned,
-            "rollout_leaving": follow.leaving,
-            "rollout_again": follow.again,
             "rollout_record": before.record,
             "rollout_remaining_steps": steps.next_steps,
             "rollout_undo_steps": steps.undo_steps,
@@ -111,10 +101,7 @@ class FilterModule:
             "rollout_undone": steps.undone,
             "rollout_certified": certified,
             "rollout_past_return": steps.past_return,
-            "rollout_identify": identify,
             "rollout_until": versions.by_kube_cluster,
-            "rollout_new_binding": rebind.new_binding,
-            "rollout_displaced": rebind.displaced,
             "rollout_with_member": rebind.with_member,
             "rollout_stopped": rebind.stopped,
             "rollout_booted": rebind.booted,
@@ -125,7 +112,6 @@ class FilterModule:
             "rollout_outdated": rollout.outdated,
             "rollout_touched": rollout.touched,
             "rollout_vm": successor.vm,
-            "rollout_vm_done": successor.vm_done,
             "rollout_join_problems": rollout.join_problems,
             "rollout_setting_wishes": system_settings.wanted,
             "rollout_setting_helper": system_settings.helper,
