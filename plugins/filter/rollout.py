@@ -25,9 +25,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     successor,
     versions,
 )
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
 
@@ -113,11 +112,7 @@ class FilterModule:
             "rollout_touched": rollout.touched,
             "rollout_vm": successor.vm,
             "rollout_join_problems": rollout.join_problems,
-            "rollout_setting_wishes": system_settings.wanted,
-            "rollout_setting_helper": system_settings.helper,
-            "rollout_setting_commands": system_settings.commands,
             "rollout_seeds": observation.seeds,
             "rollout_issued": before.issued,
         }
-        judged = {"rollout_setting_changes": refusal_as_text(system_settings.changes, save={}, write={})}
-        return {name: errors_of_input(function) for name, function in functions.items()} | judged
+        return {name: errors_of_input(function) for name, function in functions.items()}
