@@ -26,9 +26,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     successor,
     versions,
 )
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings as system_settings
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input, refusal_as_text
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
 
@@ -82,16 +81,9 @@ def certified(recorded: Sequence[Mapping[str, Any]], found: Mapping[str, Any] | 
     return rebind.certified(recorded, found if journal.in_flight(found) and found else {})
 
 
-def identify(
-    record: Mapping[str, Any], current: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], patient: bool, pool_label: str = ""
-) -> Json:
-    """The node that the member in hand goes on with (successor.identify)."""
-    return successor.identify_for(record, nodes, current, patient, pool_label)
-
-
-def past_return(found: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] = ()) -> bool:
+def past_return(found: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] = (), strict: bool = False) -> bool:
     """Whether the member in hand has to be finished (follow.past_return); without `nodes` by the journal alone."""
-    return follow.past_return(found, nodes)
+    return follow.past_return(found, nodes, strict)
 
 
 class FilterModule:
@@ -105,8 +97,6 @@ class FilterModule:
             "rollout_refusal": dead.refusal,
             "rollout_processes": dead.in_hand,
             "rollout_replanned": order.replanned,
-            "rollout_leaving": follow.leaving,
-            "rollout_again": follow.again,
             "rollout_record": before.record,
             "rollout_remaining_steps": steps.next_steps,
             "rollout_undo_steps": follow.undo_steps,
@@ -116,10 +106,7 @@ class FilterModule:
             "rollout_undone": steps.undone,
             "rollout_certified": certified,
             "rollout_past_return": past_return,
-            "rollout_identify": identify,
             "rollout_until": versions.by_kube_cluster,
-            "rollout_new_binding": rebind.new_binding,
-            "rollout_displaced": rebind.displaced,
             "rollout_with_member": rebind.with_member,
             "rollout_stopped": rebind.stopped,
             "rollout_booted": rebind.booted,
@@ -130,13 +117,8 @@ class FilterModule:
             "rollout_outdated": rollout.outdated,
             "rollout_touched": rollout.touched,
             "rollout_vm": successor.vm,
-            "rollout_vm_done": successor.vm_done,
             "rollout_join_problems": rollout.join_problems,
-            "rollout_setting_wishes": system_settings.wanted,
-            "rollout_setting_helper": system_settings.helper,
-            "rollout_setting_commands": system_settings.commands,
             "rollout_seeds": observation.seeds,
             "rollout_issued": before.issued,
         }
-        judged = {"rollout_setting_changes": refusal_as_text(system_settings.changes, save={}, write={})}
-        return {name: errors_of_input(function) for name, function in functions.items()} | judged
+        return {name: errors_of_input(function) for name, function in functions.items()}

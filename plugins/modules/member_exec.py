@@ -162,10 +162,9 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.ask import ask_members
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, members_argument, rendered
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.ask import ask_members, told
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import TLS_FILES, Http
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.exec import failures
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -243,13 +242,9 @@ def run(call: _call.Call) -> dict[str, Any]:
     results = ask_members(clusters, members, commands, http, params["timeout"], stop_at_failure=stop, read_only=params["read_only"])
     result: dict[str, Any] = {"changed": changes, "results": results}
     if params["fail"]:
-        asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}
-        lines = failures(results, {member.member: member.kube_cluster for member in members}, asked)
-        if lines:
-            more = f" (and {len(lines) - 1} more failed: see failures)" if len(lines) > 1 else ""
-            if any(answer.get("passing") for answers in results.values() for answer in answers.values()):
-                result["passing"] = True
-            raise _call.Failure(lines[0] + more, failures=lines, **result)
+        msg, more = told(results, members, commands)
+        if msg:
+            raise _call.Failure(msg, **more, **result)
     return result
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._plan.exec import failures
 from .client import KubeCluster, KubeError, each_cluster, in_parallel
 from .exec import run_command
 from .member import Member, rendered
@@ -78,6 +79,17 @@ def ask_members(
         for name, answers in answered:
             found[name].update(answers)
     return {member: {name: answers[name] for name in names if name in answers} for member, answers in found.items()}
+
+
+def told(results: Mapping[str, Mapping[str, Json]], members: Sequence[Member], commands: Mapping[str, Sequence[str]]) -> tuple[str, Json]:
+    """What failed among the answers, or "", and what else a result says of that: `failures`, and `passing` where the same may succeed later."""
+    asked = {member.member: {name: rendered(member, argv) for name, argv in commands.items()} for member in members}
+    lines = failures(results, {member.member: member.kube_cluster for member in members}, asked)
+    if not lines:
+        return "", {}
+    more = f" (and {len(lines) - 1} more failed: see failures)" if len(lines) > 1 else ""
+    passing = any(answer.get("passing") for answers in results.values() for answer in answers.values())
+    return lines[0] + more, {"failures": lines, **({"passing": True} if passing else {})}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster
 from .nodes import read_nodes
 from .observe import pod_summary
-
-# Nodes that one look a second may list: large deployments are looked at less often.
-_NODES_A_SECOND = 25
+from .waits import NODES_A_SECOND, Progress
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def wait(
     `show` gets a line whenever what is waited for has changed, and every ten minutes. A kube cluster that does not answer is asked again: all members
     are up meanwhile. Of its members nothing is concluded. Raises KubeError where one refuses.
     """
-    started, shown, told = clock(), "", 0.0
+    started, progress = clock(), Progress(show, timeout, clock)
     known = generations.see(seen, (), ())
     stuck = set(wanted.waiting)
     picture = Picture()
@@ -103,11 +101,8 @@ def wait(
             wanted.bindings, nodes, guards, picture.away, sorted(clusters), standing["left"], known["members"], wanted.pool_label
         )
         text = "; ".join([*([standing["text"]] if standing["members"] else []), *lines])
-        if text != shown or clock() - told >= 600:
-            passed = f"{waited / 60:.0f} of {timeout / 60:.0f} minutes" if timeout >= 600 else f"{waited:.0f} of {timeout:g} s"
-            show(f"waiting for the cloud: {text} ({passed})")
-            shown, told = text, clock()
-        pace = max(interval, len(nodes) / _NODES_A_SECOND)
+        progress.tell(f"waiting for the cloud: {text}", waited)
+        pace = max(interval, len(nodes) / NODES_A_SECOND)
         pause(max(0.0, min(began + pace, started + timeout) - clock()))
 
 

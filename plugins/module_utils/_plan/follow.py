@@ -181,12 +181,12 @@ class Again(TypedDict):
     announced: bool
 
 
-def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]], waited: bool = False) -> Again | None:
+def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]], in_vain: bool = False) -> Again | None:
     """Whether the VM that the member in hand has, or was to go on with, is gone past the point of no return.
 
     Then it is in hand no more, and mended like any other that has lost its VM: whoever was there is proven dead first, and another node is found. Not
     where two processes would have to be forgotten, where the old VM is still there, and where members of other deployments wait for that VM.
-    `waited`: a step has waited in vain for the VM that somebody else was to bring, or to bring back. There may be another one, which was there before
+    `in_vain`: a step has waited in vain for the VM that somebody else was to bring, or to bring back. There may be another one, which was there before
     (a second pool takes over from the first) or has another name than is waited for.
     """
     record: Mapping[str, Any] = (journal or {}).get("member") or {}
@@ -199,7 +199,7 @@ def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]],
         return None
     if not new:
         # It waits for a VM that is to come, or to come back.
-        waits = not waited and ("identify" in names or ("vm" in names and "vm" not in finished))
+        waits = not in_vain and ("identify" in names or ("vm" in names and "vm" not in finished))
         return None if waits else {"member": str(record["member"]), "announced": False}
     if not _is_lost(new, nodes):
         return None
@@ -208,10 +208,11 @@ def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]],
     return {"member": str(record["member"]), "announced": "admit" in begun and not ("forget_after" in names and "start" not in begun)}
 
 
-def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:
+def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], strict: bool = False) -> bool:
     """As `steps.past_return`, by what is there: a VM that somebody else was to take (`waits` of the record), and that is there and well, was not taken.
 
     A cloud gives up, or a human cancels an upgrade, between the stop of a member and the end of its VM. Then its disk is there, and it starts where it was.
+    `strict`: not on a node that still has a sign of its end, such as somebody else's cordon. A drain may be waiting for another pod's budget.
     """
     if not steps.past_return(journal):
         return False
@@ -222,7 +223,7 @@ def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) 
     node = signs.homes([record["old"]], nodes)[str(record["old"]["member"])]
     if node is None or lost(record["old"], node) or successor.is_new(node, record):
         return True
-    return not node["ready"] or bool(signs.goes(node)) or dead.out_of_service(node)
+    return not node["ready"] or (signs.urgency(node) > 0 if strict else signs.goes(node)) or dead.out_of_service(node)
 
 
 def undo_steps(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -236,6 +236,8 @@ def rollout_plan(
         errors += selector_errors(hostnet)
     if not request.get("abort") and work != "scale_down":
         errors += refusals.too_long(hostnet, planned, bindings, nodes, done)
+    # A repair that comes into a rollout mends, and takes nobody down whose turn that rollout had begun. One that drains is not well until it was stopped.
+    another_ones = another and record.get("work") not in ("repair", "scale_down") and "drain" not in steps.begun_steps(journal or {})
     result: Json = {
         "errors": errors,
         "resume": flying,
@@ -248,17 +250,12 @@ def rollout_plan(
         "waiting": waiting,
         "follows": patient,
         "again": follow.again(
-            journal if flying and not request.get("abort") else None, nodes, bool(in_hand) and request.get("waited") == in_hand
+            journal if flying and not request.get("abort") else None, nodes, bool(in_hand) and request.get("in_vain") == in_hand
         ),
         "yields": bool(in_hand)
         and not request.get("abort")
-        and not steps.is_down(journal or {})
-        # A repair that comes into a rollout mends, and takes nobody down whose turn that rollout had begun.
-        and (
-            bool(mends or waits)
-            or (another and record.get("work") not in ("repair", "scale_down"))
-            or not order.may_go_on(request, record, home)
-        ),
+        and not steps.is_down(journal or {}, list(bindings.values()))
+        and (bool(mends or waits) or another_ones or not order.may_go_on(request, record, home)),
         "hold": hold,
         "over": over,
         "followed": followed,

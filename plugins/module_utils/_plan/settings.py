@@ -27,15 +27,15 @@ def wanted(spec: Mapping[str, Any], work: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in sorted((values.get(work) or {}).items()) if str(value)}
 
 
-def helper(inspection: Mapping[str, Mapping[str, Any]], targets: Sequence[Mapping[str, Any]], member: str) -> list[Json]:
-    """`members` of member_exec: one healthy member to ask, another one than `member` where there is one. Empty where nobody is healthy."""
+def helper(inspection: Mapping[str, Mapping[str, Any]], targets: Sequence[Mapping[str, Any]], member: str) -> Json | None:
+    """A healthy member to ask, another one than `member` where there is one. None where nobody is healthy."""
     healthy = [dict(target) for target in targets if inspection.get(str(target["member"]), {}).get("healthy")]
     healthy.sort(key=lambda target: (target["member"] == member, str(target["member"])))
-    return healthy[:1]
+    return healthy[0] if healthy else None
 
 
 def commands(spec: Mapping[str, Any], values: Mapping[str, str], kind: str) -> dict[str, list[str]]:
-    """`commands` of member_exec that `read` (print) or `write` the settings of `values`. Raises ValueError for what is no word of a command."""
+    """The commands that `read` (print) or `write` the settings of `values`. Raises ValueError for what is no word of a command."""
     return {name: _filled(spec["settings"][kind], name, str(values[name])) for name in sorted(values)}
 
 
@@ -49,7 +49,7 @@ def _filled(argv: Sequence[str], name: str, value: str) -> list[str]:
 def changes(wish: Mapping[str, str], results: Mapping[str, Mapping[str, Mapping[str, Any]]], saved: Mapping[str, Any]) -> Json:
     """What is to be done for `wish`: {save: old values that the journal does not have yet, write: new values}.
 
-    `results` are member_exec's, of one member and the commands that read. What the journal has is the value from before the rollout, whatever is in
+    `results` are the answers of one member and the commands that read. What the journal has is the value from before the rollout, whatever is in
     force now. A time that is longer already is left alone. Raises ValueError for a setting that cannot be read.
     """
     answers = next(iter(results.values()), {})

@@ -274,6 +274,10 @@ def remaining_steps(journal: Mapping[str, Any], up: bool = False) -> list[str]:
 def next_steps(journal: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """`remaining_steps`, by what is recorded of the member in hand and what it says: up is who answers, and is not recorded as stopped."""
     name = str((journal.get("member") or {}).get("member", ""))
+    if started_again(journal, bindings):
+        # It takes members, and its gates have to be asked again: whatever was asked when it stopped is long ago.
+        names = list(journal["member"]["steps"])
+        return names[min(names.index(gate) for gate in GATES if gate in names) :]
     is_stopped = any(entry.get("stopped") for entry in bindings if entry["member"] == name)
     return remaining_steps(journal, not is_stopped and bool(inspection.get(name, {}).get("reachable")))
 
@@ -283,8 +287,24 @@ def past_return(journal: Mapping[str, Any]) -> bool:
     return bool(set(begun_steps(journal)) & set(POINT_OF_NO_RETURN))
 
 
-def is_down(journal: Mapping[str, Any]) -> bool:
-    """Whether a step was begun that takes the member in hand down, so that finishing it is what brings it up."""
+def started_again(journal: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the member in hand may run on its old VM although its stop is done: that was undone because nobody had taken the VM (follow.past_return).
+
+    It is recorded first that it may start, and last that its steps are undone. Whatever is left of them after a kill between the two is worth nothing.
+    """
+    record = journal.get("member") or {}
+    begun, finished = set(begun_steps(journal)), finished_steps(journal)
+    # After a reboot it starts as well, in a step of its own.
+    back = record.get("work") == "reboot" and "vm" in finished
+    if not record.get("waits") or record.get("new") or back or "stop" not in begun or begun & set(POINT_OF_NO_RETURN) != {"vm"}:
+        return False
+    return any(not entry.get("stopped") for entry in bindings if entry["member"] == record.get("member"))
+
+
+def is_down(journal: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]] = ()) -> bool:
+    """Whether a step was begun that takes the member in hand down, so that finishing it is what brings it up; and it was not `started_again`."""
+    if started_again(journal, bindings):
+        return False
     return past_return(journal) or bool(set(begun_steps(journal)) & set(TAKES_DOWN))
 
 

@@ -1686,8 +1686,8 @@ class TestAgain:
         assert follow.again(world.journal, world.nodes) is None
         assert follow.again(world.journal, world.nodes, True) == {"member": "east-1", "announced": False}
         assert world.plan(work)["again"] is None
-        assert world.plan(work, waited="west-0")["again"] is None
-        assert world.plan(work, waited="east-1")["again"] == {"member": "east-1", "announced": False}
+        assert world.plan(work, in_vain="west-0")["again"] is None
+        assert world.plan(work, in_vain="east-1")["again"] == {"member": "east-1", "announced": False}
 
     def test_a_surge_node_that_went_before_the_old_vm(self) -> None:
         world = self.world("identify", "certify")
@@ -1752,6 +1752,41 @@ class TestNobodyTookTheVm:
             world.journal["member"]["machines"] = ["one"]
         world.node("east-1").update(change)
         assert follow.past_return(world.journal, world.nodes)
+
+    def test_a_node_that_is_still_cordoned_counts_as_taken_where_nobody_looks(self) -> None:
+        world = self.world()
+        assert world.journal
+        world.node("east-1").update(unschedulable=True, signs=[{"sign": "cordoned", "level": "marked", "text": "it is cordoned"}])
+        assert not follow.past_return(world.journal, world.nodes)
+        assert follow.past_return(world.journal, world.nodes, True)
+
+    @pytest.mark.parametrize("work", ["replace", "reboot"])
+    def test_an_undo_that_was_cut_short_leads_back_to_the_gates(self, work: str) -> None:
+        """It may run again, and what was asked when it was stopped is long ago: without a gate it would be replaced while it runs."""
+        world = self.world(work)
+        journal = world.journal
+        assert journal
+        stopped = [{**entry, "stopped": entry["member"] == "east-1"} for entry in world.bindings]
+        journal["steps"] = [
+            {"n": number, "member": "east-1", "step": name, "state": "done" if name in ("cordon", "gate", "stop") else "begun"}
+            for number, name in enumerate(("cordon", "gate", "stop", "vm"), 1)
+        ]
+        assert not table.started_again(journal, stopped)
+        assert table.next_steps(journal, stopped, {})[0] == "vm"
+        assert table.is_down(journal, stopped)
+        assert table.started_again(journal, world.bindings)
+        assert table.next_steps(journal, world.bindings, {})[:1] == ["gate"]
+        assert not table.is_down(journal, world.bindings)
+        # By a hook nobody undoes it, and what starts after a reboot is what was to start.
+        journal["member"]["waits"] = False
+        assert not table.started_again(journal, world.bindings)
+        journal["member"]["waits"] = True
+        journal["steps"][-1]["state"] = "done"
+        assert table.started_again(journal, world.bindings) is (work == "replace")
+
+    def test_a_repair_goes_on_with_a_member_that_drains(self) -> None:
+        world = self.world(begun=("cordon", "gate", "drain"))
+        assert world.plan("repair")["yields"] is False
 
     def test_nobody_knows_without_nodes(self) -> None:
         world = self.world()

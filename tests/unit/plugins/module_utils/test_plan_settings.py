@@ -38,10 +38,10 @@ def test_what_is_wanted_by_kind_of_work() -> None:
 def test_a_healthy_member_is_asked_and_not_the_one_in_hand() -> None:
     targets = [{"member": name} for name in ("east-1", "east-0", "west-0")]
     inspection = {"east-0": {"healthy": True}, "east-1": {"healthy": True}, "west-0": {"healthy": False}}
-    assert settings.helper(inspection, targets, "") == [{"member": "east-0"}]
-    assert settings.helper(inspection, targets, "east-0") == [{"member": "east-1"}]
-    assert settings.helper({"east-0": {"healthy": True}}, targets, "east-0") == [{"member": "east-0"}]
-    assert settings.helper({}, targets, "") == []
+    assert settings.helper(inspection, targets, "") == {"member": "east-0"}
+    assert settings.helper(inspection, targets, "east-0") == {"member": "east-1"}
+    assert settings.helper({"east-0": {"healthy": True}}, targets, "east-0") == {"member": "east-0"}
+    assert settings.helper({}, targets, "") is None
 
 
 def test_commands() -> None:
