@@ -72,11 +72,45 @@ _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
 _SETTINGS = f"{UNIT}/test_settings_check.py"
+_BINDINGS = f"{UNIT}/test_plan_bindings.py"
+_ETCD = f"{UNIT}/test_plan_systems_etcd.py"
 _LIMITS = f"{UNIT}/test_plan_limits.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
+    Guard(
+        15,
+        "a kube cluster whose own copy is older than the others'",
+        f"{PLAN}/bindings.py",
+        "            if newer:\n",
+        "            if False:\n",
+        _some(_BINDINGS, "older_backup"),
+    ),
+    Guard(
+        15,
+        "a copy that is older and differs",
+        f"{PLAN}/bindings.py",
+        "        elif differs:\n",
+        "        elif False:\n",
+        _some(_BINDINGS, "older_and_differs"),
+    ),
+    Guard(
+        8,
+        "who is new accounts for nobody who has started",
+        f"{PLAN}/bindings.py",
+        "(bound if name else announced)",
+        "announced",
+        _some(_BINDINGS, "invariant_8"),
+    ),
+    Guard(
+        8,
+        "nobody starts under the id of a voter",
+        f"{PLAN}/systems/etcd.py",
+        'if peer["name"] or peer["role"] != "learner":',
+        "if False:",
+        _some(_ETCD, "invariant_8"),
+    ),
     Guard(
         9,
         "what is refused once the lock is held is no success",

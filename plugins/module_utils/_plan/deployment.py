@@ -69,6 +69,11 @@ def deployment_plan(
         f"kube clusters' copies"
         for name in merged.restored
     ]
+    restored += [
+        f"kube cluster {name} has older bindings than the others (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))} lacks "
+        f"{', '.join(lacking)}), as after a restore from a backup or a deploy that was killed; they are restored from the other kube clusters' copies"
+        for name, lacking in merged.outdated.items()
+    ]
     warnings += restored
     errors += trust.journal_refusals(hostnet, observed, nodes)
     rights = [
