@@ -273,7 +273,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         if wanted is None:
             return {}
         found, _states = nodes.read_nodes(
-            clusters, wanted["node_selector"], wanted["address_type"], absent_ok, wanted["extra_selector"], with_version=False
+            clusters, wanted["node_selector"], wanted["address_type"], absent_ok, [wanted["extra_selector"]], with_version=False
         )
         return {"nodes": found}
 

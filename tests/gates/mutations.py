@@ -74,11 +74,28 @@ _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
 _SETTINGS = f"{UNIT}/test_settings_check.py"
 _BINDINGS = f"{UNIT}/test_plan_bindings.py"
 _ETCD = f"{UNIT}/test_plan_systems_etcd.py"
+_STATE = f"{UNIT}/test_cluster_state.py"
 _LIMITS = f"{UNIT}/test_plan_limits.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
+    Guard(
+        9,
+        "the node of a stopped member that matches no selector",
+        f"{PLAN}/names.py",
+        "return node_label(name), namespace_label(name)",
+        "return node_label(name), node_label(name)",
+        _some(_STATE, "matches_no_longer"),
+    ),
+    Guard(
+        9,
+        "a bound node that no list has is read by its name",
+        f"{CLUSTER}/state.py",
+        "read_named(clusters, _not_listed(kube_clusters, nodes), ",
+        "read_named(clusters, set(), ",
+        _some(_STATE, "before_anybody_calls_it_missing"),
+    ),
     Guard(
         15,
         "a kube cluster whose own copy is older than the others'",

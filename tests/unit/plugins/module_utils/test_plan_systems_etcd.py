@@ -145,13 +145,16 @@ def test_a_member_that_was_added_and_never_started_is_known() -> None:
 @pytest.mark.parametrize(
     ("address", "parts"),
     [
-        ("172.30.1.4", ("172.30.1.4 as the voter east-1", "under somebody else's id", "restore the ConfigMap", "member remove 91bc3c398fb3c146")),
+        (
+            "172.30.1.4",
+            ("172.30.1.4 as the voter east-1", "under somebody else's id", "restore the ConfigMap", "member remove 91bc3c398fb3c146"),
+        ),
         ("fd00:0:0::10", ("as the voter west-0",)),
         ("10.0.0.12", ("as the learner new", "member remove ff")),
     ],
 )
 def test_invariant_8_an_empty_disk_gets_the_id_of_nobody_who_has_started(address: str, parts: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match="no new member starts") as refused:
         etcd.known(three(new="10.0.0.12"), address)
     for part in parts:
         assert part in str(refused.value)
