@@ -81,6 +81,23 @@ _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
     Guard(
+        15,
+        "a lost record and a part of the inventory",
+        f"{PLAN}/roster.py",
+        """        known |= {str(binding["kube_cluster"]) for binding in found.get("members") or []}
+""",
+        "",
+        _some(f"{UNIT}/test_deployment_membership.py", "lost_record_and_a_part"),
+    ),
+    Guard(
+        15,
+        "nobody is told to delete members that may be alive",
+        f"{PLAN}/membership.py",
+        "if left and kube not in lost:",
+        "if False:",
+        _some(f"{UNIT}/test_deployment_membership.py", "said_to_be_lost"),
+    ),
+    Guard(
         9,
         "the node of a stopped member that matches no selector",
         f"{PLAN}/names.py",
@@ -108,7 +125,7 @@ GUARDS = (
         15,
         "a copy that is older and differs",
         f"{PLAN}/bindings.py",
-        "        elif differs:\n",
+        "        elif apart:\n",
         "        elif False:\n",
         _some(_BINDINGS, "older_and_differs"),
     ),
@@ -271,7 +288,7 @@ GUARDS = (
         15,
         "the kube clusters of a deployment of version 0.2.0",
         f"{PLAN}/membership.py",
-        "roster = recorded or rosters.of_claims(observed)",
+        "roster = recorded or rosters.inferred(observed)",
         "roster = recorded",
         _some(f"{UNIT}/test_deployment_membership.py", "of_0_2_0_too"),
     ),

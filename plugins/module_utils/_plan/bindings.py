@@ -127,11 +127,11 @@ def _caught_up(
     remedy = f"nothing is restored from a guess: if the copy in {newer[0]} is right, put its data into that ConfigMap of {name}"
     older = f"ConfigMap {_config_map(hostnet)} in kube cluster {name} is older than the copy in {newer[0]} ({where}), as after a restore of its etcd"
     for member, entry in known.items():
-        differs = [key for key in _SAME_DISK if entry.get(key) != fresh.get(member, {}).get(key)]
+        apart = [key for key in _SAME_DISK if entry.get(key) != fresh.get(member, {}).get(key)]
         if member not in fresh:
             errors.append(f"{older}. It has member {member}, which that copy has not, because it has left since: {remedy}")
-        elif differs:
-            told = ", ".join(f"{key} {entry.get(key)} and {fresh[member].get(key)}" for key in differs)
+        elif apart:
+            told = ", ".join(f"{key} {entry.get(key)} and {fresh[member].get(key)}" for key in apart)
             errors.append(f"{older}. They differ for member {member} in {told}: {remedy}")
     errors += _contradictions(hostnet, older, name, chosen, nodes, observed[name])
     if errors:
