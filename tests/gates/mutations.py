@@ -81,6 +81,14 @@ _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
     Guard(
+        2,
+        "nobody is taken out without the identity record",
+        f"{PLAN}/lost.py",
+        'if plan["mode"] != "existing":',
+        "if False:",
+        _some(f"{UNIT}/test_plan_lost.py", "invariant_2"),
+    ),
+    Guard(
         15,
         "a lost record and a part of the inventory",
         f"{PLAN}/roster.py",
