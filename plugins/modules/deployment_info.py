@@ -177,6 +177,11 @@ kube_clusters:
       description: Data of the join ConfigMap, or null.
       type: dict
       returned: success
+    nkeys:
+      description: Public keys of NATS users that the configuration in its ConfigMap names.
+      type: list
+      elements: str
+      returned: success
     others:
       description:
         - StatefulSets and DaemonSets of the namespace that are not this deployment's - kind, name, owner (the deployment they belong to, or empty).

@@ -81,6 +81,14 @@ _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
     Guard(
+        6,
+        "the key of a NATS user that the servers know is not replaced",
+        "plugins/module_utils/_pki/folder.py",
+        "if not public[name]] if request.known_nkeys else []",
+        "if not public[name]] if False else []",
+        _some(f"{UNIT}/test_pki_certificates.py", "servers_know_is_not_replaced"),
+    ),
+    Guard(
         2,
         "nobody is taken out without the identity record",
         f"{PLAN}/lost.py",
