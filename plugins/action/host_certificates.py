@@ -48,6 +48,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "renew": {"type": "list", "elements": "str", "default": []},
     "organization": {"type": "str", "default": ""},
     "nkeys": {"type": "list", "elements": "str", "default": []},
+    "known_nkeys": {"type": "list", "elements": "str", "default": []},
     "certificates": {
         "type": "list",
         "elements": "dict",
@@ -142,6 +143,7 @@ class ActionModule(ActionBase):
                 ca_create=options["ca_create"],
                 expected_ca_fingerprint=str(options["expected_ca_fingerprint"]),
                 nkeys=options["nkeys"],
+                known_nkeys=options["known_nkeys"],
                 renew=options["renew"],
             )
             vault = LoadedVault(self._loader._vault.secrets)

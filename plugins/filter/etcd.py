@@ -20,7 +20,7 @@ class FilterModule:
         return {
             "etcd_inspection": etcd.inspection,
             "etcd_voters": etcd.voters,
-            "etcd_known": etcd.known,
+            "etcd_known": refusal_as_text(etcd.known, "known", known=False),
             "etcd_learners": etcd.learners,
             "etcd_transferee": refusal_as_text(etcd.transferee, "id", id=""),
             "etcd_forgettable": refusal_as_text(etcd.forgettable, voter="", id=""),

@@ -177,6 +177,11 @@ kube_clusters:
       description: Data of the join ConfigMap, or null.
       type: dict
       returned: success
+    nkeys:
+      description: Public keys of NATS users that the configuration in its ConfigMap names.
+      type: list
+      elements: str
+      returned: success
     others:
       description:
         - StatefulSets and DaemonSets of the namespace that are not this deployment's - kind, name, owner (the deployment they belong to, or empty).
@@ -273,7 +278,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         if wanted is None:
             return {}
         found, _states = nodes.read_nodes(
-            clusters, wanted["node_selector"], wanted["address_type"], absent_ok, wanted["extra_selector"], with_version=False
+            clusters, wanted["node_selector"], wanted["address_type"], absent_ok, [wanted["extra_selector"]], with_version=False
         )
         return {"nodes": found}
 

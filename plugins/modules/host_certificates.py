@@ -179,6 +179,14 @@ options:
     elements: str
     default: []
     version_added: "0.2.0"
+  known_nkeys:
+    description:
+      - Public keys that the configuration of running servers names. Where it names one, a seed of O(nkeys) that does not exist was lost, and no other one is
+        made.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.4.0"
   kube_clusters:
     description:
       - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's

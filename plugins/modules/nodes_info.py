@@ -37,6 +37,13 @@ options:
         request to each kube cluster.
     type: str
     default: ""
+  members_of:
+    description:
+      - Name of a deployment. The nodes that its members are bound to are listed too, as those of O(extra_selector) are, also while a member is stopped.
+        It costs two more requests to each kube cluster.
+    type: str
+    default: ""
+    version_added: "0.4.0"
   address_type:
     description:
       - Which address of a node counts - V(InternalIP), V(ExternalIP), or the name of a node annotation that holds the address.
@@ -252,6 +259,7 @@ from typing import Any
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import node_errors, unknown_error
 
 ARGUMENTS: dict[str, Any] = {
@@ -259,6 +267,7 @@ ARGUMENTS: dict[str, Any] = {
     "lock": client.lock_argument(),
     "node_selector": {"type": "str", "default": ""},
     "extra_selector": {"type": "str", "default": ""},
+    "members_of": {"type": "str", "default": ""},
     "address_type": {"type": "str", "default": "InternalIP"},
     "read_version": {"type": "bool", "default": True},
     "absent_ok": {"type": "list", "elements": "str", "default": []},
@@ -277,7 +286,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         params["node_selector"],
         params["address_type"],
         params["absent_ok"],
-        params["extra_selector"],
+        [params["extra_selector"], *(names.member_selectors(params["members_of"]) if params["members_of"] else ())],
         with_version=params["read_version"],
     )
     errors = node_errors([node for node in nodes if node["selected"]], params["address_type"])

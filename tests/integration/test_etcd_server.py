@@ -133,7 +133,8 @@ def test_the_members_are_one_cluster(three: Deployment) -> None:
     for name, entry in seen.items():
         assert {peer["name"]: peer["address"] for peer in entry["peers"]} == {member: on_wire(ADDRESSES[member]) for member in FIRST}
         assert entry["id"] == next(peer["id"] for peer in entry["peers"] if peer["name"] == name)
-    assert etcd.known(seen, on_wire(ADDRESSES["east-1"]))
+    with pytest.raises(ValueError, match="as the voter east-1"):
+        etcd.known(seen, on_wire(ADDRESSES["east-1"]))
     assert not etcd.known(seen, on_wire(ADDRESSES["west-1"]))
 
 

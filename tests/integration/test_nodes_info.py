@@ -103,6 +103,14 @@ def test_nodes_that_match_no_longer(kube_clusters: list[Json]) -> None:
     assert result["requests"] == 6
 
 
+def test_nodes_of_members_that_match_no_longer(kube_clusters: list[Json], kube_api: KubeApi, create_node: Callable[..., Json]) -> None:
+    create_node(kube_api, "idle", address="10.0.0.9")
+    create_node(kube_api, "runs", address="10.0.0.1", labels={"hostnet.multicluster/ledger": "east-0"})
+    create_node(kube_api, "stopped", address="10.0.0.2", labels={"namespace.hostnet.multicluster/ledger": "bank"})
+    result = call_module("nodes_info", {"kube_clusters": kube_clusters[:1], "node_selector": "pool=db", "members_of": "ledger"})
+    assert {node["name"]: node["selected"] for node in result["nodes"]} == {"runs": False, "stopped": False}
+
+
 @pytest.mark.usefixtures("five_nodes")
 def test_a_kube_cluster_that_does_not_answer(kube_clusters: list[Json], kube_api_two: KubeApi) -> None:
     with kube_api_two.paused():  # type: ignore[attr-defined]

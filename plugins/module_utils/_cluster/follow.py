@@ -115,7 +115,7 @@ def _look(clusters: dict[str, KubeCluster], wanted: Wanted, picture: Picture) ->
                 {cluster.name: cluster},
                 wanted.node_selector,
                 wanted.address_type,
-                extra_selector=wanted.extra_selector,
+                extra_selectors=(*names.member_selectors(wanted.name), wanted.extra_selector),
                 with_version=False,
             )
             pods, _version = cluster.list(kinds.POD, wanted.namespace, names.guard_selector(wanted.name))

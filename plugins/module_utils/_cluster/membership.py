@@ -70,4 +70,4 @@ def problems(found: dict[str, Json], name: str, joining: Collection[str], withou
     """Why these are not the kube clusters of the deployment (see roster.problems); `found` is what `read` returned."""
     recorded, errors = roster.newest(found)
     uids = {cluster: str(entry["uid"]) for cluster, entry in found.items()}
-    return errors + roster.problems(name, recorded or roster.of_claims(found), uids, joining, without)
+    return errors + roster.problems(name, recorded or roster.inferred(found), uids, joining, without)

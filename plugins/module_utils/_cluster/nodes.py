@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypedDict, TypeVar
 
 from .._plan import held
@@ -91,12 +91,12 @@ def _slim(decoded: Json) -> Json:
 
 
 def _read_one(
-    cluster: KubeCluster, node_selector: str, address_type: str, extra_selector: str, with_version: bool
+    cluster: KubeCluster, node_selector: str, address_type: str, extra_selectors: Sequence[str], with_version: bool
 ) -> tuple[str, list[Node]]:
     version = str(cluster.version().get("gitVersion", "")) if with_version else ""
     nodes: dict[str, Node] = {}
-    # A node that matches both counts as selected, so the second list only adds.
-    selectors = [(node_selector, True)] + ([(extra_selector, False)] if node_selector and extra_selector else [])
+    # A node that matches several counts as selected, so the other lists only add.
+    selectors = [(node_selector, True), *((selector, False) for selector in extra_selectors if node_selector and selector)]
     for selector, selected in selectors:
         for items, _version in cluster.pages(kinds.NODE, label_selector=selector or None, object_hook=_slim):
             for item in items:
@@ -109,16 +109,18 @@ def read_nodes(
     node_selector: str,
     address_type: str,
     absent_ok: Sequence[str] = (),
-    extra_selector: str = "",
+    extra_selectors: Sequence[str] = (),
     with_version: bool = True,
 ) -> tuple[list[Node], dict[str, ClusterState]]:
     """Nodes that match `node_selector` ("" for all) of all kube clusters, sorted by kube cluster and name, and how each answered.
 
-    Nodes that match `extra_selector` alone come with them, `selected` false: those that carry a member and match no longer.
+    Nodes that match one of `extra_selectors` alone come with them, `selected` false: those that carry a member and match no longer.
     Without `with_version` no version is asked for, which is a request less for each kube cluster.
     Raises KubeError where a kube cluster does not answer and is not in `absent_ok`, and always where it refuses.
     """
-    answers, errors = _all_or_error(clusters, lambda cluster: _read_one(cluster, node_selector, address_type, extra_selector, with_version))
+    answers, errors = _all_or_error(
+        clusters, lambda cluster: _read_one(cluster, node_selector, address_type, extra_selectors, with_version)
+    )
     _raise([error for name, error in errors.items() if not (name in absent_ok and does_not_answer(error))])
     nodes = [node for _version, found in answers.values() for node in found]
     states: dict[str, ClusterState] = {
@@ -131,6 +133,18 @@ def read_nodes(
         for name, cluster in clusters.items()
     }
     return sorted(nodes, key=lambda node: (node["kube_cluster"], node["name"])), states
+
+
+def read_named(clusters: dict[str, KubeCluster], wanted: Collection[tuple[str, str]], address_type: str) -> list[Node]:
+    """Those of these nodes, (kube cluster, name), that exist, `selected` false. One GET each. Raises KubeError where a kube cluster does not answer."""
+
+    def read(cluster: KubeCluster) -> list[Node]:
+        found = in_parallel(lambda name: cluster.get(kinds.NODE, name), sorted(name for owner, name in wanted if owner == cluster.name))
+        return [node_facts(item, cluster.name, address_type, False) for item in found if item is not None]
+
+    owners = {owner for owner, _name in wanted}
+    answers = each_cluster({name: cluster for name, cluster in clusters.items() if name in owners}, read)
+    return [node for name in sorted(answers) for node in answers[name]]
 
 
 def read_labels(clusters: dict[str, KubeCluster]) -> dict[str, dict[str, NodeLabels]]:

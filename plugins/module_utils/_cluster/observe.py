@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .._plan import documents, names
 from .._plan.classify import pod_of
 from .._plan.collisions import others, owner_of
+from .._plan.systems.nats_nkeys import public_nkeys
 from . import journal, kinds, uncreated
 from .client import FIELD_MANAGER, Json, KubeCluster, KubeError, each_cluster, in_parallel
 from .lease import holder_summary
@@ -60,6 +61,7 @@ _NOTHING: Json = {
     "members_found": False,
     "ordinals": {},
     "join": None,
+    "nkeys": [],
     "rollout": None,
     "lock": None,
     "workloads": [],
@@ -156,6 +158,7 @@ def _records(cluster: KubeCluster, name: str, namespace: str, config_maps: Seque
         **records_of(name, config_maps),
         "cluster_record": data_of(by_name.get(names.cluster_record(name))),
         "join": data_of(by_name.get(names.join(name))),
+        "nkeys": public_nkeys((data_of(by_name.get(names.config(name))) or {}).values()),
         "rollout": journal.document(cluster.name, by_name.get(names.rollout(name))),
     }
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._plan import classify, disk, rebind
+from .._plan import classify, disk, names, rebind
 from .._plan.deployment import deployment_plan
 from .._plan.journal import in_flight
 from .._plan.node_scripts import SCRIPTS
@@ -19,7 +19,7 @@ from .._plan.run import Script
 from .._plan.state import Deployment, Observed
 from .client import Json, KubeCluster, KubeError
 from .inspect import Shape, Wait, answers, ask, wait_for_gates
-from .nodes import read_nodes
+from .nodes import read_named, read_nodes
 from .observe import observe
 from .port_forward import Kept
 from .run import Target, run_on_nodes
@@ -55,7 +55,7 @@ def read(clusters: dict[str, KubeCluster], hostnet: Json, spec: Json, with_lock:
     name, absent_ok = hostnet["name"], hostnet["absent_ok"]
 
     def of_nodes() -> list[Node]:
-        own = f"hostnet.multicluster/{name}"
+        own = names.member_selectors(name)
         found, _states = read_nodes(clusters, hostnet["node_selector"], hostnet["address_type"], absent_ok, own, with_version=False)
         # Where nobody has said which nodes carry members, all are read, to find the members that there are, and none of them gets one.
         return found if hostnet["selector_said"] else [{**node, "selected": False} for node in found]
@@ -64,7 +64,18 @@ def read(clusters: dict[str, KubeCluster], hostnet: Json, spec: Json, with_lock:
         reading = beside.submit(of_nodes)
         kube_clusters = observe(clusters, name, hostnet["namespace"], absent_ok, with_lock)
         nodes = reading.result()
+    nodes = sorted(
+        [*nodes, *read_named(clusters, _not_listed(kube_clusters, nodes), hostnet["address_type"])],
+        key=lambda node: (node["kube_cluster"], node["name"]),
+    )
     return {"nodes": nodes, "kube_clusters": kube_clusters, "plan": deployment_plan(hostnet, spec, nodes, kube_clusters)}
+
+
+def _not_listed(kube_clusters: Mapping[str, Json], nodes: Sequence[Node]) -> set[tuple[str, str]]:
+    """Nodes that a member is bound to and that no list has, (kube cluster, name): gone, or without our labels. Whose VM is there is not missing."""
+    bound = {(str(entry["kube_cluster"]), str(entry["node"])) for found in kube_clusters.values() for entry in found["members"]}
+    listed = {(node["kube_cluster"], node["name"]) for node in nodes}
+    return {(name, node) for name, node in bound - listed if name in kube_clusters and not kube_clusters[name]["absent"]}
 
 
 def observed(

@@ -108,6 +108,13 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         if warning:
             warnings.append(warning)
     public = {name: nkeys.public_of(nkeys.path_of(request.pki_dir, name)) for name in request.nkeys}
+    lost = [str(nkeys.path_of(request.pki_dir, name)) for name in public if not public[name]] if request.known_nkeys else []
+    if lost:
+        raise PkiError(
+            f"{lost[0]} does not exist on this controller, and the servers have the public half of such a key ({', '.join(request.known_nkeys)}); they "
+            f"would not know another one: restore it from a backup or from the controller that made it. If it is gone for good, or there never was one of "
+            f"this name, make one (nk -gen user > {lost[0]}): deploy.yml tells the servers"
+        )
     modes += [wrong for name in public if (wrong := wrong_mode(nkeys.path_of(request.pki_dir, name), KEY_MODE))]
     plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings, public)
     if plan.changed:

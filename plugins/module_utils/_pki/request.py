@@ -47,4 +47,5 @@ class Request:
     ca_create: bool = True
     expected_ca_fingerprint: str = ""
     nkeys: Sequence[str] = ()
+    known_nkeys: Sequence[str] = ()
     renew: Sequence[str] = ()

@@ -6,6 +6,10 @@
 ConfigMap `<name>-members` has all bindings in every kube cluster, and the highest ordinal that was ever given in each of them. A kube
 cluster's own copy counts for its own members. Where that was deleted (the ConfigMap, the namespace, or the whole kube cluster), the copies of the others
 count instead, as far as nothing that is left there speaks against them.
+
+So they do where its own copy is older: it was written before an ordinal was given that another copy knows. Either its etcd was restored from a backup, or a
+deploy was killed between two kube clusters. An ordinal is never given twice, so a member that its own copy lacks and whose ordinal that copy knows has
+left: whoever still lists it (a scale-down or an adoption that was killed, a backup there) is the older one.
 """
 
 from __future__ import annotations
@@ -24,14 +28,19 @@ Observed = Mapping[str, Mapping[str, Any]]
 
 # What tells where a member runs, and from which disk.
 _PLACE = ("node", "node_uid", "address", "admission", "ordinal")
+# The same, where a Node object may have been made anew since for the same VM.
+_SAME_DISK = ("node", "address", "admission", "ordinal")
+_REMEDY = "nothing is restored from a guess: restore the ConfigMap from a backup, or correct what is wrong"
 
 
 @dataclass
 class Merged:
-    """`members` of all kube clusters; `restored`: kube clusters whose own copy is gone; `errors`: why the copies cannot be trusted."""
+    """`members` of all kube clusters; `restored`: kube clusters whose own copy is gone; `outdated`: those whose own copy is older than another one, with the
+    members that it lacks; `errors`: why the copies cannot be trusted."""
 
     members: list[Json] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
+    outdated: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
 
@@ -57,13 +66,20 @@ def merge(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observ
     for name in everywhere:
         found = observed.get(name, {})
         if has_copy(found):
-            result.members += [dict(entry) for entry in found["members"] if entry["kube_cluster"] == name]
+            own = [dict(entry) for entry in found["members"] if entry["kube_cluster"] == name]
+            newer = _newer_copies(name, observed)
+            if newer:
+                own = _caught_up(hostnet, name, own, newer, nodes, observed, result)
+            result.members += own
             continue
-        chosen, errors = _from_copies(hostnet, name, observed)
+        lost = f"ConfigMap {_config_map(hostnet)} is gone in kube cluster {name}"
+        # A deployment of version 0.2.0 has no copies; its kube clusters hold bindings of their own members alone.
+        holders = [other for other in sorted(observed) if other != name and _entries(observed[other], name)]
+        chosen, errors = _from_copies(lost, name, holders, observed)
         absent = name not in observed or bool(found.get("absent"))
         if chosen and not absent:
             result.restored.append(name)
-            errors += _contradictions(hostnet, name, chosen, nodes, found)
+            errors += _contradictions(hostnet, lost, name, chosen, nodes, found)
         # Of a kube cluster that does not answer nothing is changed, so what was known last is good enough to show.
         result.errors += [] if absent else errors
         result.members += chosen
@@ -71,51 +87,98 @@ def merge(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observ
     return result
 
 
-def _from_copies(hostnet: Mapping[str, Any], name: str, observed: Observed) -> tuple[list[Json], list[str]]:
-    """The bindings of kube cluster `name` as the others have them, and where those differ."""
+def _entries(found: Mapping[str, Any], kube_cluster: str) -> list[Json]:
+    """The bindings of a kube cluster's members in what was found in this or another one."""
+    return [dict(entry) for entry in found.get("members") or [] if entry["kube_cluster"] == kube_cluster]
+
+
+def _highest(found: Mapping[str, Any], kube_cluster: str) -> int:
+    """The highest ordinal of a kube cluster that this copy knows of; -1 where it knows of none."""
+    given = (found.get("ordinals") or {}).get(kube_cluster, -1)
+    return max([int(given), *(int(entry["ordinal"]) for entry in _entries(found, kube_cluster))])
+
+
+def _newer_copies(name: str, observed: Observed) -> list[str]:
+    """The kube clusters whose copies know of the highest ordinal of kube cluster `name`, where that is higher than any that its own copy knows of."""
+    highest = {other: _highest(observed[other], name) for other in sorted(observed)}
+    newest = max(highest.values())
+    return [other for other, ordinal in highest.items() if ordinal == newest] if newest > highest[name] else []
+
+
+def _caught_up(
+    hostnet: Mapping[str, Any],
+    name: str,
+    own: Sequence[Mapping[str, Any]],
+    newer: Sequence[str],
+    nodes: Sequence[Mapping[str, Any]],
+    observed: Observed,
+    result: Merged,
+) -> list[Json]:
+    """The bindings of kube cluster `name`, whose own copy is older than those in `newer`; what of it is certain, and else what is against it, goes to `result`.
+
+    A deploy that is killed between two kube clusters leaves copies that differ in the new members alone, whose folders and announcements were made before.
+    Then, and after an old backup since which nothing else has changed, the newer copy has all that the older one has, and nothing contradicts it.
+    """
+    chosen, errors = _from_copies(f"the copy in kube cluster {name} is out of date", name, newer, observed)
+    fresh = {str(entry["member"]): entry for entry in chosen}
+    known = {str(entry["member"]): entry for entry in own}
+    lacking = sorted(set(fresh) - set(known), key=join.natural_key)
+    where = f"kube cluster {newer[0]} knows of member {names.member(name, _highest(observed[newer[0]], name))}, and kube cluster {name} itself does not"
+    remedy = f"nothing is restored from a guess: if the copy in {newer[0]} is right, put its data into that ConfigMap of {name}"
+    older = f"ConfigMap {_config_map(hostnet)} in kube cluster {name} is older than the copy in {newer[0]} ({where}), as after a restore of its etcd"
+    for member, entry in known.items():
+        apart = [key for key in _SAME_DISK if entry.get(key) != fresh.get(member, {}).get(key)]
+        if member not in fresh:
+            errors.append(f"{older}. It has member {member}, which that copy has not, because it has left since: {remedy}")
+        elif apart:
+            told = ", ".join(f"{key} {entry.get(key)} and {fresh[member].get(key)}" for key in apart)
+            errors.append(f"{older}. They differ for member {member} in {told}: {remedy}")
+    errors += _contradictions(hostnet, older, name, chosen, nodes, observed[name])
+    if errors:
+        result.errors += errors
+        return [*(dict(entry) for entry in own), *(fresh[member] for member in lacking)]
+    if lacking:
+        result.outdated[name] = lacking
+    return chosen
+
+
+def _from_copies(lost: str, name: str, holders: Sequence[str], observed: Observed) -> tuple[list[Json], list[str]]:
+    """The bindings of kube cluster `name` as `holders` have them, and where those differ. `lost` says why its own copy does not count."""
     chosen: dict[str, Json] = {}
     source: dict[str, str] = {}
     errors: list[str] = []
-    # A deployment of version 0.2.0 has no copies; its kube clusters hold bindings of their own members alone.
-    holders = [
-        other
-        for other in sorted(observed)
-        if other != name and any(entry["kube_cluster"] == name for entry in observed[other].get("members") or [])
-    ]
     for other in holders:
-        for entry in observed[other]["members"]:
-            if entry["kube_cluster"] != name:
-                continue
+        for entry in _entries(observed[other], name):
             member = str(entry["member"])
             known = chosen.setdefault(member, dict(entry))
             source.setdefault(member, other)
             differs = [key for key in _PLACE if known.get(key) != entry.get(key)]
             if differs:
                 errors.append(
-                    f"ConfigMap {_config_map(hostnet)} is gone in kube cluster {name}, and the copies in {source[member]} and {other} differ for "
-                    f"member {member} in {', '.join(differs)}: restore the ConfigMap in {name} from a backup"
+                    f"{lost}, and the copies in {source[member]} and {other} differ for member {member} in {', '.join(differs)}: restore the "
+                    f"ConfigMap in {name} from a backup"
                 )
     return sorted(chosen.values(), key=join.canonical_key), errors
 
 
 def _contradictions(
     hostnet: Mapping[str, Any],
+    lost: str,
     name: str,
     bindings: Sequence[Mapping[str, Any]],
     nodes: Sequence[Mapping[str, Any]],
     found: Mapping[str, Any],
 ) -> list[str]:
-    """What is left in a kube cluster whose own bindings are gone, and does not fit the copies of the others."""
+    """What is left in a kube cluster whose own bindings are gone or older, and does not fit the copies of the others. `lost` says which of the two."""
     label = names.node_label(str(hostnet["name"]))
     by_member = {str(entry["member"]): entry for entry in bindings}
-    lost = f"ConfigMap {_config_map(hostnet)} is gone in kube cluster {name}, and the copies elsewhere say that member"
-    remedy = "nothing is restored from a guess: restore the ConfigMap from a backup, or correct what is wrong"
+    elsewhere = f"{lost}, and the copies elsewhere say that member"
     errors = []
     for node in nodes:
         member = node["labels"].get(label, "") if node["kube_cluster"] == name else ""
         if member in by_member and by_member[member]["node"] != node["name"]:
             errors.append(
-                f"{lost} {member} is on node {by_member[member]['node']}, but node {node['name']} has its label {label}={member}: {remedy}"
+                f"{elsewhere} {member} is on node {by_member[member]['node']}, but node {node['name']} has its label {label}={member}: {_REMEDY}"
             )
     for entry in found.get("workloads") or []:
         binding = by_member.get(str(entry["member"]))
@@ -125,7 +188,7 @@ def _contradictions(
             carried = str(entry.get(field_name) or "")
             if carried and carried != str(binding[field_name]):
                 errors.append(
-                    f"{lost} {entry['member']} has {field_name} {binding[field_name]}, but {entry['kind']} {entry['name']} has {carried}: {remedy}"
+                    f"{elsewhere} {entry['member']} has {field_name} {binding[field_name]}, but {entry['kind']} {entry['name']} has {carried}: {_REMEDY}"
                 )
     return errors
 
@@ -164,12 +227,13 @@ def unknown_peers(
 ) -> list[str]:
     """Peers that healthy members list and that no binding accounts for: a system that has them is not all here, and does not grow.
 
-    `new` are bindings about to be admitted: a run that was killed may have announced them already.
+    `new` are bindings about to be admitted: a run that was killed may have announced them already. They have not started, so they account for nobody
+    who has a name: that one has been a member at this address, and its binding was lost.
     """
-    everybody = [*bindings, *new]
-    processes = {str(entry["process"]) for entry in everybody} | {str(entry["member"]) for entry in everybody}
+    processes = {str(entry[key]) for entry in bindings for key in ("process", "member")}
     ids = {str(said["id"]) for said in inspection.values() if said.get("id")}
-    addresses = {peer_address(str(entry["address"])) for entry in everybody}
+    bound = {peer_address(str(entry["address"])) for entry in bindings}
+    announced = bound | {peer_address(str(entry["address"])) for entry in new}
     errors = {}
     for teller in sorted(inspection):
         said = inspection[teller]
@@ -177,8 +241,8 @@ def unknown_peers(
             continue
         for peer in said.get("peers") or []:
             shown = str(peer.get("name") or peer.get("id") or "")
-            address = str(peer.get("address") or "")
-            if str(peer.get("name") or "") in processes or str(peer.get("id") or "") in ids or (peer_address(address) or "") in addresses:
+            name, address = str(peer.get("name") or ""), str(peer.get("address") or "")
+            if name in processes or str(peer.get("id") or "") in ids or (peer_address(address) or "") in (bound if name else announced):
                 continue
             said_by = f"{shown or '(without a name)'}{' at ' + address if address else ''} (says {teller})"
             errors[shown, address] = (

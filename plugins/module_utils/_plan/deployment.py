@@ -41,7 +41,8 @@ def deployment_plan(
     that are about its kube clusters),
     `lost_ca` (those about its CA), `rights` (those about what this user may do), `strangers` (those about members without a binding: {member, error}),
     `warnings`, `restored` (those of them about bindings that come from copies), `identity` (the record found, or null), `cluster_id`,
-    `incomplete` (a kube cluster lacks a record that others have), `roster` (the record of the kube clusters that is to be in force),
+    `incomplete` (a kube cluster lacks a record that others have), `nkeys` (public keys of NATS users that the
+    configuration in force names), `roster` (the record of the kube clusters that is to be in force),
     `roster_complete` (it is, everywhere), `members` (bindings that exist),
     `returned` (those of them whose Node object was made anew for the same VM: `members` has the new UID), `ordinals` (the highest ones that were ever
     given, by kube cluster), `new` (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together,
@@ -68,6 +69,11 @@ def deployment_plan(
         f"kube cluster {name} has lost its bindings (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))}); they are restored from the other "
         f"kube clusters' copies"
         for name in merged.restored
+    ]
+    restored += [
+        f"kube cluster {name} has older bindings than the others (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))} lacks "
+        f"{', '.join(lacking)}), as after a restore from a backup or a deploy that was killed; they are restored from the other kube clusters' copies"
+        for name, lacking in merged.outdated.items()
     ]
     warnings += restored
     errors += trust.journal_refusals(hostnet, observed, nodes)
@@ -172,6 +178,7 @@ def deployment_plan(
         "restored": restored,
         "identity": identity,
         "cluster_id": str((record or {}).get("cluster_id", "")),
+        "nkeys": sorted({key for found in observed.values() for key in found.get("nkeys", [])}) if identity else [],
         "roster": roster,
         "roster_complete": not lacking,
         "members": members,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, gate, roster
+from . import dead, gate, names, roster
 from .before import old_id
 from .settings_and_spec import selector_errors
 from .steps import leave
@@ -37,6 +37,13 @@ def lost_plan(
     known = name in recorded["kube_clusters"]
     # Nobody gets a node here.
     errors = [str(error) for error in plan["errors"] if error not in selector_errors(hostnet)]
+    if plan["mode"] != "existing":
+        records = f"{names.identity(str(hostnet['name']))} and {names.cluster_record(str(hostnet['name']))}"
+        errors.append(
+            f"{hostnet['name']} has no complete identity record in the kube clusters at hand, so nothing says which system its members are, and nobody is "
+            f"taken out: restore the ConfigMaps {records} from a backup (docs/recovery.md). While all kube clusters answer, playbooks/deploy.yml restores "
+            f"them; run it first"
+        )
     if not name:
         errors.append(
             "hostnet_lost_kube_cluster is empty: name the kube cluster that is gone for good, as in -e hostnet_lost_kube_cluster=west"

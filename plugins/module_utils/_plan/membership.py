@@ -8,7 +8,7 @@ The records themselves are roster.py's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from . import join, journal, names
@@ -19,12 +19,12 @@ def membership_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -
     """Why these are not the kube clusters, or not the data root, that the deployment was made with."""
     recorded, errors = rosters.newest(observed)
     uids = {name: str(found.get("uid", "")) for name, found in observed.items()}
-    roster = recorded or rosters.of_claims(observed)
+    roster = recorded or rosters.inferred(observed)
     name = str(hostnet["name"])
     joining, without = hostnet.get("new_kube_clusters", []), hostnet.get("without_kube_clusters", [])
     errors += rosters.problems(name, roster, uids, joining, without)
     if roster is not None:
-        errors += _leftovers(hostnet, observed, [kube for kube in joining if kube not in roster["kube_clusters"]])
+        errors += _leftovers(hostnet, observed, [kube for kube in joining if kube not in roster["kube_clusters"]], roster["lost"])
     if recorded is None and roster is not None:
         errors += _legacy_errors(hostnet, observed)
     root = recorded["data_root"] if recorded else ""
@@ -36,14 +36,25 @@ def membership_errors(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -
     return errors
 
 
-def _leftovers(hostnet: Mapping[str, Any], observed: Mapping[str, Any], joining: Sequence[str]) -> list[str]:
-    """Kube clusters to grow into that have members already: growth writes those only once the record names the kube cluster."""
+def _leftovers(hostnet: Mapping[str, Any], observed: Mapping[str, Any], joining: Sequence[str], lost: Collection[str]) -> list[str]:
+    """Kube clusters to grow into that have members already: growth writes those only once the record names the kube cluster.
+
+    Of those that were taken out of the record (`lost`) the members are no part of the system. Of any other one nobody knows that: they may be alive.
+    """
     errors = []
     for kube in sorted(set(joining) & set(observed)):
         found = observed[kube]
         own = [str(entry["member"]) for entry in found["members"] if entry["kube_cluster"] == kube]
         left = sorted({*own, *(str(entry["member"]) for entry in found.get("workloads") or [])} - {""}, key=join.natural_key)
-        if left:
+        if left and kube not in lost:
+            records = f"{names.identity(str(hostnet['name']))} and {names.roster(str(hostnet['name']), 2)} (3, 4, ...)"
+            errors.append(
+                f"kube cluster {kube} has members of {hostnet['name']} ({', '.join(left)}), and the record of its kube clusters neither names it nor says "
+                f"that it was taken out: record and inventory disagree, and these members may be alive. Delete nothing there. If {kube} is one of "
+                f"{hostnet['name']}'s, the record was lost or comes from an older backup: restore the ConfigMaps {records} in all kube clusters from a newer "
+                f"one. Otherwise take {kube} out of the inventory, or choose another hostnet_name"
+            )
+        elif left:
             errors.append(
                 f"kube cluster {kube} has members of {hostnet['name']} from before it was taken out of the record: {', '.join(left)}. They are no part of the "
                 f"system any more. Delete there the namespace {hostnet['namespace']}, the label {names.node_label(str(hostnet['name']))} of its nodes and "
@@ -80,7 +91,9 @@ def next_roster(hostnet: Mapping[str, Any], observed: Mapping[str, Any]) -> tupl
     uids = {name: str(observed[name].get("uid", "")) for name in sorted(observed)}
     recorded, _errors = rosters.newest(observed)
     if recorded is None:
-        roster = rosters.make(uids, str(hostnet["data_root"]))
+        # Whoever is not at hand is refused, and never left out.
+        known = rosters.inferred(observed)
+        roster = rosters.make({**(known["kube_clusters"] if known else {}), **uids}, str(hostnet["data_root"]))
     else:
         roster = rosters.grown(recorded, uids) or recorded
     return roster, rosters.missing_copies(roster, observed)

@@ -48,6 +48,12 @@ def namespace_label(name: str) -> str:
     return f"namespace.{PREFIX}/{name}"
 
 
+def member_selectors(name: str) -> tuple[str, str]:
+    """Label selectors of the nodes that members of the deployment are bound to. A stopped member's has the second label alone, and one that a version
+    before 0.4.0 has labelled the first."""
+    return node_label(name), namespace_label(name)
+
+
 def about(name: str) -> str:
     """ConfigMap with what the rollouts of other deployments on the same VMs need to know; equal in all kube clusters."""
     return f"{name}-about"

@@ -163,8 +163,8 @@ def _restore(pki: Mapping[str, Any]) -> str:
     files = [PurePosixPath(str(pki[key])).name for key in ("certificate", "private_key")]
     if str(folder) == pki["path"]:
         return (
-            f"restore the folder {folder} with {' and '.join(files)} from a backup or from the controller that made it, or set hostnet_pki_dir "
-            f"to where it is"
+            f"restore the folder {folder} with {' and '.join(files)} from a backup or from the controller that made it, and all of it (for NATS the users' "
+            f"keys are there too, such as system.nk), or set hostnet_pki_dir to where it is"
         )
     return f"restore {pki['certificate']} and {pki['private_key']} from a backup, or correct hostnet_ca"
 

@@ -6,7 +6,7 @@
 The roster names each kube cluster with the UID of its namespace `kube-system`, which no two Kubernetes clusters share and which lasts as long
 as the cluster does. Revision 1 is part of the claim (ConfigMap `<name>-identity`). Each later one is an immutable ConfigMap
 `<name>-kube-clusters-<revision>` of its own in every kube cluster, so an old roster is never changed, only succeeded. Deployments of
-version 0.2.0 have none: `of_claims` says which kube clusters they must have had, and the next deploy that sees them all writes revision 1.
+version 0.2.0 have none: `inferred` says which kube clusters they must have had, and the next deploy that sees them all writes revision 1.
 """
 
 from __future__ import annotations
@@ -93,20 +93,22 @@ def newest(observed: Mapping[str, Mapping[str, Any]]) -> tuple[Roster | None, li
     return (found[max(found)][1] if found else None), errors
 
 
-def of_claims(observed: Mapping[str, Mapping[str, Any]]) -> Roster | None:
-    """What a deployment without a roster (of version 0.2.0) must have: who holds its claim, and where its first members and its bindings are.
+def inferred(observed: Mapping[str, Mapping[str, Any]]) -> Roster | None:
+    """What a deployment without a roster (of version 0.2.0, or whose record was deleted) must have; None where nothing of one is left. No UID is known.
 
-    None where there is no claim. No UID was recorded.
+    Who holds its claim or a copy of its bindings, and where its first members and all bindings are. The highest ordinals also name kube clusters whose
+    members have left, or were forgotten with it: those are its own where they are at hand, and nobody misses them where they are not.
     """
-    claimed: set[str] = set()
+    known: set[str] = set()
     for name in sorted(observed):
-        claim = observed[name].get("identity")
-        if not claim:
-            continue
-        claimed.add(name)
-        claimed |= {member.rpartition("-")[0] for member in str(claim.get("members", "")).split(",") if member.rpartition("-")[0]}
-        claimed |= {str(binding["kube_cluster"]) for binding in observed[name].get("members") or []}
-    return make(dict.fromkeys(claimed, ""), "") if claimed else None
+        found = observed[name]
+        claim = found.get("identity")
+        if claim or found.get("members_found") or found.get("members"):
+            known.add(name)
+        known |= {member.rpartition("-")[0] for member in str((claim or {}).get("members", "")).split(",") if member.rpartition("-")[0]}
+        known |= {str(binding["kube_cluster"]) for binding in found.get("members") or []}
+        known |= set(found.get("ordinals") or {}) & set(observed)
+    return make(dict.fromkeys(known, ""), "") if known else None
 
 
 def same_server(uids: Mapping[str, str]) -> list[str]:

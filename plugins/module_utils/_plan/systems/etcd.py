@@ -164,9 +164,20 @@ def voters(inspected: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def known(inspected: Mapping[str, Mapping[str, Any]], address: str) -> bool:
-    """Whether a healthy voter lists a member with this very address (compared as IP addresses, never as text)."""
-    wanted = ipaddress.ip_address(address)
-    return any(ipaddress.ip_address(peer["address"]) == wanted for peer in _listed(inspected) if peer["address"])
+    """Whether a healthy voter lists a learner with this very address that was announced and has never started.
+
+    Addresses are compared as IP addresses, never as text. Raises ValueError where it lists anybody else with it: that one has started, or has a vote,
+    and an empty disk under its id would be a member that has forgotten what it has promised the others.
+    """
+    found = [peer for peer in _listed(inspected) if peer["address"] and _same(peer["address"], address)]
+    for peer in found:
+        if peer["name"] or peer["role"] != "learner":
+            raise ValueError(
+                f"etcd lists {address} as the {peer['role']} {peer['name'] or '(without a name)'} (id {peer['id']}), and no new member starts under somebody "
+                f"else's id. If a binding of that member was lost, restore the ConfigMap with it from a backup; if it is gone for good, remove it from etcd "
+                f"(etcdctl member remove {peer['id']})"
+            )
+    return bool(found)
 
 
 def learners(inspected: Mapping[str, Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from collections.abc import Iterable
 
 KEY_BYTES = 32
 # The first letters of what is encoded: S for a seed, U for a user.
 _SEED, _USER = 18 << 3, 20 << 3
+_PUBLIC = re.compile(r"\bU[A-Z2-7]{55}\b")
 
 
 def public_nkey(key: bytes) -> str:
@@ -24,6 +27,11 @@ def public_nkey(key: bytes) -> str:
 def seed_nkey(seed: bytes) -> str:
     """The private half (the 32 bytes of an Ed25519 seed) as NATS' tools read it from a file: `SU...`."""
     return _encode(bytes([_SEED | _USER >> 5, (_USER & 31) << 3]), seed)
+
+
+def public_nkeys(texts: Iterable[str]) -> list[str]:
+    """The public keys of users that a configuration names."""
+    return sorted({found for text in texts for found in _PUBLIC.findall(text)})
 
 
 def seed_of(text: str) -> bytes:

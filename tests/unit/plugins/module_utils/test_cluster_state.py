@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import state
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeError
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.run import Outcome
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment, Observed
 from support import plans
 from support.plans import Json
@@ -154,3 +155,62 @@ def test_the_new_binding_of_a_journal_is_gone_by_once_it_may_start(asked: list[J
     journal = {"state": "in_flight", "member": record, "steps": steps, "done": []}
     assert observed(deployed(), journal=journal)["bindings"][0]["address"] == "10.0.0.9"
     assert observed(deployed(), journal={**journal, "state": "done"})["bindings"][0]["address"] == BINDINGS[0]["address"]
+
+
+class Server:
+    """A kube cluster with these nodes, by name: their labels. It counts what is asked."""
+
+    def __init__(self, name: str, nodes: dict[str, dict[str, str]]) -> None:
+        self.name, self.host, self._nodes = name, f"https://{name}", nodes
+        self.listed: list[str | None] = []
+        self.got: list[str] = []
+
+    def _item(self, name: str) -> Json:
+        return {"metadata": {"name": name, "uid": f"uid-{name}", "labels": dict(self._nodes[name])}, "spec": {}, "status": {}}
+
+    def pages(self, _kind: Any, label_selector: str | None = None, **_rest: Any) -> Iterator[tuple[list[Json], str]]:
+        self.listed.append(label_selector)
+        key = (label_selector or "").partition("=")[0]
+        yield [self._item(name) for name, labels in self._nodes.items() if not key or key in labels], "1"
+
+    def get(self, _kind: Any, name: str) -> Json | None:
+        self.got.append(name)
+        return self._item(name) if name in self._nodes else None
+
+
+def read(monkeypatch: pytest.MonkeyPatch, labels: Callable[[Json], dict[str, str]], **changes: Any) -> tuple[Deployment, dict[str, Server]]:
+    """The state, where the nodes of the members have these labels and none has the selector's; one more carries nobody."""
+    known = deployed()["kube_clusters"]
+    mine = {name: [entry for entry in BINDINGS if entry["kube_cluster"] == name] for name in ("east", "west")}
+    servers = {name: Server(name, {entry["node"]: labels(entry) for entry in mine[name]} | {"idle": {}}) for name in mine}
+    for name, gone in changes.items():
+        del servers[name]._nodes[gone]
+    monkeypatch.setattr(state, "observe", lambda *_args: known)
+    return state.read(servers, {**HOSTNET, "node_selector": "pool=db"}, SPEC), servers  # type: ignore[arg-type]
+
+
+def test_the_node_of_a_stopped_member_is_seen_where_it_matches_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, servers = read(monkeypatch, lambda _entry: {names.namespace_label("ledger"): "bank"})
+    assert [(node["kube_cluster"], node["name"]) for node in seen["nodes"]] == sorted((e["kube_cluster"], e["node"]) for e in BINDINGS)
+    assert not any(node["selected"] for node in seen["nodes"])
+    assert [server.got for server in servers.values()] == [[], []]
+    assert servers["east"].listed == ["pool=db", *names.member_selectors("ledger")]
+
+
+def test_a_bound_node_in_no_list_is_read_by_name_before_anybody_calls_it_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = BINDINGS[0]
+    seen, servers = read(
+        monkeypatch, lambda entry: {} if entry == first else {names.node_label("ledger"): entry["member"]}, west="west-worker"
+    )
+    assert [node["name"] for node in seen["nodes"] if node["kube_cluster"] == "east"] == sorted(
+        entry["node"] for entry in BINDINGS if entry["kube_cluster"] == "east"
+    )
+    assert (servers["east"].got, servers["west"].got) == ([first["node"]], ["west-worker"])
+    # That one is gone indeed.
+    assert "west-worker" not in {node["name"] for node in seen["nodes"]}
+
+
+def test_a_kube_cluster_that_does_not_answer_is_not_asked_for_nodes_by_name() -> None:
+    known = deployed()["kube_clusters"]
+    known["west"]["absent"] = True
+    assert {name for name, _node in state._not_listed(known, [])} == {"east"}

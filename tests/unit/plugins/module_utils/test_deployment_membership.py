@@ -10,6 +10,7 @@ import itertools
 
 import pytest
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import membership
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, roster, settings_and_spec
 from support import plans
 from support.plans import Json
@@ -142,6 +143,44 @@ def test_nobody_grows_into_a_kube_cluster_that_has_members_from_before() -> None
     plan = plan_of(joining, free, {"east": observed["east"], "west": clean})
     assert plan["errors"] == []
     assert [entry["member"] for entry in plan["new"]] == ["west-2", "west-3"]
+
+
+def test_who_is_not_said_to_be_lost_is_not_said_to_be_dead() -> None:
+    """The record comes from before the deployment grew into west: its members live, and nobody is told to delete them."""
+    hostnet, nodes, _found, observed = deployed()
+    before = plans.identity(["east-0"], kube_clusters='{"east": "uid-of-east"}', data_root="/var/lib/hostnet")
+    observed["east"]["identity"], observed["west"]["identity"] = before, None
+    errors = plan_of({**hostnet, "new_kube_clusters": ["west"]}, nodes, observed)["membership"]
+    only(errors, "west-0, west-1", "record and inventory disagree", "Delete nothing there", "ledger-kube-clusters-2")
+
+
+def without_records(observed: dict[str, Json]) -> dict[str, Json]:
+    return {name: {**found, "identity": None, "cluster_record": None, "rosters": []} for name, found in observed.items()}
+
+
+def test_invariant_15_a_lost_record_and_a_part_of_the_inventory() -> None:
+    """A record is restored by a majority of the members, which one kube cluster may have: the bindings still say that there is another one."""
+    hostnet, nodes, _found, observed = deployed()
+    part = {"east": without_records(observed)["east"]}
+    hostnet["kube_clusters"] = [{"name": "east"}]
+    plan = plan_of(hostnet, [node for node in nodes if node["kube_cluster"] == "east"], part)
+    assert plan["mode"] == "lost_record"
+    assert any("kube cluster west is missing" in error for error in plan["membership"])
+    assert sorted(plan["roster"]["kube_clusters"]) == ["east", "west"]
+    found = {"east": {**part["east"], "uid": "uid-of-east"}}
+    only(membership.problems(found, "ledger", [], []), "kube cluster west is missing")
+
+
+def test_a_lost_record_and_all_of_the_inventory() -> None:
+    hostnet, nodes, _found, observed = deployed()
+    # One that has no members any more, and one that left with its record: the ordinals alone name it.
+    hostnet["kube_clusters"] = [*hostnet["kube_clusters"], {"name": "north"}]
+    observed["north"] = {**observed["west"], "uid": "uid-of-north", "workloads": [], "pods": [], "secrets": []}
+    for found in observed.values():
+        found["ordinals"] = {**found["ordinals"], "south": 4}
+    plan = plan_of(hostnet, nodes, without_records(observed))
+    assert (plan["mode"], plan["errors"]) == ("lost_record", [])
+    assert plan["roster"]["kube_clusters"] == {name: f"uid-of-{name}" for name in ("east", "north", "west")}
 
 
 def test_a_first_deploy_records_all_of_the_inventory() -> None:

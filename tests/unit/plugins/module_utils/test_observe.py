@@ -14,7 +14,8 @@ import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import kinds, observe
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.client import KubeCluster, KubeError
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats_nkeys
 from support import plans
 
 Json = dict[str, Any]
@@ -469,3 +470,12 @@ def test_how_far_the_controllers_clock_is_from_the_api_servers(ahead: float | No
     assert observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["clock_ahead"] == told
     cluster.namespace = None
     assert observe.observe(as_clusters(cluster), "ledger", "bank")["east"]["clock_ahead"] == told
+
+
+def test_the_public_keys_of_nats_users_come_from_the_configuration_in_force() -> None:
+    public = nats_nkeys.public_nkey(bytes(32))
+    config = {"metadata": {"name": "ledger-config"}, "data": {"nats.conf": f'users: [ {{ nkey: "{public}" }} ]'}}
+    assert observe.observe(as_clusters(FakeCluster(configmaps=[config])), "ledger", "bank")["east"]["nkeys"] == [public]
+    assert observe.observe(as_clusters(FakeCluster()), "ledger", "bank")["east"]["nkeys"] == []
+    found = {"east": plans.nothing(identity=IDENTITY, nkeys=[public]), "west": plans.nothing(identity=IDENTITY, nkeys=[public])}
+    assert deployment.deployment_plan(plans.settings(), plans.spec_of("nats"), [], found)["nkeys"] == [public]

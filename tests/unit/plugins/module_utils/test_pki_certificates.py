@@ -822,3 +822,19 @@ def test_the_key_of_a_nats_user_is_made_once_and_only_its_public_half_is_told(pk
     assert seed[:-3] not in str(caught.value)
     with pytest.raises(CertificateError, match="cannot be a file name"):
         ensure(dataclasses.replace(request, nkeys=["../x"]))
+
+
+def test_the_key_of_a_nats_user_that_the_servers_know_is_not_replaced(pki: Path) -> None:
+    request = dataclasses.replace(request_for(pki), nkeys=["system"])
+    public = ensure(request)["nkeys"]["system"]
+    known = dataclasses.replace(request, known_nkeys=[public])
+    assert not ensure(known)["changed"]
+    (pki / "system.nk").unlink()
+    for check in (True, False):
+        with pytest.raises(PkiError) as caught:
+            ensure(known, check=check)
+        for part in (f"{pki}/system.nk does not exist on this controller", public, "restore it from a backup", "nk -gen user"):
+            assert part in str(caught.value)
+    assert not (pki / "system.nk").exists()
+    # Servers without such a user, as before the system account was switched on, get one.
+    assert ensure(request)["changed"]

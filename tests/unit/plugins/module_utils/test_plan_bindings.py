@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings, documents, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings, deployment, documents, names
 from support import plans
 from support.plans import Json
 
@@ -67,6 +67,108 @@ def test_copies_that_differ_restore_nothing() -> None:
         assert part in merged.errors[0]
 
 
+def older(observed: dict[str, Json], name: str, *lacking: str) -> dict[str, Json]:
+    """A kube cluster from before these members were admitted: its copy, and what was applied there with them."""
+    found = observed[name]
+    members = [entry for entry in found["members"] if entry["member"] not in lacking]
+    highest = max((entry["ordinal"] for entry in members if entry["kube_cluster"] == name), default=-1)
+    workloads = [entry for entry in found["workloads"] if entry["member"] not in lacking]
+    return {**observed, name: {**found, "members": members, "ordinals": {**found["ordinals"], name: highest}, "workloads": workloads}}
+
+
+def unlabelled(nodes: list[Json], *members: str) -> list[Json]:
+    return [{**node, "labels": {key: value for key, value in node["labels"].items() if value not in members}} for node in nodes]
+
+
+def test_invariant_15_a_kube_cluster_restored_from_an_older_backup_loses_nobody() -> None:
+    nodes, _found, observed = deployed()
+    everything = bindings.merge(HOSTNET, nodes, observed).members
+    merged = bindings.merge(HOSTNET, unlabelled(nodes, "west-1"), older(observed, "west", "west-1"))
+    assert (merged.members, merged.outdated, merged.errors) == (everything, {"west": ["west-1"]}, [])
+    plan = deployment.deployment_plan(HOSTNET, SPEC, unlabelled(nodes, "west-1"), older(observed, "west", "west-1"))
+    assert (plan["mode"], plan["errors"], plan["new"], plan["members"]) == ("existing", [], [], everything)
+    assert any("ledger-members lacks west-1" in warning for warning in plan["warnings"])
+
+
+@given(st.data())
+def test_invariant_15_a_deploy_killed_between_two_kube_clusters_goes_on(data: st.DataObject) -> None:
+    """Any of the kube clusters may have been written, for any members that were about to be admitted: all that somebody knows of are members."""
+    nodes, found, observed = deployed()
+    fresh = data.draw(st.sampled_from([["west-1"], ["east-2"], ["east-2", "west-1"], ["east-1", "east-2"]]))
+    for name in data.draw(st.sets(st.sampled_from(["east", "west"]), max_size=1)):
+        kept = [entry for entry in observed[name]["members"] if entry["member"] not in fresh]
+        highest = {one: max(entry["ordinal"] for entry in kept if entry["kube_cluster"] == one) for one in ("east", "west")}
+        observed = older(observed, name, *fresh)
+        observed[name]["ordinals"] = highest
+    merged = bindings.merge(HOSTNET, unlabelled(nodes, *fresh), observed)
+    assert merged.errors == []
+    assert {entry["member"] for entry in merged.members} == {entry["member"] for entry in found}
+
+
+def test_who_has_left_does_not_come_back_with_an_older_copy_elsewhere() -> None:
+    """A scale-down or an adoption that was killed, or an older backup of east: west itself gave that ordinal and has the member no more."""
+    nodes, _found, observed = deployed()
+    observed["west"]["members"] = [entry for entry in observed["west"]["members"] if entry["member"] != "west-1"]
+    merged = bindings.merge(HOSTNET, nodes, observed)
+    assert (merged.outdated, merged.errors) == ({}, [])
+    assert "west-1" not in {entry["member"] for entry in merged.members}
+
+
+def test_a_copy_that_is_older_and_differs_restores_nothing() -> None:
+    nodes, _found, observed = deployed()
+    stale = older(observed, "west", "west-1")
+    stale["west"]["members"] = [
+        {**entry, "address": "10.9.9.9", "admission": "before"} if entry["member"] == "west-0" else entry
+        for entry in stale["west"]["members"]
+    ]
+    merged = bindings.merge(HOSTNET, unlabelled(nodes, "west-1"), stale)
+    assert len(merged.errors) == 1
+    for part in (
+        "bank/ledger-members in kube cluster west is older",
+        "east knows of member west-1",
+        "member west-0",
+        "address 10.9.9.9",
+        "of west",
+    ):
+        assert part in merged.errors[0]
+    # Who left since the backup would come back with it.
+    left = older(observed, "west", "west-1")
+    left["east"] = {**left["east"], "members": [entry for entry in left["east"]["members"] if entry["member"] != "west-0"]}
+    merged = bindings.merge(HOSTNET, unlabelled(nodes, "west-1"), left)
+    assert len(merged.errors) == 1
+    assert "It has member west-0, which that copy has not" in merged.errors[0]
+    # Something in west says that the member is elsewhere.
+    moved = [
+        {**node, "labels": {names.node_label("ledger"): "west-1"}} if node["name"] == nodes[-2]["name"] else node for node in nodes[:-1]
+    ]
+    merged = bindings.merge(HOSTNET, moved, older(observed, "west", "west-1"))
+    assert len(merged.errors) == 1
+    assert "has its label" in merged.errors[0]
+
+
+def test_a_node_object_made_anew_is_no_difference() -> None:
+    nodes, _found, observed = deployed()
+    stale = older(observed, "west", "west-1")
+    stale["west"]["members"] = [
+        {**entry, "node_uid": "before"} if entry["member"] == "west-0" else entry for entry in stale["west"]["members"]
+    ]
+    merged = bindings.merge(HOSTNET, unlabelled(nodes, "west-1"), stale)
+    assert merged.errors == []
+    assert all(entry["node_uid"] != "before" for entry in merged.members)
+
+
+def test_newer_copies_that_differ_restore_nothing() -> None:
+    hostnet = plans.settings(kube_clusters=("east", "north", "west"))
+    nodes = [*plans.five_nodes(), plans.node("north", "north-worker", "10.0.2.1")]
+    observed = plans.running(hostnet, plans.admitted(hostnet, SPEC, nodes))
+    observed["north"]["members"] = [
+        {**entry, "address": "10.9.9.9"} if entry["member"] == "west-1" else entry for entry in observed["north"]["members"]
+    ]
+    errors = bindings.merge(hostnet, [], older(observed, "west", "west-1")).errors
+    assert len(errors) == 1
+    assert "the copies in east and north differ for member west-1 in address" in errors[0]
+
+
 def test_what_is_left_speaks_against_a_copy() -> None:
     nodes, _found, observed = deployed()
     label = names.node_label("ledger")
@@ -119,6 +221,18 @@ def test_peers_without_a_binding() -> None:
     fresh = [{**found[0], "member": "east-9", "process": "east-9", "address": "10.0.7.7"}]
     assert bindings.unknown_peers(found, fresh, plans.inspected(found, peers=announced)) == []
     assert len(bindings.unknown_peers(found, [], plans.inspected(found, peers=announced))) == 1
+
+
+@pytest.mark.parametrize("name", ["west-9", "west-worker9"])
+def test_invariant_8_who_is_new_accounts_for_nobody_who_has_started(name: str) -> None:
+    """The binding of a voter was lost, and its node is about to get a new member: also where the process is named as its node (daemonset)."""
+    _nodes, found, _observed = deployed()
+    peers = [{"id": f"id-{entry['member']}", "name": entry["process"], "address": entry["address"]} for entry in found[:-1]]
+    lost = {"id": "1f", "name": name, "address": found[-1]["address"]}
+    fresh = [{**found[-1], "member": "west-2", "process": "west-worker9"}]
+    errors = bindings.unknown_peers(found[:-1], fresh, plans.inspected(found[:-1], peers=[*peers, lost]))
+    assert len(errors) == 1
+    assert f"lists a member {name} at {found[-1]['address']}" in errors[0]
 
 
 def test_an_ordinal_is_never_given_twice() -> None:

@@ -64,6 +64,16 @@ def test_invariant_9_the_survivors_have_to_prove_that_they_are_dead() -> None:
     assert all("gone for good" in entry["why"] for entry in found["prove"])
 
 
+@pytest.mark.parametrize("mode", ["lost_record", "unfinished", "first"])
+def test_invariant_2_nobody_is_taken_out_without_the_identity_record(mode: str) -> None:
+    hostnet, plan, status, inspection = world()
+    found = plan_of(hostnet, {**plan, "mode": mode}, status, inspection)
+    assert (found["forget"], found["prove"], found["roster"]) == ([], [], None)
+    (error,) = found["errors"]
+    for part in ("ledger has no complete identity record", "ledger-identity and ledger-cluster-id", "playbooks/deploy.yml restores them"):
+        assert part in error
+
+
 def test_a_second_run_has_nothing_to_do() -> None:
     hostnet, plan, status, inspection = world()
     plan["members"] = [entry for entry in plan["members"] if entry["kube_cluster"] == "east"]

@@ -141,7 +141,7 @@ RECORD: Json = {"ca_fingerprint": FINGERPRINT}
 LOST = {
     "certificate": (
         {"fingerprint": "", "has_key": False},
-        ("/pki/ledger/ca.crt does not exist on this controller", "restore the folder /pki/ledger"),
+        ("/pki/ledger/ca.crt does not exist on this controller", "restore the folder /pki/ledger", "system.nk"),
     ),
     "another": ({"fingerprint": "cd" * 32}, ("/pki/ledger/ca.crt has cdcd", "which no member trusts", "restore")),
     "key": (

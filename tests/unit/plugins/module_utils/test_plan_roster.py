@@ -110,14 +110,14 @@ def test_a_record_that_was_edited(text: str) -> None:
 def test_what_a_deployment_of_0_2_0_must_have() -> None:
     old = {"token": "t", "members": "east-0,west-0,far-away-11"}
     observed = {"east": found(identity=old, members=[{"kube_cluster": "east"}]), "north": found(), "west": found()}
-    assert roster.of_claims(observed) == {
+    assert roster.inferred(observed) == {
         "revision": 1,
         "kube_clusters": dict.fromkeys(("east", "far-away", "west"), ""),
         "lost": {},
         "data_root": "",
     }
-    assert roster.of_claims({"east": found()}) is None
-    errors = roster.problems("ledger", roster.of_claims(observed), {"east": "uid-1", "west": "uid-2"})
+    assert roster.inferred({"east": found()}) is None
+    errors = roster.problems("ledger", roster.inferred(observed), {"east": "uid-1", "west": "uid-2"})
     only(errors, "kube cluster far-away is missing")
 
 

@@ -131,16 +131,33 @@ def test_a_learner_has_no_list_and_no_vote() -> None:
 
 def test_learners_are_found_by_their_whole_address() -> None:
     seen = three(new="10.0.0.12")
-    assert etcd.known(seen, "10.0.0.12")
-    assert not etcd.known(seen, "10.0.0.1")
-    assert etcd.known(seen, "fd00:0:0::10")
     bindings = [{"member": "east-3", "address": "10.0.0.12"}, {"member": "east-0", "address": "172.30.1.3"}]
     assert [entry["member"] for entry in etcd.learners(seen, bindings)] == ["east-3"]
     assert etcd.learners(seen, bindings[1:]) == []
 
 
 def test_a_member_that_was_added_and_never_started_is_known() -> None:
-    assert etcd.known(three(unstarted="10.0.0.12"), "10.0.0.12")
+    seen = three(unstarted="10.0.0.12")
+    assert etcd.known(seen, "10.0.0.12")
+    assert not etcd.known(seen, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        (
+            "172.30.1.4",
+            ("172.30.1.4 as the voter east-1", "under somebody else's id", "restore the ConfigMap", "member remove 91bc3c398fb3c146"),
+        ),
+        ("fd00:0:0::10", ("as the voter west-0",)),
+        ("10.0.0.12", ("as the learner new", "member remove ff")),
+    ],
+)
+def test_invariant_8_an_empty_disk_gets_the_id_of_nobody_who_has_started(address: str, parts: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no new member starts") as refused:
+        etcd.known(three(new="10.0.0.12"), address)
+    for part in parts:
+        assert part in str(refused.value)
 
 
 def test_without_an_answer_of_a_voter_nothing_is_known() -> None:

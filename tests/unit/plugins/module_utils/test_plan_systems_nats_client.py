@@ -49,6 +49,13 @@ def test_what_is_no_seed(text: str) -> None:
         nats_nkeys.public_nkey(b"short")
 
 
+@given(KEYS)
+def test_a_public_key_is_found_in_a_configuration(key: bytes) -> None:
+    public, seed = nats_nkeys.public_nkey(key), nats_nkeys.seed_nkey(key)
+    text = f'accounts {{ $SYS {{ users: [ {{ nkey: "{public}" }} ] }} }} # {seed} {public}X'
+    assert nats_nkeys.public_nkeys([text, "", text]) == [public]
+
+
 def test_the_pair_of_the_nkeys_library() -> None:
     """The pair that the library's own tests of Python (nkeys.py) have."""
     seed = nats_nkeys.seed_of("SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU")
