@@ -21,6 +21,7 @@ class FilterModule:
             "etcd_inspection": etcd.inspection,
             "etcd_voters": etcd.voters,
             "etcd_known": refusal_as_text(etcd.known, "known", known=False),
+            "etcd_abandoned": etcd.abandoned,
             "etcd_learners": etcd.learners,
             "etcd_transferee": refusal_as_text(etcd.transferee, "id", id=""),
             "etcd_forgettable": refusal_as_text(etcd.forgettable, voter="", id=""),

@@ -176,7 +176,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import waits as look
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import waits
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names, waits
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -227,8 +227,8 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
     hostnet = params["hostnet"]
 
     def read() -> list[Any]:
-        extra = f"hostnet.multicluster/{hostnet['name']}"
-        return read_nodes(call.clusters, hostnet["node_selector"], hostnet["address_type"], extra_selector=extra, with_version=False)[0]
+        extra = names.member_selectors(hostnet["name"])
+        return read_nodes(call.clusters, hostnet["node_selector"], hostnet["address_type"], extra_selectors=extra, with_version=False)[0]
 
     patient = not once and params["until"] != "turn"
     ended = look.wait(read, _judge(params), params["interval"], 0 if once else params["timeout"], patient, show)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import follow, signs
+
 Json = dict[str, Any]
 
 # `Status.errors` has one text for each alarm: "memberID:123 alarm:NOSPACE ".
@@ -178,6 +180,25 @@ def known(inspected: Mapping[str, Mapping[str, Any]], address: str) -> bool:
                 f"(etcdctl member remove {peer['id']})"
             )
     return bool(found)
+
+
+def abandoned(
+    inspected: Mapping[str, Mapping[str, Any]], address: str, bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Ids of learners that were announced, never started and never will: nobody is bound to their address, or the VM of whoever is is gone.
+
+    etcd takes one learner at a time, so each of them keeps the member from being announced that is to start at `address`. Whoever is bound there is
+    announced again when it is mended.
+    """
+    at = signs.homes(bindings, nodes)
+    found = []
+    for peer in _listed(inspected):
+        if peer["role"] != "learner" or peer["name"] or _same(peer["address"], address):
+            continue
+        owners = [entry for entry in bindings if _same(str(entry["address"]), peer["address"])]
+        if all(follow.lost(entry, at[str(entry["member"])]) for entry in owners):
+            found.append(str(peer["id"]))
+    return found
 
 
 def learners(inspected: Mapping[str, Mapping[str, Any]], bindings: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -160,6 +160,20 @@ def test_invariant_8_an_empty_disk_gets_the_id_of_nobody_who_has_started(address
         assert part in str(refused.value)
 
 
+def test_a_learner_whose_vm_is_gone_keeps_nobody_out() -> None:
+    """etcd takes one learner at a time: the member that is admitted next was already forgotten, and nothing could go on."""
+    seen = three(unstarted="10.0.0.12")
+    bound = {"member": "west-1", "kube_cluster": "west", "node": "vm-1", "node_uid": "u-1", "provider_id": "p-1", "address": "10.0.0.12"}
+    node = {"kube_cluster": "west", "name": "vm-1", "uid": "u-1", "provider_id": "p-1"}
+    assert etcd.abandoned(seen, "10.0.0.13", [bound], []) == ["ff"]
+    assert etcd.abandoned(seen, "10.0.0.13", [], [node]) == ["ff"], "a deploy was killed, and its node taken away"
+    # It may be starting there.
+    assert etcd.abandoned(seen, "10.0.0.13", [bound], [node]) == []
+    assert etcd.abandoned(seen, "10.0.0.12", [bound], []) == [], "that is the one to be announced"
+    assert etcd.abandoned(three(new="10.0.0.12"), "10.0.0.13", [bound], []) == [], "it has started once"
+    assert etcd.abandoned(three(), "10.0.0.13", [bound], []) == []
+
+
 def test_without_an_answer_of_a_voter_nothing_is_known() -> None:
     assert etcd.voters({}) == []
     assert not etcd.known({}, "10.0.0.1")
