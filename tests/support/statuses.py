@@ -35,14 +35,14 @@ def well(per_kube_cluster: int = 0, **settings: Any) -> Json:
 def troubled(status: Json | None = None) -> Json:
     """All that a status has to tell: members that are not well, marked VMs, a rollout, join lists that differ, a kube cluster that is silent."""
     made = copy.deepcopy(status or well())
-    east0, east1, east2, west0, west1 = made["members"][:5]
+    east0, east1, east2 = [entry for entry in made["members"] if entry["kube_cluster"] == "east"][:3]
     east0.update(outdated=True, restarts=3, alone=["stream orders"])
     east0["certificate"]["not_after"] = "2026-12-11T12:00:00Z"
     east0["signs"] = [{"sign": "karpenter.sh/disrupted", "level": "going", "text": "Karpenter replaces it"}]
     east1.update({"class": "replaced", "healthy": False, "reason": "node east-worker2 is another VM, with address 10.0.0.99"})
     east2.update({"healthy": False, "reason": "no leader"}, guarded=False)
     east2["signs"] = [{"sign": "spec.unschedulable", "level": "marked", "text": "it is cordoned"}]
-    for entry in (west0, west1):
+    for entry in [entry for entry in made["members"] if entry["kube_cluster"] == "west"]:
         entry.update({"class": "unknown", "healthy": False, "reason": "its kube cluster does not answer"}, version="", role="", started_at="")
         entry["certificate"] = {"serial": "", "not_after": ""}
     made["kube_clusters"][1].update(absent=True, error="timed out after 2 s")

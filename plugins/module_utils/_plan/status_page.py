@@ -23,7 +23,7 @@ _PLAYBOOK = re.compile(r"\brun (playbooks/[a-z_]+\.yml(?: -e hostnet_[a-z_]+=[a-
 # What a repair mends, or looks at first.
 _REPAIRED = (*order.BROKEN, "no_folder")
 _LEVELS = {signs.OFF: "is off", signs.GOING: "is about to go", signs.MARKED: "may go"}
-# Longer tables are shown when they are asked for.
+# What is longer is shown when it is asked for.
 _MANY = 20
 
 
@@ -40,6 +40,7 @@ def page(status: Mapping[str, Any]) -> Json:
         "verdict": _verdict(status),
         "facts_of": _facts(status),
         "problems": _problems(status, ids),
+        "most": _MANY,
         "warnings": [{"text": text, "command": _command(text)} for text in [*status["warnings"], *classify.hints(status)]],
         "kube_clusters": [_kube_cluster(entry, members, ids) for entry in _kube_clusters(status)],
         "marked": _marked(members),
@@ -80,10 +81,10 @@ def _facts(status: Mapping[str, Any]) -> Json:
     first = f"{ends[0][0]} days ({ends[0][1]['member']})" if ends else "unknown"
     return {
         "Members well": f"{sum(bool(entry['healthy']) for entry in members)} of {len(members)}",
-        "Kube clusters that answer": f"{sum(not entry['absent'] for entry in kube_clusters)} of {len(kube_clusters)}",
+        "Kube clusters up": f"{sum(not entry['absent'] for entry in kube_clusters)} of {len(kube_clusters)}",
         "VMs marked": sum(bool(entry["signs"]) for entry in members),
         "Join lists": "equal" if join_lists_equal(status) else "they differ",
-        "First certificate ends in": first,
+        "First certificate": first,
         "Lock": "held" if status["lock"] else "free",
         "Rollout": "in progress" if status["rollout"] else "none",
     }
