@@ -22,7 +22,12 @@ def well(per_kube_cluster: int = 0, **settings: Any) -> Json:
     """The status of a deployment that is well: the lab's five members, or so many in each of two kube clusters, in three zones."""
     hostnet = plans.settings(certificate_days=30, **settings)
     nodes = [
-        plans.node(kube_cluster, f"{kube_cluster}-node{number}", f"10.{index}.{number // 200}.{number % 200 + 1}", zone=f"{kube_cluster}-{'abc'[number % 3]}")
+        plans.node(
+            kube_cluster,
+            f"{kube_cluster}-node{number}",
+            f"10.{index}.{number // 200}.{number % 200 + 1}",
+            zone=f"{kube_cluster}-{'abc'[number % 3]}",
+        )
         for index, kube_cluster in enumerate(("east", "west"))
         for number in range(per_kube_cluster)
     ] or plans.five_nodes()
@@ -43,7 +48,9 @@ def troubled(status: Json | None = None) -> Json:
     east2.update({"healthy": False, "reason": "no leader"}, guarded=False)
     east2["signs"] = [{"sign": "spec.unschedulable", "level": "marked", "text": "it is cordoned"}]
     for entry in [entry for entry in made["members"] if entry["kube_cluster"] == "west"]:
-        entry.update({"class": "unknown", "healthy": False, "reason": "its kube cluster does not answer"}, version="", role="", started_at="")
+        entry.update(
+            {"class": "unknown", "healthy": False, "reason": "its kube cluster does not answer"}, version="", role="", started_at=""
+        )
         entry["certificate"] = {"serial": "", "not_after": ""}
     made["kube_clusters"][1].update(absent=True, error="timed out after 2 s")
     made["join_lists"]["west"] = ["10.0.0.1", "10.0.9.9"]

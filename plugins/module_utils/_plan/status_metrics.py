@@ -99,15 +99,15 @@ def _all(status: Mapping[str, Any]) -> list[Metric]:
         gauge(
             "vm_marked",
             "Whether a member's VM is off, is about to go, or is marked and may go; by the surest of its signs.",
-            (
-                (_member(entry) | {"level": level}, float(signs.level(entry["signs"]) == level))
-                for entry in members
-                for level in _LEVELS
-            ),
+            ((_member(entry) | {"level": level}, float(signs.level(entry["signs"]) == level)) for entry in members for level in _LEVELS),
         ),
-        gauge("join_lists_equal", "Whether the kube clusters that answer have the same join list.", [({}, float(join_lists_equal(status)))]),
+        gauge(
+            "join_lists_equal", "Whether the kube clusters that answer have the same join list.", [({}, float(join_lists_equal(status)))]
+        ),
         of_kube_clusters(
-            "join_list_entries", "Entries of a kube cluster's join list.", {name: len(found) for name, found in status["join_lists"].items()}
+            "join_list_entries",
+            "Entries of a kube cluster's join list.",
+            {name: len(found) for name, found in status["join_lists"].items()},
         ),
         of_kube_clusters(
             "lock_held",
@@ -125,7 +125,9 @@ def _all(status: Mapping[str, Any]) -> list[Metric]:
             "When the rollout in progress was begun.",
             [({}, moment(rollout["started_at"]))] if rollout else [],
         ),
-        gauge("rollout_members_done", "Members that the rollout in progress is done with.", [({}, len(rollout["done"]))] if rollout else []),
+        gauge(
+            "rollout_members_done", "Members that the rollout in progress is done with.", [({}, len(rollout["done"]))] if rollout else []
+        ),
     ]
 
 

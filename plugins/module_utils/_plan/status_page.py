@@ -231,8 +231,5 @@ def _identity(status: Mapping[str, Any]) -> Json:
         "CA's fingerprint": record.get("ca_fingerprint") or "not recorded",
         "First members": str(record.get("members") or "not recorded").replace(",", ", "),
         "Claimed by": record.get("claimed_by") or "not recorded",
-        **{
-            f"Kube cluster {entry['name']}": f"UID {entry['uid']}" if entry["uid"] else "UID unknown"
-            for entry in status["kube_clusters"]
-        },
+        **{f"Kube cluster {entry['name']}": f"UID {entry['uid']}" if entry["uid"] else "UID unknown" for entry in status["kube_clusters"]},
     }

@@ -39,14 +39,20 @@ def test_each_problem_has_the_command_that_mends_it() -> None:
     assert found["east-1"] == "ansible-playbook -i INVENTORY playbooks/repair.yml"
     # Nothing mends those but what their reasons say.
     assert (found["east-2"], found["west-0"]) == ("", "")
-    assert found["join lists differ between kube clusters; run playbooks/deploy.yml"] == "ansible-playbook -i INVENTORY playbooks/deploy.yml"
+    assert (
+        found["join lists differ between kube clusters; run playbooks/deploy.yml"] == "ansible-playbook -i INVENTORY playbooks/deploy.yml"
+    )
     commands = [entry["command"].rpartition("playbooks/")[2] for entry in status_page.page(TROUBLED)["warnings"]]
     assert commands == ["rotate_certificates.yml", "deploy.yml", "upgrade.yml -e hostnet_work=restart"]
 
 
 def test_a_command_is_never_made_of_what_others_wrote() -> None:
     made = {**WELL, "healthy": False, "problems": ["run playbooks/deploy.yml -e hostnet_work=$(id)", "run playbooks/../x.yml", "run a.yml"]}
-    assert [entry["command"] for entry in status_page.page(made)["problems"]] == ["ansible-playbook -i INVENTORY playbooks/deploy.yml", "", ""]
+    assert [entry["command"] for entry in status_page.page(made)["problems"]] == [
+        "ansible-playbook -i INVENTORY playbooks/deploy.yml",
+        "",
+        "",
+    ]
 
 
 def test_troubled() -> None:
@@ -92,7 +98,9 @@ def test_links_lead_somewhere(name: str) -> None:
     assert len(set(found.ids)) == len(found.ids)
 
 
-_NAMES = st.lists(st.one_of(st.text(st.characters(), min_size=1, max_size=12), st.sampled_from([*EVIL, "\ud800", "{{ 7*7 }}"])), min_size=3, max_size=5)
+_NAMES = st.lists(
+    st.one_of(st.text(st.characters(), min_size=1, max_size=12), st.sampled_from([*EVIL, "\ud800", "{{ 7*7 }}"])), min_size=3, max_size=5
+)
 
 
 @settings(max_examples=100, deadline=None)

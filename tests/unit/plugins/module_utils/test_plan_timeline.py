@@ -20,6 +20,7 @@ from support import journals
 from support.journals import Json, entry
 from support.pages import Shape
 
+
 def member_of(journal: Json, name: str) -> Json:
     (found,) = [member for member in timeline.summary(journal)["members"] if member["member"] == name]
     return found
