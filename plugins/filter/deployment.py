@@ -25,6 +25,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     proof,
     removal,
     serving,
+    status_metrics,
+    status_page,
     trial,
     withheld,
     workloads,
@@ -32,6 +34,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.html import render
 
 Json = dict[str, Any]
 
@@ -88,6 +91,11 @@ def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any
     return copies.unknown_peers(plan["members"], plan["new"], inspection)
 
 
+def status_html(status: Mapping[str, Any]) -> str:
+    """The status as one page of HTML."""
+    return render("report", "status.html.j2", status_page.page(status))
+
+
 def script(name: str) -> str:
     """A script that node_run runs on nodes: `probe`, `admit`, `mark` or `remove`."""
     return node_scripts.SCRIPTS[name]
@@ -127,5 +135,7 @@ class FilterModule:
             "deployment_targets": classify.member_targets,
             "deployment_strangers": strangers,
             "deployment_table": classify.status_table,
+            "deployment_html": status_html,
+            "deployment_metrics": status_metrics.metrics,
         }
         return {name: errors_of_input(function) for name, function in functions.items()}

@@ -22,16 +22,16 @@ _ROLES = Path(__file__).parents[2] / "roles"
 
 
 def render(role: str, template: str, values: Mapping[str, Any]) -> str:
-    """The page that `templates/<template>` of a role makes of the values."""
-    return _environment(_ROLES / role / "templates").get_template(template).render(values)
+    """The page that `templates/<template>` of a role makes of the values; what pages have in common is among the templates of the role report."""
+    return _environment((_ROLES / role / "templates", _ROLES / "report" / "templates")).get_template(template).render(values)
 
 
 @functools.cache
-def _environment(folder: Path) -> Environment:
+def _environment(folders: tuple[Path, ...]) -> Environment:
     return Environment(
         autoescape=True,
         finalize=_shown,
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

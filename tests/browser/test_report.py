@@ -5,24 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.hostnet.multicluster.plugins.filter.rollout_report import rollout_html
-from support import browser, journals
+from support import journals
 from support.browser import Page
-from support.collection import CHECKOUT
+from support.page_checks import EVIL, FAINT, OUTSIDE, SIZES, WIDE, check_tables, check_text, check_unfolded, finish_page, open_page
 
-WIDE, NARROW = 1280, 400
-EVIL = [
-    "<script>fetch('http://127.0.0.1:9/script')</script>",
-    '"><img src="http://127.0.0.1:9/image" onerror="fetch(1)">',
-    "</style></title></main><link rel=stylesheet href=http://127.0.0.1:9/style>",
-    "x' onmouseover='alert(1)",
-    "&lt;b&gt;",
-]
 REPORTS = {
     "one": rollout_html(journals.replaced(1)),
     "five": rollout_html(journals.replaced(5), journals.gaps(20)),
@@ -34,43 +25,9 @@ REPORTS = {
 }
 BARS = {"one": 18, "five": 90, "troubled": 42, "two-hundred": 3600, "evil": 90, "long-names": 42}
 
-# Elements that reach out of the window, but for what scrolls or is cut off inside of its own frame.
-OUTSIDE = """
-[...document.querySelectorAll('main, main *')].filter(element => !element.parentElement.closest('.wide, .track, .axis, pre, .unseen')
-  && !element.matches('.unseen') && element.getClientRects().length
-  && (element.getBoundingClientRect().right > innerWidth + 0.5 || element.getBoundingClientRect().left < -0.5))
-  .map(element => element.outerHTML.slice(0, 120))
-"""
-# Text whose contrast with what lies under it is below WCAG's 4.5 to 1.
-FAINT = """
-(() => {
-  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
-  const light = colour => { const [r, g, b] = parts(colour).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const under = element => { for (let at = element; at; at = at.parentElement) { const found = parts(getComputedStyle(at).backgroundColor);
-    if (found.length < 4 || found[3] > 0) return getComputedStyle(at).backgroundColor; } return 'rgb(255, 255, 255)'; };
-  const found = new Map();
-  for (const element of document.querySelectorAll('main *')) {
-    if (![...element.childNodes].some(node => node.nodeType == 3 && node.data.trim()) || !element.getClientRects().length) continue;
-    const [one, two] = [light(getComputedStyle(element).color), light(under(element))].sort((a, b) => b - a);
-    const contrast = (one + 0.05) / (two + 0.05);
-    if (contrast < 4.5) found.set(element.tagName + '.' + element.className + ' in .' + element.parentElement.className, contrast);
-  }
-  return Object.fromEntries(found);
-})()
-"""
 # Cells of the chart whose text is cut at the cell's edge.
 CUT = "[...document.querySelectorAll('.chart .who, .chart .took')].filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)"
 SMALL = "[...document.querySelectorAll('.track .bar')].map(bar => bar.getBoundingClientRect()).filter(box => box.width <= 0 || box.height <= 0).length"
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    program = browser.program()
-    if program is None:
-        pytest.skip("NOT RUN: there is no chromium and no google-chrome here")
-    with browser.page(program) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +39,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (WIDE, True), (NARROW, False), (NARROW, True)])
+@pytest.mark.parametrize(("width", "dark"), SIZES)
 def test_a_report_is_shown(tab: Page, folder: Path, name: str, width: int, dark: bool) -> None:
     path = folder / f"{name}.html"
-    tab.open(path, width, dark=dark)
-    assert tab.run("innerWidth") == width
-    assert tab.run("document.documentElement.scrollWidth") <= width
-    assert tab.run(OUTSIDE) == []
-    assert tab.run("document.querySelector('h1').getBoundingClientRect().height") > 10
+    open_page(tab, path, width, dark)
     if name in BARS:
         assert tab.run("document.querySelectorAll('.track .bar:not(.gap, .between)').length") == BARS[name]
         rows = tab.run("[...document.querySelectorAll('.chart tbody tr:not(.writes)')].map(row => row.getBoundingClientRect().height)")
@@ -98,17 +51,8 @@ def test_a_report_is_shown(tab: Page, folder: Path, name: str, width: int, dark:
         assert tab.run(CUT) == []
         assert tab.run(SMALL) == 0 or name == "two-hundred"
     if name != "two-hundred":
-        tab.run("document.querySelectorAll('details').forEach(found => { found.open = true; })")
-        assert tab.run(OUTSIDE) == []
-        assert tab.run("document.documentElement.scrollWidth") <= width
-        assert tab.run(FAINT) == {}
-    background = tab.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
-    assert max(background) < 60 if dark else min(background) > 200
-    picture = tab.screenshot(CHECKOUT / "tests" / "output" / "browser" / f"{name}-{width}-{'dark' if dark else 'light'}.png")
-    assert len(picture) > 5000
-    # Last, so that whatever the page did meanwhile is seen.
-    assert tab.requests == [path.as_uri()]
-    assert tab.complaints == []
+        check_unfolded(tab, width)
+    finish_page(tab, path, width, dark)
 
 
 def test_members_can_be_laid_side_by_side(tab: Page, folder: Path) -> None:
@@ -148,16 +92,13 @@ def test_the_name_of_a_member_leads_to_its_steps(tab: Page, folder: Path) -> Non
 
 def test_names_stay_text(tab: Page, folder: Path) -> None:
     tab.open(folder / "evil.html", WIDE)
-    assert tab.run("document.querySelectorAll('script, img, link, iframe, object, base, form').length") == 0
-    assert tab.run("[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames()).filter(name => name.startsWith('on'))") == []
+    check_text(tab)
     assert tab.run("[...document.querySelectorAll('.chart a')].map(found => found.textContent)") == EVIL
 
 
 def test_tables_can_be_heard(tab: Page, folder: Path) -> None:
     tab.open(folder / "troubled.html", WIDE)
-    assert tab.run("[...document.querySelectorAll('table')].filter(table => !table.caption || !table.caption.textContent).length") == 0
-    assert tab.run("document.querySelectorAll('th:not([scope])').length") == 0
-    assert tab.run("document.querySelectorAll('table').length") > 5
+    check_tables(tab, 6)
     # What colours say is said in words as well.
     said = tab.run("[...document.querySelectorAll('.chart .unseen')].map(found => found.textContent).join(' ')")
     assert "settle, failed" in said

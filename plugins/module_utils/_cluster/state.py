@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from .._plan import classify, disk, names, rebind
@@ -119,14 +120,15 @@ def observed(
                 show,
             )
             inspection = again["inspection"] or inspection
-    status = classify.deployment_status(hostnet, plan, deployment["nodes"], deployment["kube_clusters"], inspection)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = classify.deployment_status(hostnet, plan, deployment["nodes"], deployment["kube_clusters"], inspection, None, now)
     if wanted.look:
         # A folder that is not there does not say why.
         there = disk.look_nodes(hostnet, status, deployment["nodes"])
         if there:
             looked = [] if check_mode else _look(clusters, hostnet, there, show, before_pods)
             facts = disk.facts_of(plan["members"], looked, wanted.lost_disks)
-            status = classify.deployment_status(hostnet, plan, deployment["nodes"], deployment["kube_clusters"], inspection, facts)
+            status = classify.deployment_status(hostnet, plan, deployment["nodes"], deployment["kube_clusters"], inspection, facts, now)
     return {"deployment": deployment, "status": status, "bindings": bindings, "targets": targets, "inspection": inspection}
 
 

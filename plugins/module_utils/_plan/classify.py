@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import admission, dead, disk, join, journal, progress, signs
+from . import admission, dead, disk, expiry, join, journal, progress, signs
 from .layout import data_folder
 from .names import OUT_OF_SERVICE
 
@@ -125,10 +125,11 @@ def deployment_status(
     observed: Mapping[str, Any],
     inspection: Mapping[str, Any],
     disks: Mapping[str, Any] | None = None,
+    observed_at: str = "",
 ) -> Json:
     """The status of a deployment: the JSON that `hostnet_status_file` gets (docs/status.md is its schema).
 
-    `disks`: member -> what was seen on its node's disk (disk.facts_of), where somebody has looked.
+    `disks`: member -> what was seen on its node's disk (disk.facts_of), where somebody has looked. `observed_at`: what time it is (RFC 3339).
     """
     by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
     dates: dict[str, Json] = {}
@@ -205,7 +206,7 @@ def deployment_status(
     problems += [str(entry["error"]) for entry in plan.get("strangers", [])]
     problems += [f"{text}: run playbooks/deploy.yml" for text in plan.get("restored", [])]
     problems += _lost_records(plan, observed)
-    problems += [f"member {entry['member']}: {entry['class']}: {entry['reason']}" for entry in members if not entry["healthy"]]
+    problems += [problem_of(entry) for entry in members if not entry["healthy"]]
     # Whoever is well and has something to say nevertheless: the alarm of a full etcd, for example.
     well = [str(entry["member"]) for entry in members if entry["healthy"]]
     problems += [f"member {name}: {inspection[name]['reason']}" for name in well if (inspection.get(name) or {}).get("reason")]
@@ -218,6 +219,7 @@ def deployment_status(
         problems.append("there is no identity record" if members else "it is not deployed")
     return {
         "schema": SCHEMA_VERSION,
+        "observed_at": observed_at,
         "deployment": hostnet["name"],
         "namespace": hostnet["namespace"],
         "system": hostnet["system"],
@@ -232,6 +234,7 @@ def deployment_status(
         ],
         "healthy": bool(members) and not problems,
         "problems": problems,
+        "warnings": expiry.warnings(members, observed_at, expiry.least_days(hostnet)),
         "members": members,
         "join_lists": lists,
     }
@@ -312,11 +315,10 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
     rows = [_COLUMNS]
     for entry in status["members"]:
         role = f"{entry['role']}{' (leader)' if entry['leader'] else ''}"
-        health = entry["class"] if entry["healthy"] or entry["class"] not in WELL else "unhealthy"
         rows.append(
             (
                 entry["member"],
-                health,
+                health(entry),
                 entry["node"],
                 entry["address"],
                 entry["zone"],
@@ -341,14 +343,7 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
         for entry in status["members"]
         if (soon := signs.level(entry.get("signs") or []))
     ]
-    bare = [str(entry["member"]) for entry in status["members"] if not entry.get("guarded", True)]
-    if bare:
-        lines.append(f"no guard pods hold a drain of the nodes of {', '.join(bare)}: run playbooks/deploy.yml")
-    behind = [str(entry["member"]) for entry in status["members"] if entry.get("outdated")]
-    if behind:
-        lines.append(
-            f"another image or configuration was deployed since {', '.join(behind)} started: run playbooks/upgrade.yml -e hostnet_work=restart"
-        )
+    lines += hints(status)
     rollout = status.get("rollout")
     if rollout:
         at = f", at member {rollout['member']}" if rollout["member"] else ""
@@ -361,4 +356,28 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
             f"{holder['run_id']} ({holder['what']}, {holder['user']} on {holder['host']}, since {holder['since']})", []
         ).append(name)
     lines += [f"the lock is held in kube cluster {', '.join(where)} by run {text}" for text, where in holders.items()]
-    return lines + [f"! {problem}" for problem in status["problems"]]
+    return lines + [f"! {text}" for text in [*status["problems"], *status["warnings"]]]
+
+
+def problem_of(entry: Mapping[str, Any]) -> str:
+    """The problem that a member of the status is while it is not healthy."""
+    return f"member {entry['member']}: {entry['class']}: {entry['reason']}"
+
+
+def health(entry: Mapping[str, Any]) -> str:
+    """One word for how a member of the status is."""
+    return str(entry["class"]) if entry["healthy"] or entry["class"] not in WELL else "unhealthy"
+
+
+def hints(status: Mapping[str, Any]) -> list[str]:
+    """What is no problem, and which playbook mends it."""
+    found = []
+    bare = [str(entry["member"]) for entry in status["members"] if not entry.get("guarded", True)]
+    if bare:
+        found.append(f"no guard pods hold a drain of the nodes of {', '.join(bare)}: run playbooks/deploy.yml")
+    behind = [str(entry["member"]) for entry in status["members"] if entry.get("outdated")]
+    if behind:
+        found.append(
+            f"another image or configuration was deployed since {', '.join(behind)} started: run playbooks/upgrade.yml -e hostnet_work=restart"
+        )
+    return found

@@ -51,6 +51,7 @@ _LEAST = {
     "hostnet_soak_seconds": 0,
     "hostnet_lock_heartbeat_seconds": 0,
     "hostnet_max_members": 0,
+    "hostnet_status_certificate_days": 0,
     "hostnet_ca.valid_days": 1,
     "hostnet_certificate.valid_days": 1,
     "hostnet_certificate.renew_days": 0,
