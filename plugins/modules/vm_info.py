@@ -66,8 +66,8 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._vm.act import act, vm_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.vm import node
+from ansible_collections.hostnet.multicluster.plugins.module_utils._vm.act import act, vm_argument
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _call
+from .._cluster import kinds
 from .._plan.vm import node as vms
 from .._plan.vm.node import Decision, Refused
-from .._cluster import kinds
 
 Json = dict[str, Any]
 

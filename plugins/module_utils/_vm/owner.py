@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._cluster.client import KubeCluster, KubeError
+from .._cluster.kinds import Kind
 from .._plan.vm import node as vms
 from .._plan.vm import owner
 from .._plan.vm.node import Decision, Refused
-from .._cluster.client import KubeCluster, KubeError
-from .._cluster.kinds import Kind
 
 Json = dict[str, Any]
 
