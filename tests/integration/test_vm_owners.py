@@ -17,7 +17,7 @@ import yaml
 from ansible_collections.hostnet.multicluster.plugins.modules import vm_info, vm_object
 from support.in_process import call_module
 from support.kube_api import KubeApi
-from support.vm_owners import CAPI, MERGE, FakeClusterApi, FakeKarpenter
+from support.vm_owners import CAPI, MERGE, FakeClusterApi, FakeKarpenter, undefine
 from support.vm_roles import run_role, told, vm_of
 
 Json = dict[str, Any]
@@ -27,11 +27,7 @@ DELETE_FIRST = "cluster.x-k8s.io/delete-machine"
 @pytest.fixture(params=[["v1beta2", "v1beta1"], ["v1beta1"]], ids=["v1beta2", "v1beta1"], scope="module")
 def versions(request: pytest.FixtureRequest, _kube_servers: tuple[KubeApi, KubeApi]) -> Iterator[list[str]]:
     yield request.param
-    for plural in ("machines", "machinesets", "clusters"):
-        for item in _kube_servers[1].request_json("GET", f"/apis/{CAPI}/{request.param[0]}/{plural}")["items"]:
-            path = f"/apis/{CAPI}/{request.param[0]}/namespaces/{item['metadata']['namespace']}/{plural}/{item['metadata']['name']}"
-            _kube_servers[1].request_json("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
-        _kube_servers[1].request_json("DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{CAPI}")
+    undefine(_kube_servers[1], CAPI, request.param[0], ["machines", "machinesets", "clusters"])
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ def define(kube: KubeApi, group: str, versions: list[str], kinds: dict[str, str]
         for _try in range(300):
             with contextlib.suppress(urllib.error.HTTPError):
                 kube.request_json("GET", f"/apis/{group}/{versions[0]}/{plural}")
+                # Discovery of the group comes a little later.
+                kube.request_json("GET", f"/apis/{group}")
                 break
             ended.wait(0.1)
         else:
@@ -85,6 +87,30 @@ class _Controller(threading.Thread):
             self.deleted.append(name)
             self.at_delete(name)
         return True
+
+
+def forget(kube: KubeApi, path: str) -> None:
+    """Takes an object away, whatever still holds it."""
+    for method, body in (("PATCH", {"metadata": {"finalizers": None}}), ("DELETE", None)):
+        with contextlib.suppress(urllib.error.HTTPError):
+            kube.request_json(method, path, body, MERGE)
+
+
+def undefine(kube: KubeApi, group: str, version: str, plurals: list[str]) -> None:
+    """Takes CRDs and their objects away, and waits until nothing of the group is served."""
+    for plural in plurals:
+        with contextlib.suppress(urllib.error.HTTPError):
+            for item in kube.request_json("GET", f"/apis/{group}/{version}/{plural}")["items"]:
+                forget(kube, f"/apis/{group}/{version}/namespaces/{item['metadata']['namespace']}/{plural}/{item['metadata']['name']}")
+            kube.request_json("DELETE", f"{_CRDS}/{plural}.{group}")
+    wait = threading.Event()
+    for _try in range(600):
+        try:
+            kube.request_json("GET", f"/apis/{group}")
+        except urllib.error.HTTPError:
+            return
+        wait.wait(0.1)
+    raise RuntimeError(f"{group} is still served")
 
 
 def _gone(kube: KubeApi, node: str) -> None:
@@ -182,6 +208,14 @@ class FakeKarpenter(_Controller):
         found = create_node(self.kube, node, zone=self.zone, provider_id=f"fake:///{self.zone}/{node}", address=address or None)
         self.adopt(node)
         return found
+
+    def stop(self) -> None:
+        try:
+            super().stop()
+        finally:
+            for name in self.claims():
+                forget(self.kube, f"{self.root}/nodeclaims/{name}")
+            forget(self.kube, f"{self.root}/nodepools/{self.name}")
 
     def pool(self, spec: Json) -> None:
         self.kube.request_json("PATCH", f"{self.root}/nodepools/{self.name}", {"spec": spec}, MERGE)
