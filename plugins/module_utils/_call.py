@@ -47,6 +47,7 @@ class Call:
         self.diff = diff
         self._clusters = clusters or {}
         self._verified = clusters is not None
+        self._others: dict[str, client.KubeCluster] = {}
 
     @property
     def clusters(self) -> dict[str, client.KubeCluster]:
@@ -66,6 +67,13 @@ class Call:
             self._verified = True
         return self._clusters
 
+    def other(self, options: Json) -> client.KubeCluster:
+        """One more kube cluster, which has no part of the deployment: its lock is not looked for there, but before what is sent again."""
+        found = client.connect([options])[options["name"]]
+        found.before_again = self.still_held
+        self._others[found.name] = found
+        return found
+
     def still_held(self) -> None:
         """Before one more change of a call that takes long. Raises LockLost (a KubeError) where the lock is this run's no more."""
         for cluster in list(self.clusters.values())[:1]:
@@ -74,12 +82,12 @@ class Call:
     @property
     def secrets(self) -> set[str]:
         """What the connections know and no result may show."""
-        return {secret for cluster in self._clusters.values() for secret in cluster.secrets}
+        return {secret for cluster in [*self._clusters.values(), *self._others.values()] for secret in cluster.secrets}
 
     @property
     def requests(self) -> int:
         """API requests sent so far."""
-        return client.total_requests(self._clusters)
+        return client.total_requests(self._clusters) + client.total_requests(self._others)
 
 
 Run = Callable[[Call], Json]

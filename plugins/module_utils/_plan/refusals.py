@@ -26,8 +26,9 @@ _LONGER_IDS = 2048
 def request_errors(request: Mapping[str, Any]) -> list[str]:
     """What is wrong with the settings of a rollout by themselves, one sentence each; nothing has been changed by then.
 
-    Beside what `rollout_plan` needs: `soak_seconds`, `step_timeout_seconds`, `hook` (the path in hostnet_replace_tasks, or `wait`), `hook_tasks`
-    (what the file holds, null where there is none), `hook_unreadable` (why it cannot be read), `probe_file` and `probe_file_exists`.
+    Beside what `rollout_plan` needs: `soak_seconds`, `step_timeout_seconds`, `hook` (the path in hostnet_replace_tasks, the name of a role, or `wait`),
+    `hook_role` (that name, or empty), `hook_tasks` (what the file holds, null where there is none), `hook_unreadable` (why it cannot be read),
+    `probe_file` and `probe_file_exists`.
     """
     errors = []
     if request["work"] not in steps.WORKS:
@@ -43,7 +44,8 @@ def request_errors(request: Mapping[str, Any]) -> list[str]:
         for key, minimum in least.items()
         if int(request.get(key, minimum)) < minimum
     ]
-    if request["work"] in ("reboot", "replace"):
+    # A role is asked itself, in check mode.
+    if request["work"] in ("reboot", "replace") and not request.get("hook_role"):
         errors += _hook_errors(str(request.get("hook") or "wait"), request.get("hook_tasks"), str(request.get("hook_unreadable", "")))
     if request.get("probe_file") and not request.get("probe_file_exists"):
         errors.append(
@@ -58,9 +60,12 @@ def _hook_errors(path: str, tasks: Any, unreadable: str) -> list[str]:
         return []
     where = f"hostnet_replace_tasks is {path}"
     if not path.startswith("/"):
-        return [f"{where}: it must be an absolute path on the controller, for example $PWD/hook.yml, or the word wait"]
+        example = "$PWD/hook.yml, or the whole name of a role, for example hostnet.multicluster.vm_command"
+        return [f"{where}: it must be an absolute path on the controller, for example {example}, or the word wait"]
     if tasks is None:
-        return [f"{where}, which is no file on the controller: give the path of a file of Ansible tasks, or the word wait"]
+        return [
+            f"{where}, which is no file on the controller: give the path of a file of Ansible tasks, the whole name of a role, or the word wait"
+        ]
     if unreadable:
         return [f"{where}, which Ansible cannot read: {unreadable}"]
     if not isinstance(tasks, list) or not tasks or not all(isinstance(task, Mapping) for task in tasks):

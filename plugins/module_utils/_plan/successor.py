@@ -281,4 +281,7 @@ def vm(record: Mapping[str, Any], action: str) -> Json:
         "region": old["region"],
         "zone": old["zone"],
         "address": old["address"],
+        # What shows that it was done: another boot, or another VM under the same name and provider id.
+        "boot_id": record["boot_id"],
+        "machine_id": old.get("machine_id", ""),
     }

@@ -1551,6 +1551,8 @@ class TestRecord:
             "region": "east",
             "zone": "east-b",
             "address": "10.0.0.12",
+            "boot_id": "boot-east-worker2",
+            "machine_id": "",
         }
 
 
