@@ -233,6 +233,7 @@ def test_records_bindings_and_workloads() -> None:
             "member": "",
             "token": "",
             "ca_fingerprint": "",
+            "trust": "",
             "image": "example.test/etcd:1",
             "configuration": "",
             "node": "",
