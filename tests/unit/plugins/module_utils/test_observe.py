@@ -219,6 +219,7 @@ def test_records_bindings_and_workloads() -> None:
             "member": "east-0",
             "token": "t",
             "ca_fingerprint": "ab",
+            "trust": "",
             "image": "example.test/etcd:1",
             "configuration": "",
             "node": "vm-1",
