@@ -245,6 +245,11 @@ def plan(hostnet: Mapping[str, Any], spec: Mapping[str, Any], seen: Deployment, 
         return {"errors": errors, "lines": [], "begins": False, "resumes": resumes}
     begins = wanted == _next(phase(trust))
     errors += list(filter(None, [order_problem(trust, wanted)]))
+    if not any(wish.get("ports") for wish in spec["certificates"]):
+        errors.append(
+            f"no certificate in the spec of {hostnet['system']} has ports (docs/systems.md), and nothing else proves which CAs a member trusts: with the next "
+            f"phase members could refuse each other"
+        )
     if not resumes:
         errors += _not_running(hostnet, known["members"], targets) + _other_images(hostnet, seen["kube_clusters"])
     own = (hostnet.get("ca") or {}).get("certificate")

@@ -215,16 +215,17 @@ def seen(trust: Trust | None, rollout: Json | None = None, **changes: Any) -> An
 
 
 TARGETS = [{"member": "east-0"}]
+SPEC: Json = {"certificates": [{"file": "server", "ports": {"client": "tls"}}, {"file": "client.root"}]}
 
 
 def test_a_run_says_what_it_and_the_later_ones_do() -> None:
-    etcd = {"reload_ca": "restart"}
+    etcd = {**SPEC, "reload_ca": "restart"}
     told = plan.plan(HOSTNET, etcd, seen(FIRST), TRUST, TARGETS)
     assert (told["errors"], told["begins"], told["resumes"]) == ([], True, False)
     assert told["lines"][0] == f"trust revision 1: members trust {OLD[:16]}, and {OLD[:16]} issues"
     assert [line.split(":")[0] for line in told["lines"][1:]] == ["trust, this run", "issue, later", "drop, later"]
     assert "started anew" in told["lines"][1]
-    assert "nobody is restarted" in plan.plan(HOSTNET, {}, seen(FIRST), TRUST, TARGETS)["lines"][1]
+    assert "nobody is restarted" in plan.plan(HOSTNET, SPEC, seen(FIRST), TRUST, TARGETS)["lines"][1]
     again = plan.plan(HOSTNET, etcd, seen(TRUSTED), TRUST, TARGETS)
     assert (again["begins"], [line.split(":")[0] for line in again["lines"][1:]]) == (
         False,
@@ -237,13 +238,14 @@ def test_a_run_says_what_it_and_the_later_ones_do() -> None:
 
 
 def test_what_forbids_a_run() -> None:
-    def errors(situation: Any, wanted: str = TRUST, targets: list[Json] = TARGETS, **changes: Any) -> str:
-        return "; ".join(plan.plan({**HOSTNET, **changes}, {}, situation, wanted, targets)["errors"])
+    def errors(situation: Any, wanted: str = TRUST, targets: list[Json] = TARGETS, spec: Json = SPEC, **changes: Any) -> str:
+        return "; ".join(plan.plan({**HOSTNET, **changes}, spec, situation, wanted, targets)["errors"])
 
     assert "is not deployed" in errors(seen(FIRST, mode="unfinished"))
     assert "is not deployed" in errors(seen(None, mode="first"))
     assert "members of db that do not run: east-0" in errors(seen(FIRST), targets=[])
     assert "db runs i:1, and hostnet_image is i:2" in errors(seen(FIRST), image="i:2")
+    assert "no certificate in the spec of etcd has ports" in errors(seen(FIRST), spec={"certificates": [{"file": "server"}]})
     assert errors(seen(FIRST, conflicts=["x"])) == "x"
     assert errors(seen(FIRST, open=["y"])) == "y"
     own = {"ca": {"certificate": "/c.pem"}}
@@ -255,7 +257,7 @@ def test_what_forbids_a_run() -> None:
 
 def test_a_restart_that_was_killed_goes_on_first() -> None:
     rollout = {"schema": 1, "generation": 1, "sequence": 1, "run_id": "r", "state": "in_flight", "done": [], "steps": [], "work": "restart"}
-    told = plan.plan(HOSTNET, {}, seen(TRUSTED, rollout, open=["a rollout was begun"]), TRUST, [])
+    told = plan.plan(HOSTNET, SPEC, seen(TRUSTED, rollout, open=["a rollout was begun"]), TRUST, [])
     assert (told["errors"], told["resumes"]) == ([], True)
-    other = plan.plan(HOSTNET, {}, seen(TRUSTED, {**rollout, "work": "reboot"}, open=["a rollout was begun"]), TRUST, TARGETS)
+    other = plan.plan(HOSTNET, SPEC, seen(TRUSTED, {**rollout, "work": "reboot"}, open=["a rollout was begun"]), TRUST, TARGETS)
     assert (other["errors"], other["resumes"]) == (["a rollout was begun"], False)
