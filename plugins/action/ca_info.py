@@ -61,11 +61,22 @@ class ActionModule(ActionBase):
         return result
 
     def _ca_state(self, folder: Path, ca: dict[str, Any]) -> CaState:
-        certificate, key = (self._path(ca[name]) if ca[name] else None for name in ("certificate", "private_key"))
+        certificate, key, old_certificate, old_key = (
+            self._path(ca[name]) if ca[name] else None for name in ("certificate", "private_key", "old_certificate", "old_private_key")
+        )
         missing = missing_library()
         if missing:
             return CaState(certificate or folder / "ca.crt", key or folder / "ca.key", problem=missing)
-        request = Request(folder, [], Lifetime(365, 30), ca_vault=ca["vault"], ca_certificate=certificate, ca_private_key=key)
+        request = Request(
+            folder,
+            [],
+            Lifetime(365, 30),
+            ca_vault=ca["vault"],
+            ca_certificate=certificate,
+            ca_private_key=key,
+            ca_old_certificate=old_certificate,
+            ca_old_private_key=old_key,
+        )
         return ca_state(request, LoadedVault(self._loader._vault.secrets), datetime.now(UTC))
 
     def _path(self, given: str) -> Path:

@@ -28,6 +28,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     status_metrics,
     status_page,
     trial,
+    trust_revisions,
     withheld,
     workloads,
 )
@@ -62,7 +63,13 @@ def objects(
         live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
     )
     entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
-    settings = {**hostnet, "ordinals": plan["ordinals"], "nkeys": issued["nkeys"]}
+    settings = {
+        **hostnet,
+        "ordinals": plan["ordinals"],
+        "nkeys": issued["nkeys"],
+        "trust": plan.get("trust"),
+        "trusted_file": issued.get("ca", {}).get("trusted"),
+    }
     return placement.render_objects(settings, spec, identity, bindings, entries, state, issued["certificates"])
 
 
@@ -137,5 +144,11 @@ class FilterModule:
             "deployment_table": classify.status_table,
             "deployment_html": status_html,
             "deployment_metrics": status_metrics.metrics,
+            "trust_following": trust_revisions.following,
+            "trust_fresh": trust_revisions.fresh,
+            "trust_phase": trust_revisions.phase,
+            "trust_plan": trust_revisions.plan,
+            "trust_probes": trust_revisions.probes,
+            "trust_shown": trust_revisions.shown,
         }
         return {name: errors_of_input(function) for name, function in functions.items()}

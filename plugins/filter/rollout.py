@@ -117,6 +117,7 @@ class FilterModule:
             "rollout_outdated": rollout.outdated,
             "rollout_touched": rollout.touched,
             "rollout_vm": successor.vm,
+            "rollout_vm_done": successor.vm_done,
             "rollout_join_problems": rollout.join_problems,
             "rollout_seeds": observation.seeds,
             "rollout_issued": before.issued,

@@ -66,6 +66,16 @@ options:
           - PEM file with the private key of the CA, plain or encrypted with C(ansible-vault), by default C(ca.key) in
             the folder.
         type: path
+      old_certificate:
+        description:
+          - PEM file with the certificate of a CA of your own that is being exchanged for O(ca.certificate).
+        type: path
+        version_added: "0.4.0"
+      old_private_key:
+        description:
+          - PEM file with its private key, by default C(ca.key) in the folder.
+        type: path
+        version_added: "0.4.0"
   kube_clusters:
     description:
       - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
@@ -163,6 +173,39 @@ has_key:
   returned: success
   type: bool
   sample: true
+authorities:
+  description:
+    - All CAs of which there is a certificate, in the folder and in the files that O(ca) names. There is more than one while CAs are exchanged, and
+      after that.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    fingerprint:
+      description: SHA-256 of the certificate.
+      type: str
+      returned: always
+      sample: 5f0c6d28f0bc83e1a7d2ac9a3a38cf8e0a3a2d53e0e8b1c5a2e7d3f4b6a79c01
+    certificate:
+      description: Path of the file that it is in.
+      type: str
+      returned: always
+      sample: /srv/ops/inventories/prod/.hostnet-pki/ledger/ca.crt
+    private_key:
+      description: Path of its private key, whether or not it exists.
+      type: str
+      returned: always
+      sample: /srv/ops/inventories/prod/.hostnet-pki/ledger/ca.key
+    has_key:
+      description: Whether the file with the key is there.
+      type: bool
+      returned: always
+      sample: true
+trusted:
+  description: Path of the file with the certificates of all CAs that members trust.
+  returned: success
+  type: str
+  sample: /srv/ops/inventories/prod/.hostnet-pki/ledger/ca.crt
 left:
   description: CAs of this deployment's name that are in other places, where an older version left them.
   returned: success

@@ -85,6 +85,35 @@ options:
     type: list
     elements: dict
     required: true
+  trust:
+    description:
+      - Clients' certificates that each port is shown too, and whether it has to accept them. A member has a turn as well where it does not do as it should,
+        and its turn ends when it does. So this tells which CAs a process trusts by now.
+      - The handshake is one of TLS 1.2, in which a client learns what became of its certificate.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      ca:
+        description:
+          - SHA-256 fingerprint of the CA that has issued it.
+        type: str
+        required: true
+      accepted:
+        description:
+          - Whether the members have to accept it. If not, they have to refuse it.
+        type: bool
+        required: true
+      certificate:
+        description:
+          - PEM file on the controller.
+        type: path
+        required: true
+      private_key:
+        description:
+          - PEM file with its key.
+        type: path
+        required: true
   objects:
     description:
       - The Secrets with these certificates, as M(hostnet.multicluster.manifests) takes them. Which members are in one is told by its annotation
@@ -192,6 +221,10 @@ served:
       description: Whether it is the one that was issued last.
       type: bool
       sample: true
+    clients:
+      description: What it said of the clients' certificates of O(trust), by the fingerprint of the CA - C(accepted), C(refused), or why that is not known.
+      type: dict
+      sample: {}
     error:
       description: Why nothing was seen. Empty where something was.
       type: str
@@ -238,6 +271,18 @@ ARGUMENTS: dict[str, Any] = {
     "members": members_argument(),
     "spec": {"type": "dict", "required": True},
     "issued": {"type": "list", "elements": "dict", "required": True},
+    "trust": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "ca": {"type": "str", "required": True},
+            "accepted": {"type": "bool", "required": True},
+            "certificate": {"type": "path", "required": True},
+            # A path, and no key.
+            "private_key": {"type": "path", "required": True, "no_log": False},
+        },
+    },
     "objects": objects.objects_argument(),
     "name": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
@@ -331,10 +376,10 @@ def run(call: _call.Call) -> dict[str, Any]:
         return work.result()
     namespace = members[0].namespace if members else ""
     script = waiting(params["name"], namespace, params["image"], params["timeout"], params["pull_secrets"])
-    how = serving.Look(script, read.shown_leaf, params["timeout"])
+    how = serving.Look(script, read.shown_leaf, params["timeout"], [plan.Card(**entry) for entry in params["trust"]])
     work.seen = serving.look(call.clusters, members, wanted, how)
     work.silent = plan.unproven(definitions, changed, order)
-    stale = [endpoint.member for endpoint in wanted if plan.missing([endpoint], work.seen)]
+    stale = [endpoint.member for endpoint in wanted if plan.missing([endpoint], work.seen, how.cards)]
     # Nothing would prove that these serve what they get: they keep what they have.
     unasked = {member: leaf.error for (member, _port), leaf in work.seen.items() if not leaf.asked}
     # Who showed nothing is broken already, and no reason to leave the others with what they have.
@@ -378,7 +423,7 @@ def _turn(work: _Work, members: list[Member], how: serving.Look, indices: list[i
         work.seen.update(one.seen)
         work.touched = True
     names = [member.member for member in members]
-    missing = plan.missing([endpoint for endpoint in work.wanted if endpoint.member in names], work.seen)
+    missing = plan.missing([endpoint for endpoint in work.wanted if endpoint.member in names], work.seen, how.cards)
     if missing:
         behind = next(member for member in members if f"member {member.member}," in missing[0])
         said = next((one.reload for one in brought if one.reload), "")

@@ -148,6 +148,11 @@ kube_clusters:
       type: list
       elements: dict
       returned: success
+    trusts:
+      description: Data of the ConfigMaps with the trust revisions of the deployment, from the second one on.
+      type: list
+      elements: dict
+      returned: success
     clock_ahead:
       description: Seconds by which the controller's clock is ahead of the API server's, less than 0 where it is behind.
       type: int

@@ -74,6 +74,16 @@ options:
             O(pki_dir).
           - The file may be absent as long as nothing has to be issued. Where it is present it is always checked.
         type: path
+      old_certificate:
+        description:
+          - PEM file with the certificate of a CA of your own that is being exchanged for O(ca.certificate).
+        type: path
+        version_added: "0.4.0"
+      old_private_key:
+        description:
+          - PEM file with its private key, by default C(ca.key) in O(pki_dir).
+        type: path
+        version_added: "0.4.0"
   ca_create:
     description:
       - Whether to make a CA if there is none. Set it to V(false) as soon as members rely on the CA; a missing CA is then
@@ -86,6 +96,31 @@ options:
         one, is then an error. Empty for no check.
     type: str
     default: ""
+  trusted_ca_fingerprints:
+    description:
+      - SHA-256 fingerprints of all CAs that members trust, the older one first, where it is another than O(expected_ca_fingerprint) alone, or was once.
+        C(ca.crt) in O(pki_dir) is then the file with their certificates, that of O(expected_ca_fingerprint) first, which issues.
+      - Each of them is kept in a file C(ca-DIGITS.crt) too, with the first 16 digits of its fingerprint. A CA that O(new_ca) has made has its key beside it.
+        CAs are found by their fingerprint, in these files, in C(ca.crt) and in those that O(ca) names.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.4.0"
+  retired_ca_fingerprints:
+    description:
+      - SHA-256 fingerprints of CAs whose keys are put aside as C(ca-DIGITS.retired.key). One outside of O(pki_dir) is left alone.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.4.0"
+  new_ca:
+    description:
+      - Make a further CA, with the settings of O(ca) and today's date in its common name, as C(ca-DIGITS.crt) and C(ca-DIGITS.key) in O(pki_dir). One
+        that is there already, and in neither O(expected_ca_fingerprint), O(trusted_ca_fingerprints) nor O(retired_ca_fingerprints), is taken instead.
+      - Its key is encrypted where O(ca.vault) is set, and where C(ca.key) is encrypted.
+    type: bool
+    default: false
+    version_added: "0.4.0"
   key_type:
     description:
       - Type of the certificates' keys. A thousand EC keys take less than a second, a thousand RSA keys many minutes.
@@ -171,6 +206,13 @@ options:
             O(ca) and the common name followed by this name. O(expected_ca_fingerprint) does not concern it.
         type: str
         default: ca
+      ca_fingerprint:
+        description:
+          - SHA-256 fingerprint of the CA that issues this certificate, instead of O(certificates[].ca_name). If that CA ends before O(valid_days) are
+            over, so does the certificate.
+        type: str
+        default: ""
+        version_added: "0.4.0"
   nkeys:
     description:
       - Names of keys of NATS users, V(system) for instance. C(NAME.nk) in O(pki_dir) holds the seed, with the mode C(0600); it is made where it
@@ -366,8 +408,15 @@ ca:
       type: str
       returned: always
       sample: /srv/play/pki/ca.crt
+    trusted:
+      description: Path of the file on the controller with the certificates of all CAs that members trust.
+      type: str
+      returned: always
+      sample: /srv/play/pki/ca.crt
 cas:
-  description: All CAs that O(certificates[].ca_name) names, and C(ca), by name; each has the keys of RV(ca).
+  description:
+    - All CAs that O(certificates[].ca_name) and O(certificates[].ca_fingerprint) name, and C(ca), by name; each has the keys of RV(ca). C(new) is that
+      of O(new_ca).
   returned: success
   type: dict
   sample: {}

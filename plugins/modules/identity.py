@@ -80,6 +80,31 @@ options:
         description: The folder on the nodes below which members have their data.
         type: str
         required: true
+  trust:
+    description:
+      - Which CAs members trust, as C(trust) of the plan. Revision 1 is that of the claim. Any other one gets a ConfigMap of its own, create-only like
+        the claim.
+    type: dict
+    version_added: "0.4.0"
+    suboptions:
+      revision:
+        description: Its number, which is one more than that of the one before.
+        type: int
+        required: true
+      trusted:
+        description: SHA-256 fingerprints of the CAs that members trust, the older one first.
+        type: list
+        elements: str
+        required: true
+      issuer:
+        description: That one of them which issues certificates.
+        type: str
+        required: true
+      dropped:
+        description: Those that were trusted by the revision before, and are not any more.
+        type: list
+        elements: str
+        default: []
   run_id:
     description: Who claims. Only for people that read the record.
     type: str
@@ -185,7 +210,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.adopt import replace_record
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.identity import IdentityConflict, record_labels, write_record
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names, trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import roster as rosters
 
 ARGUMENTS: dict[str, Any] = {
@@ -205,6 +230,15 @@ ARGUMENTS: dict[str, Any] = {
             "kube_clusters": {"type": "dict", "required": True},
             "lost": {"type": "dict", "default": {}},
             "data_root": {"type": "str", "required": True},
+        },
+    },
+    "trust": {
+        "type": "dict",
+        "options": {
+            "revision": {"type": "int", "required": True},
+            "trusted": {"type": "list", "elements": "str", "required": True},
+            "issuer": {"type": "str", "required": True},
+            "dropped": {"type": "list", "elements": "str", "default": []},
         },
     },
     "run_id": {"type": "str", "default": ""},
@@ -236,6 +270,25 @@ def write_roster(call: _call.Call, claim: client.Json, labels: dict[str, str]) -
     if rosters.parse(record) != roster:
         raise IdentityConflict(
             f"ConfigMap {call.params['namespace']}/{name} records other kube clusters than this run has: they were changed in the meantime; run again"
+        )
+    return created
+
+
+def write_trust(call: _call.Call, labels: dict[str, str]) -> list[str]:
+    """Writes the trust revision that was given, from the second one on. Returns the kube clusters that got it."""
+    wanted = call.params["trust"]
+    if wanted is None or wanted["revision"] == 1:
+        return []
+    trust = trust_revisions.make(wanted["revision"], wanted["trusted"], wanted["issuer"], wanted["dropped"])
+    if trust_revisions.parse(trust_revisions.dump(trust)) != trust:
+        raise IdentityConflict(
+            f"trust is {trust}, which is no trust revision: trusted needs one or two fingerprints, and issuer must be one of them"
+        )
+    name = names.trust(call.params["name"], trust["revision"])
+    record, created = write_record(call.clusters, call.params["namespace"], name, labels, trust_revisions.dump(trust), call.check_mode)
+    if trust_revisions.parse(record) != trust:
+        raise IdentityConflict(
+            f"ConfigMap {call.params['namespace']}/{name} records other CAs than this run has: somebody else exchanges them too; run again"
         )
     return created
 
@@ -307,7 +360,7 @@ def claim_and_record(call: _call.Call) -> dict[str, Any]:
     identity, claimed = write_record(call.clusters, params["namespace"], name, labels, claim, call.check_mode)
     created += claimed
     refuse_another(params, identity, claim)
-    created += write_roster(call, identity, labels)
+    created += write_roster(call, identity, labels) + write_trust(call, labels)
     text = "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))
     return {
         "changed": bool(created),

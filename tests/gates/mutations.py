@@ -71,6 +71,7 @@ _DEAD = f"{UNIT}/test_plan_dead.py"
 _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
+_TRUST_REVISIONS = f"{UNIT}/test_plan_trust_revisions.py"
 _SETTINGS = f"{UNIT}/test_settings_check.py"
 _BINDINGS = f"{UNIT}/test_plan_bindings.py"
 _ETCD = f"{UNIT}/test_plan_systems_etcd.py"
@@ -907,6 +908,30 @@ GUARDS = (
         '_unique([str(binding["address"]), *loopback,',
         "_unique([*loopback,",
         _some(_MEMBERS, "invariant_6"),
+    ),
+    Guard(
+        6,
+        "no phase of an exchange of the CA is skipped",
+        f"{PLAN}/trust_revisions.py",
+        "    if wanted != _next(phase(trust)):\n",
+        "    if False:\n",
+        _some(_TRUST_REVISIONS, "no_phase_is_skipped"),
+    ),
+    Guard(
+        6,
+        "a CA that was dropped has to be refused",
+        f"{PLAN}/trust_revisions.py",
+        '**dict.fromkeys(trust["dropped"], False)',
+        "",
+        _some(_TRUST_REVISIONS, "what_members_are_shown"),
+    ),
+    Guard(
+        6,
+        "who does not run proves nothing",
+        f"{PLAN}/trust_revisions.py",
+        "    if not away:\n",
+        "    if True:\n",
+        _some(_TRUST_REVISIONS, "what_forbids_a_run"),
     ),
     Guard(
         7,

@@ -23,7 +23,12 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, serving
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import read
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions as plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
 from ansible_collections.hostnet.multicluster.plugins.modules import certificates_served
 from support.in_process import call_module
 from support.kube_api import KubeApi, binary
@@ -98,7 +103,7 @@ class FakeKubelet:
         assert list(patch["metadata"]["annotations"]) == [serving.LOOK_ANNOTATION]
         self.looked.append(name)
         if name not in self.broken:
-            for file in (self.deployment.pki / name).iterdir():
+            for file in [*(self.deployment.pki / name).iterdir(), self.deployment.pki / "ca.crt"]:
                 # In one rename, as a kubelet does it.
                 place = self.deployment.folder / name / "certs" / file.name
                 shutil.copy(file, f"{place}.new")
@@ -307,6 +312,71 @@ def test_a_member_that_nobody_can_look_at_keeps_what_it_has(
     kubelet.unreachable = {f"vm-{member}" for member in ADDRESSES}
     nobody = serve(renewed(running, *ADDRESSES), objects=[secret("east-1", namespace, key)])
     assert (nobody["failed"], nobody["renewed"], nobody["objects"], nobody["changed"]) == (True, [], [], False)
+
+
+def test_a_ca_is_exchanged_and_nobody_refuses_anybody(
+    system: str, running: Deployment, serve: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real servers say which clients' certificates they take. NATS comes to trust other CAs by a reload, etcd when it is started anew."""
+    kubelet = FakeKubelet(running, monkeypatch)
+    assert running.spec.get("reload_ca", "reload") == {"nats": "reload", "etcd": "restart"}[system]
+    pids = {member: process.pid for member, process in running.processes.items()}
+    old = read.fingerprint_of(running.pki / "ca.crt")
+    running.trust = plan.first(old)
+
+    def shown(issued: list[Json]) -> list[Json]:
+        assert running.trust
+        return plan.shown(running.trust, issued)
+
+    def proven() -> Json:
+        issued = running.certificates()
+        result = serve(issued, trust=shown(issued))
+        assert not result.get("failed"), result["msg"]
+        assert result["renewed"] == [], "somebody had to be mended before it could prove anything"
+        return {entry["member"]: entry["clients"] for entry in result["served"]}
+
+    def cas_read() -> None:
+        """What the phases trust and drop do."""
+        issued = running.certificates()
+        if system == "nats":
+            result = serve(issued, trust=shown(issued))
+            assert not result.get("failed"), result["msg"]
+            assert result["renewed"] == list(ADDRESSES)
+            return
+        assert serve(issued)["renewed"] == []
+        behind = serve(issued, trust=shown(issued), timeout=3)
+        assert behind["failed"]
+        assert "member east-0, port client (2379): a client's certificate of the CA" in behind["msg"]
+        for member in ADDRESSES:
+            running.stop(member)
+            running.start(member, state="existing")
+            listening(member, list(running.spec["ports"].values()))
+
+    assert set(map(str, proven().values())) == {str({old: "accepted"})}
+
+    made = ensure_certificates(
+        Request(running.pki, [], Lifetime(10, 3), ca_create=False, expected_ca_fingerprint=old, new_ca=True), None, datetime.now(UTC)
+    )
+    new = made["cas"]["new"]["fingerprint"]
+    running.trust = plan.following(running.trust, "trust", new)
+    cas_read()
+    assert set(map(str, proven().values())) == {str({old: "accepted", new: "accepted"})}
+
+    running.trust = plan.following(running.trust, "issue", "")
+    issued = running.certificates()
+    assert {entry["reason"] for entry in issued if entry["name"] in ADDRESSES} == {"issued by another CA"}
+    result = serve(issued, trust=shown(issued))
+    assert (result.get("failed", False), result["renewed"]) == (False, list(ADDRESSES)), result
+    assert set(map(str, proven().values())) == {str({old: "accepted", new: "accepted"})}
+
+    running.trust = plan.following(running.trust, "drop", "")
+    cas_read()
+    assert set(map(str, proven().values())) == {str({new: "accepted", old: "refused"})}
+    # Whoever of two members does not take the other's certificate tells it so.
+    assert [member for member in ADDRESSES if "remote error: tls" in running.log(member)] == []
+    if system == "nats":
+        assert {member: process.pid for member, process in running.processes.items() if process.poll() is None} == pids
+    assert kubelet.broken == set()
 
 
 def secret(member: str, namespace: str, text: Path) -> Json:

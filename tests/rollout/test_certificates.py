@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
 from support.commit import part
@@ -140,3 +141,94 @@ def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_
     assert processes(stage) == running, "somebody was restarted"
     again = stage.play("deploy.yml", hostnet_certificate_hosts=["db.example.test"])
     assert (again.rc, again.changed) == (0, []), (again.failure, again.changed)
+
+
+def taken(stage: Stage, member: str, certificate: Path, key: Path) -> dict[str, bool]:
+    """Whether each port takes this client's certificate, as a client that knows nothing of the collection finds out in TLS 1.2."""
+    kube, node = stage.members()[member]
+    host, found = address(stage, kube, node), {}
+    for wish in stage.spec["certificates"]:
+        for port, begins in wish.get("ports", {}).items():
+            context = ssl.create_default_context(cafile=str(stage.pki / "ca.crt"))
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(certificate, key)
+            with socket.create_connection((host, int(stage.spec["ports"][port])), timeout=10) as raw:
+                while begins == "greeting" and raw.recv(1) != b"\n":
+                    pass
+                try:
+                    context.wrap_socket(raw, server_hostname=host).close()
+                except ssl.SSLError as error:
+                    if "ALERT" not in str(error.reason):
+                        raise
+                    found[port] = False
+                else:
+                    found[port] = True
+    return found
+
+
+@pytest.mark.parametrize("stage", chosen(), indirect=True)
+def test_the_ca_is_exchanged_and_nobody_is_cut_off(stage: Stage, tmp_path: Path) -> None:
+    """Three phases, each under load, the first one killed on the way. etcd is restarted member by member for two of them, NATS never."""
+    members = sorted(stage.members())
+    restarts = stage.spec.get("reload_ca") == "restart"
+    most_down = 1 if restarts else 0
+    old_client = [tmp_path / name for name in ("client.crt", "client.key")]
+    for place in old_client:
+        place.write_bytes((stage.pki / "clients" / place.name).read_bytes())
+        place.chmod(0o600)
+    ports = sorted(served(stage, members[0]))
+    everybody, nobody = ({member: dict.fromkeys(ports, said) for member in members} for said in (True, False))
+
+    def cas() -> list[str]:
+        found = x509.load_pem_x509_certificates((stage.pki / "ca.crt").read_bytes())
+        return [certificate.fingerprint(hashes.SHA256()).hex() for certificate in found]
+
+    def exchange(phase: str) -> None:
+        run = stage.play("rotate_ca.yml", hostnet_ca_phase=phase)
+        assert run.rc == 0, run.failure
+
+    def settled(phase: str) -> None:
+        assert {member: served(stage, member) for member in members} == {member: on_controller(stage, member) for member in members}
+        again = stage.play("rotate_ca.yml", hostnet_ca_phase=phase)
+        assert (again.rc, again.changed) == (0, []), (again.failure, again.changed)
+        deployed = stage.play("deploy.yml")
+        assert (deployed.rc, deployed.changed) == (0, []), (deployed.failure, deployed.changed)
+
+    (old,) = cas()
+    running, before = processes(stage), {member: served(stage, member) for member in members}
+    with stage.load(most_down=most_down) as load:
+        first = stage.start("rotate_ca.yml", hostnet_ca_phase="trust")
+        stage.until("the first trust revision", lambda: first.process.poll() is not None or bool(stage.config_map("east", "trust-2")), 600)
+        first.kill(group=True)
+        first.wait()
+        exchange("trust")
+        verdicts = [load.end()]
+    (new,) = set(cas()) - {old}
+    assert {member: served(stage, member) for member in members} == before
+    assert {member: taken(stage, member, *old_client) for member in members} == everybody
+    probe = [stage.pki / "trust" / f"{new[:16]}.{ending}" for ending in ("crt", "key")]
+    assert {member: taken(stage, member, *probe) for member in members} == everybody
+    settled("trust")
+    both = processes(stage)
+    assert (both == running) != restarts
+
+    with stage.load(most_down=0) as load:
+        exchange("issue")
+        verdicts.append(load.end())
+    assert cas() == [new, old]
+    assert processes(stage) == both, "somebody was restarted for another issuer"
+    settled("issue")
+
+    with stage.load(most_down=most_down) as load:
+        exchange("drop")
+        verdicts.append(load.end())
+    assert cas() == [new]
+    assert {member: taken(stage, member, *old_client) for member in members} == nobody
+    assert {
+        member: taken(stage, member, stage.pki / "clients/client.crt", stage.pki / "clients/client.key") for member in members
+    } == everybody
+    settled("drop")
+    assert (processes(stage) == both) != restarts
+    for verdict in verdicts:
+        print(json.dumps({key: verdict[key] for key in ("result", "reasons", "writes", "lost", "gaps", "down")}))
+    assert [verdict["result"] for verdict in verdicts] == ["holds"] * 3, [verdict["reasons"] for verdict in verdicts]

@@ -171,7 +171,8 @@ class Kubelets(threading.Thread):
         for name in set(wanted) - pods:
             template = wanted[name]
             spec = {**template["spec"], "nodeName": _pinned_to(template)}
-            metadata = {"name": name, "labels": template["metadata"]["labels"]}
+            # With annotations, as a controller makes it: they say what it was started with.
+            metadata = {"name": name, **{key: template["metadata"].get(key, {}) for key in ("labels", "annotations")}}
             kube.request_json("POST", f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": spec})
             container = {
                 "name": spec["containers"][0]["name"],

@@ -35,8 +35,9 @@ from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import layout, member_certificates, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import layout, member_certificates, placement, trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.trust_revisions import Trust
 
 from .collection import CHECKOUT
 from .kube_api import _die_with_parent
@@ -160,6 +161,8 @@ class Deployment:
         }
         self.bindings = list(bindings)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # The trust revision in force, None as long as there is only one CA, and no CA is exchanged.
+        self.trust: Trust | None = None
         # When certificates are issued.
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -168,9 +171,12 @@ class Deployment:
         for entry in wanted:
             if "ip_addresses" in entry:
                 entry["ip_addresses"] = [on_wire(address) for address in entry["ip_addresses"]]
+        trust = self.trust
         request = Request(
             pki_dir=self.pki,
-            certificates=wanted,
+            certificates=wanted + trust_revisions.probes(trust),
+            expected_ca_fingerprint=trust["issuer"] if trust else "",
+            trusted_ca_fingerprints=trust["trusted"] if trust and trust["revision"] > 1 else [],
             lifetime=Lifetime(valid_days=10, renew_days=3),
             nkeys=self.spec.get("nkeys", []),
         )

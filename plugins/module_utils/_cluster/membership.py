@@ -38,12 +38,13 @@ def refuse_edited(cluster: KubeCluster, name: str, namespace: str, config_maps: 
 
 
 def records_of(name: str, config_maps: Sequence[Json]) -> Json:
-    """Claim, rosters and bindings in the ConfigMaps of a deployment: {identity, rosters, members, members_found, ordinals}."""
+    """Claim, rosters, trust revisions and bindings in the ConfigMaps of a deployment: {identity, rosters, trusts, members, members_found, ordinals}."""
     by_name = {item["metadata"]["name"]: item for item in config_maps}
     bindings = data_of(by_name.get(names.members(name)))
     return {
         "identity": data_of(by_name.get(names.identity(name))),
         "rosters": [data_of(item) for object_name, item in sorted(by_name.items()) if names.is_roster(name, object_name)],
+        "trusts": [data_of(item) for object_name, item in sorted(by_name.items()) if names.is_trust(name, object_name)],
         "members": [json.loads(text) for key, text in sorted((bindings or {}).items()) if key != ORDINALS_KEY],
         "members_found": bindings is not None,
         "ordinals": json.loads((bindings or {}).get(ORDINALS_KEY, "{}")),

@@ -9,6 +9,7 @@ pod on the host's network, and TLS is spoken here, with the member's own certifi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from .._plan.run import Script
-from .._plan.serving import Endpoint, Leaf, missing
+from .._plan.serving import ACCEPTED, REFUSED, Card, Endpoint, Leaf, missing
 from . import tls
 from .client import KubeCluster, KubeError, in_parallel
 from .exec import run_command, tunnel
@@ -36,11 +37,15 @@ Seen: TypeAlias = "dict[tuple[str, str], Leaf]"
 
 @dataclass(frozen=True)
 class Look:
-    """How members are looked at: the pod that the bytes go through, `read`, which makes facts of a certificate (DER), and the seconds for each member."""
+    """How members are looked at: the pod that the bytes go through, `read`, which makes facts of a certificate (DER), and the seconds for each member.
+
+    `cards`: clients' certificates that each port is shown too.
+    """
 
     script: Script
     read: Callable[[bytes], Leaf]
     seconds: float
+    cards: Sequence[Card] = ()
 
     def through(self, member: Member) -> Script:
         """A pod of its own for each member: several are looked at at once. Its name is a label's value, of at most 63 characters."""
@@ -94,7 +99,7 @@ def bring(
                 done = run_command(cluster, member.namespace, member.pod, member.container, rendered(member, reload), deadline, safe=True)
                 brought.reload = "" if done["rc"] == 0 else done["error"] or f"exit code {done['rc']}: {done['stderr'].strip()[-300:]}"
             brought.seen = _shown(cluster, member, mine, pod, how, deadline)
-            if not missing(mine, brought.seen) or time.monotonic() + pause >= deadline:
+            if not missing(mine, brought.seen, how.cards) or time.monotonic() + pause >= deadline:
                 return brought
             time.sleep(pause)
             pause = min(pause * 2, _LAST_PAUSE)
@@ -110,26 +115,55 @@ def _have_looked(cluster: KubeCluster, member: Member, value: str) -> None:
 
 
 def _shown(cluster: KubeCluster, member: Member, endpoints: Sequence[Endpoint], pod: str, how: Look, deadline: float) -> Seen:
-    return {(endpoint.member, endpoint.port): _handshake(cluster, member, endpoint, pod, how, deadline) for endpoint in endpoints}
+    seen = {}
+    for endpoint in endpoints:
+        leaf = _handshake(cluster, member, endpoint, pod, how, deadline)
+        if not leaf.error:
+            said = tuple((card.ca, _card(cluster, member, endpoint, pod, how, deadline, card)) for card in how.cards)
+            leaf = replace(leaf, cards=said)
+        seen[(endpoint.member, endpoint.port)] = leaf
+    return seen
 
 
 def _handshake(cluster: KubeCluster, member: Member, endpoint: Endpoint, pod: str, how: Look, deadline: float) -> Leaf:
     variables = member.all_variables()
-    address = str(variables["address"])
     files = tls.Files(str(variables["ca"]), f"{variables['pki']}/{endpoint.file}.crt", f"{variables['pki']}/{endpoint.file}.key")
-    until = min(deadline, time.monotonic() + _HANDSHAKE_SECONDS)
     opened = False
     try:
-        with tunnel(cluster, how.script.namespace, pod, "run", ["nc", address, str(endpoint.number)], until) as stream:
+        with _connection(cluster, member, endpoint, pod, how, deadline) as stream:
             opened = True
             if endpoint.greets:
                 _greeting(stream)
-            return how.read(tls.Tls(stream, files.looking(), address).certificate())
+            return how.read(tls.Tls(stream, files.looking(), str(variables["address"])).certificate())
     except tls.TlsError as error:
         return Leaf(error=str(error))
     except KubeError as error:
         # A refused connection and silence are the member's. An exec that is forbidden, and an image without nc, are not.
         return Leaf(error=str(error), asked=opened and ("exit code 1:" in error.detail or error.status == 504))
+
+
+def _card(cluster: KubeCluster, member: Member, endpoint: Endpoint, pod: str, how: Look, deadline: float, card: Card) -> str:
+    """What the port says of this client's certificate."""
+    variables = member.all_variables()
+    files = tls.Files(str(variables["ca"]), card.certificate, card.private_key)
+    try:
+        with _connection(cluster, member, endpoint, pod, how, deadline) as stream:
+            if endpoint.greets:
+                _greeting(stream)
+            tls.Tls(stream, files.asking(), str(variables["address"]))
+    except tls.TlsRefused:
+        return REFUSED
+    except (tls.TlsError, KubeError) as error:
+        return str(error)
+    return ACCEPTED
+
+
+def _connection(
+    cluster: KubeCluster, member: Member, endpoint: Endpoint, pod: str, how: Look, deadline: float
+) -> contextlib.AbstractContextManager[tls.Stream]:
+    until = min(deadline, time.monotonic() + _HANDSHAKE_SECONDS)
+    address = str(member.all_variables()["address"])
+    return tunnel(cluster, how.script.namespace, pod, "run", ["nc", address, str(endpoint.number)], until)
 
 
 def _greeting(stream: tls.Stream) -> None:

@@ -11,9 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+# Go's servers say the first of them of a CA that they do not know, those of older versions the second one of anything that is wrong with a certificate.
+_REFUSED = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE")
+
 
 class TlsError(Exception):
     """A file cannot be used, or one side refuses the other."""
+
+
+class TlsRefused(TlsError):
+    """The server does not take the client's certificate."""
 
 
 class TlsClosed(TlsError):
@@ -56,6 +63,15 @@ class Files:
         context.verify_mode = ssl.CERT_NONE
         return context
 
+    def asking(self) -> ssl.SSLContext:
+        """One whose handshake ends well only when the server has taken the client's certificate. Raises TlsError.
+
+        In TLS 1.3 the client is through before the server has looked at its certificate. In TLS 1.2 the server's last word comes after that.
+        """
+        context = self.looking()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
 
 class Tls:
     """The encrypted stream. `host` is whom the server's certificate must be for. Everything may raise TlsError."""
@@ -84,6 +100,8 @@ class Tls:
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 raise
             except ssl.SSLError as error:
+                if str(error.reason or "").endswith(_REFUSED):
+                    raise TlsRefused(f"TLS: {error.reason}") from error
                 raise TlsError(f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}") from error
             self._flush()
             return result

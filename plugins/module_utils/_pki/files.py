@@ -72,13 +72,16 @@ def check_writable(folders: set[str]) -> None:
 
 
 def _temporary(path: str) -> str:
-    # A fixed name: what a killed run left behind is overwritten by the next one. The lock keeps writers apart.
+    # A fixed name: what a killed run left behind is taken away by the next one. The lock keeps writers apart.
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.new")
 
 
 def _write_temporary(file: File) -> None:
-    handle = os.open(_temporary(file.path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, KEY_MODE)
+    # A file of our own making, or none: one that somebody else has put there would stay theirs.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_temporary(file.path))
+    handle = os.open(_temporary(file.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, KEY_MODE)
     try:
         os.fchmod(handle, file.mode)
         data = file.data

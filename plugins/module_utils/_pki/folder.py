@@ -25,6 +25,7 @@ from .._plan.certificates import (
     ca_warning,
     describe,
     file_name_problem,
+    is_fingerprint,
     iso,
     leaf_validity,
     normal_fingerprint,
@@ -34,10 +35,10 @@ from .._plan.certificates import (
     wanted_leaves,
 )
 from . import nkeys
-from .authority import Ca, look_at_ca
+from .authority import Ca, authorities, is_key_of, look_at_ca, look_at_new_ca, own_file
 from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, write_files, wrong_mode
 from .issue import issue_ca, leaf_issuer, pem_of_key
-from .read import ca_facts, read_leaf, serial_of, sha256_of
+from .read import ca_facts, read_file, read_leaf, serial_of, sha256_of
 from .request import PkiError, Request, Vault
 
 with contextlib.suppress(ImportError):  # library.missing_library() says it
@@ -59,11 +60,14 @@ class _Plan:
     # Name -> public key, "" for one that is to be made; and those that this run made.
     nkeys: dict[str, str]
     made_nkeys: dict[str, str] = field(default_factory=dict)
+    # Certificates of CAs, where what members trust has changed; and keys of CAs that are put aside: from, to.
+    trusted: list[File] = field(default_factory=list)
+    retired: list[tuple[Path, Path]] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
         return (
-            bool(self.modes)
+            bool(self.modes or self.trusted or self.retired)
             or not all(self.nkeys.values())
             or any(self.reasons)
             or any(ca.created or ca.encrypt_key for ca in self.cas.values())
@@ -80,6 +84,8 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     names = dict.fromkeys(["ca", *(leaf.ca_name for leaf in wanted)])
     pki_dir = str(request.pki_dir)
     cas = {name: look_at_ca(request, name, vault, now) for name in names}
+    if request.new_ca:
+        cas["new"] = look_at_new_ca(request, vault, now)
     existing, reasons, validity, modes, warnings = [], [], [], [], []
     ends: dict[str, tuple[datetime, datetime]] = {}
     for leaf, asked in zip(wanted, asked_for(wanted, request.renew), strict=True):
@@ -88,7 +94,7 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         found = read_leaf(f"{stem}.crt", f"{stem}.key", ca.certificate)
         reason = reissue_reason(found, leaf, now) or ("asked for" if asked else "")
         if reason and leaf.ca_name not in ends:
-            ends[leaf.ca_name] = leaf_validity(ca.facts, now, request.lifetime.valid_days)
+            ends[leaf.ca_name] = leaf_validity(ca.facts, now, request.lifetime.valid_days, shorter=is_fingerprint(leaf.ca_name))
             if not ca.created and ca.key is None:
                 raise PkiError(
                     f"The CA's private key {ca.key_path} does not exist, and {leaf.label} must be issued ({reason}): "
@@ -104,7 +110,7 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         wrong = wrong_mode(ca.key_path, KEY_MODE)
         if wrong and ca.key_path.parent == request.pki_dir and not ca.encrypt_key:
             modes.append(wrong)
-        warning = "" if ca.name in ends else ca_warning(ca.facts, now, request.lifetime.valid_days)
+        warning = "" if ca.name in ends or is_fingerprint(ca.name) else ca_warning(ca.facts, now, request.lifetime.valid_days)
         if warning:
             warnings.append(warning)
     public = {name: nkeys.public_of(nkeys.path_of(request.pki_dir, name)) for name in request.nkeys}
@@ -117,10 +123,45 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         )
     modes += [wrong for name in public if (wrong := wrong_mode(nkeys.path_of(request.pki_dir, name), KEY_MODE))]
     plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings, public)
+    plan.trusted = _trusted_files(request)
+    plan.retired = _to_retire(request, vault)
     if plan.changed:
         folders = {os.path.join(pki_dir, leaf.name) for leaf, reason in zip(wanted, reasons, strict=True) if reason}
         check_writable({pki_dir, *folders})
     return plan
+
+
+def _trusted_files(request: Request) -> list[File]:
+    """The certificates of CAs that are to be written: `ca.crt` with all that members trust, the issuer's first, and each in a file of its own.
+
+    From that one it is found when it is trusted no more, and before that too, whoever's file it came from.
+    """
+    if not request.trusted_ca_fingerprints:
+        return []
+    here = authorities(request)
+    issuer = normal_fingerprint(request.expected_ca_fingerprint)
+    order = sorted(request.trusted_ca_fingerprints, key=lambda fingerprint: fingerprint != issuer)
+    lacking = [fingerprint for fingerprint in order if fingerprint not in here]
+    if lacking:
+        raise PkiError(
+            f"Members trust the CA with the SHA-256 fingerprint {lacking[0]}, and its certificate is not in {request.pki_dir}: restore that folder from a "
+            "backup, or from the controller that exchanges the CA"
+        )
+    texts = {fingerprint: here[fingerprint].certificate.public_bytes(serialization.Encoding.PEM) for fingerprint in order}
+    files = {str(own_file(request, fingerprint, "crt")): text for fingerprint, text in texts.items()}
+    files[str(request.pki_dir / "ca.crt")] = b"".join(texts.values())
+    return [File(path, text, CERTIFICATE_MODE) for path, text in files.items() if read_file(path) != text]
+
+
+def _to_retire(request: Request, vault: Vault) -> list[tuple[Path, Path]]:
+    here = authorities(request)
+    found = []
+    for fingerprint in request.retired_ca_fingerprints:
+        known = here.get(fingerprint)
+        # One of the user's own is the user's to put aside.
+        if known and known.key_path.parent == request.pki_dir and is_key_of(known.certificate, known.key_path, vault):
+            found.append((known.key_path, own_file(request, fingerprint, "retired.key")))
+    return found
 
 
 def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate | None]:
@@ -129,17 +170,19 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
     for ca in plan.cas.values():
         if ca.created:
             ca.certificate, key = issue_ca(
-                _ca_name(request, ca.name), request.organization, request.ca_key_type, ca.facts.not_before, ca.facts.not_after
+                ca.common_name, request.organization, request.ca_key_type, ca.facts.not_before, ca.facts.not_after
             )
             ca.key, ca.key_pem = key, pem_of_key(key)
+            if ca.name == "new":
+                ca.certificate_path, ca.key_path = (own_file(request, sha256_of(ca.certificate), ending) for ending in ("crt", "key"))
             ca.facts = ca_facts(ca.certificate, str(ca.certificate_path))
         if ca.created or ca.encrypt_key:
-            stored = vault.encrypt(ca.key_pem, str(ca.key_path)) if request.ca_vault else ca.key_pem
+            stored = vault.encrypt(ca.key_pem, str(ca.key_path)) if ca.encrypted else ca.key_pem
             ca_files.append(File(str(ca.key_path), stored, KEY_MODE))
         if ca.created and ca.certificate is not None:
             ca_files.append(File(str(ca.certificate_path), ca.certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
     # The CA is on disk before anything that only it can vouch for.
-    write_files(ca_files)
+    write_files(ca_files + plan.trusted)
 
     issuers = {ca.name: leaf_issuer(ca.certificate, ca.key) for ca in plan.cas.values() if ca.certificate and ca.key}
     issued: list[x509.Certificate | None] = []
@@ -163,11 +206,12 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
             path.chmod(wanted)
         except OSError as error:
             raise PkiError(f"pki folder: the mode of {path} cannot be corrected: {error.strerror}") from error
+    for path, aside in plan.retired:
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise PkiError(f"pki folder: {path} cannot be put aside as {aside.name}: {error.strerror}") from error
     return issued
-
-
-def _ca_name(request: Request, name: str) -> str:
-    return request.ca_common_name if name == "ca" else f"{request.ca_common_name} {name}"
 
 
 def _describe_leaf(leaf: WantedLeaf, of: WantedLeaf | ExistingLeaf, not_after: datetime, note: str) -> str:
@@ -178,11 +222,10 @@ def _diff(request: Request, plan: _Plan) -> dict[str, str]:
     before, after = [], []
     for ca in plan.cas.values():
         if ca.created:
-            name = _ca_name(request, ca.name)
             after.append(
                 describe(
                     f"{ca.name} (CA)",
-                    common_name=name,
+                    common_name=ca.common_name,
                     organization=request.organization,
                     sans=(),
                     not_after=ca.facts.not_after,
@@ -202,6 +245,11 @@ def _diff(request: Request, plan: _Plan) -> dict[str, str]:
         before.append(f"{path.relative_to(request.pki_dir)}: mode {mode:04o}\n")
         after.append(f"{path.relative_to(request.pki_dir)}: mode {wanted:04o}\n")
     after += [f"{nkeys.path_of(request.pki_dir, name).name}: missing\n" for name, public in plan.nkeys.items() if not public]
+    for file in plan.trusted:
+        after.append(f"{os.path.basename(file.path)}: certificates of {file.data.count(b'BEGIN CERTIFICATE')} trusted CAs\n")
+    for path, aside in plan.retired:
+        before.append(f"{path.name}: key of a CA that is trusted no more\n")
+        after.append(f"{aside.name}: the same key, put aside\n")
     where = str(request.pki_dir)
     return {"before_header": where, "after_header": where, "before": "".join(before), "after": "".join(after)}
 
@@ -211,9 +259,10 @@ def _ca_result(request: Request, ca: Ca) -> dict[str, Any]:
         "fingerprint": ca.facts.fingerprint,
         "not_before": iso(ca.facts.not_before),
         "not_after": iso(ca.facts.not_after),
-        "common_name": _ca_name(request, ca.name) if ca.created else ca.facts.common_name,
+        "common_name": ca.common_name if ca.created else ca.facts.common_name,
         "created": ca.created,
         "certificate": str(ca.certificate_path),
+        "trusted": str(request.pki_dir / "ca.crt" if request.trusted_ca_fingerprints else ca.certificate_path),
     }
 
 
@@ -274,6 +323,9 @@ def ensure_certificates(request: Request, vault: Vault, now: datetime, *, check_
     unusable = [file_name_problem(f"nkeys[{index}]", name) for index, name in enumerate(request.nkeys)]
     raise_problems([*settings, *problems, *filter(None, unusable)])
     normal_fingerprint(request.expected_ca_fingerprint)
+    for option in ("trusted_ca_fingerprints", "retired_ca_fingerprints"):
+        for fingerprint in getattr(request, option):
+            normal_fingerprint(fingerprint, option)
 
     with folder_lock(request.pki_dir, create=False) as locked:
         try:

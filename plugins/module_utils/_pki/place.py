@@ -107,6 +107,8 @@ def look(
         "private_key": str(state.private_key) if state else "",
         "fingerprint": state.fingerprint if state else "",
         "has_key": bool(state and state.has_key),
+        "authorities": list(state.authorities) if state else [],
+        "trusted": state.trusted if state else "",
         "problem": place.problem or (state.problem if state else ""),
         "left": left,
         "warnings": [place.warning] if place.warning else [],

@@ -44,8 +44,17 @@ class Request:
     ca_vault: bool = False
     ca_certificate: Path | None = None
     ca_private_key: Path | None = None
+    # Of a CA of the user's own that is being exchanged for ca_certificate.
+    ca_old_certificate: Path | None = None
+    ca_old_private_key: Path | None = None
     ca_create: bool = True
     expected_ca_fingerprint: str = ""
+    # Fingerprints of the CAs that members trust, the older one first; empty where that is the expected one alone, as it is from the start.
+    trusted_ca_fingerprints: Sequence[str] = ()
+    # Fingerprints of CAs whose keys are put aside.
+    retired_ca_fingerprints: Sequence[str] = ()
+    # Whether a further CA is made, beside the one that is there.
+    new_ca: bool = False
     nkeys: Sequence[str] = ()
     known_nkeys: Sequence[str] = ()
     renew: Sequence[str] = ()

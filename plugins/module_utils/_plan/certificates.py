@@ -171,12 +171,16 @@ def canonical_uri(text: str) -> str:
     return f"URI:{uri}"
 
 
-def normal_fingerprint(text: str) -> str:
+def is_fingerprint(text: str) -> bool:
+    return bool(_FINGERPRINT.fullmatch(text))
+
+
+def normal_fingerprint(text: str, field: str = "expected_ca_fingerprint") -> str:
     """A SHA-256 fingerprint in lower case without colons, or an empty string. Raises CertificateError."""
     plain = text.strip().replace(":", "").lower()
-    if plain and not _FINGERPRINT.fullmatch(plain):
+    if plain and not is_fingerprint(plain):
         raise CertificateError(
-            f"expected_ca_fingerprint: '{text}' is not a SHA-256 fingerprint: give 64 hexadecimal digits, "
+            f"{field}: '{text}' is not a SHA-256 fingerprint: give 64 hexadecimal digits, "
             "as 'openssl x509 -noout -fingerprint -sha256' prints them"
         )
     return plain
@@ -241,7 +245,7 @@ def wanted_leaves(
     """Canonical wishes from the ``certificates`` option, in input order, and what is wrong with it in words.
 
     Each entry has ``name``, ``file``, ``common_name``, and optionally ``usages`` (default: server and client),
-    ``ip_addresses``, ``dns_names``, ``uris`` and ``ca_name`` (default ``ca``). The wishes are complete only if
+    ``ip_addresses``, ``dns_names``, ``uris`` and ``ca_name`` (default ``ca``) or ``ca_fingerprint``. The wishes are complete only if
     there are no problems.
     """
     wanted: list[WantedLeaf] = []
@@ -251,7 +255,8 @@ def wanted_leaves(
     reserved = {f"{ca_name}.{ending}" for ca_name in ca_names for ending in ("crt", "key")}
     for index, entry in enumerate(certificates):
         name, file = str(entry.get("name") or ""), str(entry.get("file") or "")
-        ca_name = str(entry.get("ca_name") or "ca")
+        fingerprint = str(entry.get("ca_fingerprint") or "")
+        ca_name = fingerprint or str(entry.get("ca_name") or "ca")
         common_name = str(entry.get("common_name") or "")
         here = f"certificates[{index}] ({name}/{file})"
         found = [
@@ -260,6 +265,10 @@ def wanted_leaves(
             file_name_problem("ca_name", ca_name),
             _subject_problem("common_name", common_name, True),
         ]
+        if fingerprint and not is_fingerprint(fingerprint):
+            found.append(
+                f"ca_fingerprint: '{fingerprint}' is not a SHA-256 fingerprint: give 64 hexadecimal digits in lower case, without colons"
+            )
         if name in reserved:
             found.append(f"name: '{name}' is a file of the CA in the same folder")
         first = places.setdefault((name, file), index)
@@ -293,7 +302,8 @@ def wanted_leaves(
                     usages=tuple(sorted(set(usages))),
                     sans=tuple(sorted(sans, key=san_key)),
                     key_type=key_type,
-                    renew_days=renew_days,
+                    # One of a CA that is named by its fingerprint is there to be shown, and lives as long as that CA: it may be about to end.
+                    renew_days=1 if fingerprint else renew_days,
                     ca_name=ca_name,
                 )
             )
@@ -384,10 +394,15 @@ def ca_problem(ca: CaFacts, now: datetime, expected_fingerprint: str = "") -> st
     return ""
 
 
-def leaf_validity(ca: CaFacts, now: datetime, valid_days: int) -> tuple[datetime, datetime]:
-    """Begin and end of a leaf issued at ``now``: inside the CA's own validity. Raises CertificateError if that is too short."""
+def leaf_validity(ca: CaFacts, now: datetime, valid_days: int, shorter: bool = False) -> tuple[datetime, datetime]:
+    """Begin and end of a leaf issued at ``now``: inside the CA's own validity. Raises CertificateError if that is too short.
+
+    `shorter`: one that ends with its CA will do.
+    """
     now = now.replace(microsecond=0)
     not_after = now + timedelta(days=valid_days)
+    if shorter and ca.not_after > now:
+        not_after = min(not_after, ca.not_after)
     if not_after > ca.not_after:
         days = (ca.not_after - now).days
         shorten = f"set valid_days to at most {days}, or " if days >= 1 else ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import admission, dead, disk, expiry, join, journal, progress, signs
-from .layout import data_folder
+from .layout import ca_certificate, data_folder
 from .names import OUT_OF_SERVICE
 
 Json = dict[str, Any]
@@ -298,9 +298,9 @@ def member_targets(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, A
                     "process": str(binding["process"]),
                     "node": str(binding["node"]),
                     "certs": "/etc/hostnet/certs" + (f"/{binding['node']}" if hostnet["placement"] == "daemonset" else ""),
-                    # On the controller: the member's own folder of certificates, and the CA's certificate.
+                    # On the controller: the member's own folder of certificates, and the certificates of the CAs that members trust.
                     "pki": f"{pki}/{binding['member']}",
-                    "ca": str((hostnet.get("ca") or {}).get("certificate") or f"{pki}/ca.crt"),
+                    "ca": ca_certificate(hostnet),
                 },
             }
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import adopt, claim, collisions, dead, join, journal, limits, names, neighbours, pki_place, trust
+from . import adopt, claim, collisions, dead, join, journal, limits, names, neighbours, pki_place, trust, trust_revisions
 from . import bindings as copies
 from .clocks import clock_errors
 from .data_root import mount_errors
@@ -43,7 +43,8 @@ def deployment_plan(
     `warnings`, `restored` (those of them about bindings that come from copies), `identity` (the record found, or null), `cluster_id`,
     `incomplete` (a kube cluster lacks a record that others have), `nkeys` (public keys of NATS users that the
     configuration in force names), `roster` (the record of the kube clusters that is to be in force),
-    `roster_complete` (it is, everywhere), `members` (bindings that exist),
+    `roster_complete` (it is, everywhere), `trust` (the trust revision in force, null where nothing is recorded), `trust_complete` (every kube cluster has
+    it), `members` (bindings that exist),
     `returned` (those of them whose Node object was made anew for the same VM: `members` has the new UID), `ordinals` (the highest ones that were ever
     given, by kube cluster), `new` (bindings to admit, their admission still empty), `batches` (lists of names of members that are started together,
     one batch after another), `seeds` (the join list now), `probe` (nodes to look at before anything starts).
@@ -150,16 +151,20 @@ def deployment_plan(
                 f"is named as its node: two of one name would be one to {hostnet['system']}. Use hostnet_placement=node_name, or let fewer "
                 f"nodes match"
             )
-    lost_ca = pki_place.refusals(hostnet, identity)
+    trusted, disagreed = trust_revisions.newest(identity, observed)
+    errors += disagreed
+    conflicts += disagreed
+    lost_ca = pki_place.refusals(hostnet, identity, trusted)
     errors += lost_ca
     conflicts += lost_ca
-    warnings += pki_place.warnings(hostnet, identity)
+    warnings += pki_place.warnings(hostnet, identity) + trust_revisions.warning(hostnet, trusted)
     if not errors:
         # What is wrong already may be why it cannot be rendered.
         too_large, many = limits.deployment_limits(hostnet, spec, identity, members, new)
         errors += too_large
         warnings += many
     roster, lacking = next_roster(hostnet, observed)
+    untold = trust_revisions.missing_copies(trusted, observed)
     if mode != "first" and lacking and not errors:
         known = ", ".join(f"{name} ({uid})" for name, uid in roster["kube_clusters"].items())
         warnings.append(f"the record of {hostnet['name']}'s kube clusters is completed, revision {roster['revision']}: {known}")
@@ -181,6 +186,8 @@ def deployment_plan(
         "nkeys": sorted({key for found in observed.values() for key in found.get("nkeys", [])}) if identity else [],
         "roster": roster,
         "roster_complete": not lacking,
+        "trust": trusted,
+        "trust_complete": not untold,
         "members": members,
         "returned": returned,
         # Of those that were given. Who is new gets one when its binding is written, and a plan that admits nobody uses none up.
@@ -188,7 +195,7 @@ def deployment_plan(
         "new": new,
         "incomplete": mode == "existing"
         and (
-            bool(lacking)
+            bool(lacking + untold)
             or any(
                 not found["identity"] or (record and not found["cluster_record"]) for found in observed.values() if not found.get("absent")
             )

@@ -25,8 +25,9 @@ def data_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> str:
 
 
 def ca_certificate(hostnet: Mapping[str, Any]) -> str:
-    """Path of the CA certificate on the controller: the user's own CA stays where it is."""
-    return str((hostnet.get("ca") or {}).get("certificate") or f"{hostnet['pki_dir']}/ca.crt")
+    """Path of the file on the controller with the CAs that members trust. The user's own CA stays where it is, until it is exchanged."""
+    known = hostnet.get("trusted_file") or (hostnet.get("pki") or {}).get("trusted") or (hostnet.get("ca") or {}).get("certificate")
+    return str(known or f"{hostnet.get('pki_dir', '')}/ca.crt")
 
 
 def certificate_folder(wish: Mapping[str, Any], binding: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ CA_ANNOTATION = f"{PREFIX}/ca-fingerprint"
 # Of a pod: what its process was started with, pod.configuration.
 CONFIGURATION_ANNOTATION = f"{PREFIX}/configuration"
 CERTIFICATES_ANNOTATION = f"{PREFIX}/certificates"
+# Of a workload: the trust revision that it was made with, from the second one on.
+TRUST_ANNOTATION = f"{PREFIX}/trust"
 
 # https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -76,7 +78,21 @@ def roster(name: str, revision: int) -> str:
 
 def is_roster(name: str, object_name: str) -> bool:
     """Whether `object_name` is that of a `roster` of the deployment, of any revision."""
-    start, revision = f"{name}-kube-clusters-", object_name.rpartition("-")[2]
+    return _is_revision(f"{name}-kube-clusters-", object_name)
+
+
+def trust(name: str, revision: int) -> str:
+    """ConfigMap with one revision of the CAs that members trust, from the second one on. Immutable from its creation."""
+    return f"{name}-trust-{revision}"
+
+
+def is_trust(name: str, object_name: str) -> bool:
+    """Whether `object_name` is that of a `trust` of the deployment, of any revision."""
+    return _is_revision(f"{name}-trust-", object_name)
+
+
+def _is_revision(start: str, object_name: str) -> bool:
+    revision = object_name.rpartition("-")[2]
     return object_name.startswith(start) and revision.isascii() and revision.isdigit() and object_name == start + revision
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from .trust_revisions import Trust
+
 # Ansible reads every file in a folder that is an inventory, and the folders in it, as inventories; hidden names it skips.
 FOLDER = ".hostnet-pki"
 # What version 0.2.0 called it.
@@ -117,15 +119,28 @@ def _named(name: str, given: str, resolved: str, surroundings: Surroundings) -> 
 # -- the CA that a deployment relies on ---------------------------------------------------------------------------------
 
 
-def refusals(hostnet: Mapping[str, Any], identity: Mapping[str, Any] | None) -> list[str]:
+def refusals(hostnet: Mapping[str, Any], identity: Mapping[str, Any] | None, trust: Trust | None = None) -> list[str]:
     """Why no certificate can be issued for this deployment: at most one sentence.
 
-    `hostnet["pki"]` is what the module ca_info returned; `identity` the deployment's record, or null where nothing is recorded.
+    `hostnet["pki"]` is what the module ca_info returned; `identity` the deployment's record, or null where nothing is recorded; `trust` the trust
+    revision in force, by default the one that the record itself is.
     """
     pki = hostnet.get("pki")
     if not pki:
         return []
-    name, recorded = str(hostnet["name"]), str((identity or {}).get("ca_fingerprint", ""))
+    name, recorded = str(hostnet["name"]), trust["issuer"] if trust else str((identity or {}).get("ca_fingerprint", ""))
+    here = {str(entry["fingerprint"]): entry for entry in pki.get("authorities") or []}
+    if recorded in here:
+        # Not the first one of the file: while CAs are exchanged there are several.
+        pki = {**pki, **here[recorded]}
+        lacking = [fingerprint for fingerprint in (trust or {"trusted": []})["trusted"] if fingerprint not in here]
+        if lacking and not pki["problem"]:
+            return [
+                (
+                    f"members of deployment {name} trust the CA with the SHA-256 fingerprint {lacking[0]} too, and its certificate is not in {pki['path']}: "
+                    f"restore that folder from a backup or from the controller that exchanges the CA"
+                )
+            ]
     relies = f"deployment {name} relies on the CA with the SHA-256 fingerprint {recorded}"
     wrong = ""
     if pki["problem"]:

@@ -15,6 +15,7 @@ from typing import Any
 from . import names
 from .hardened import hardened
 from .layout import CERTIFICATES_PATH, CONFIG_PATH, all_ports
+from .trust_revisions import restarted_for
 
 Json = dict[str, Any]
 
@@ -147,12 +148,14 @@ def pod_spec(
     }
 
 
-def pod_annotations(spec: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, str]:
-    return {**_POD_ANNOTATIONS, names.CONFIGURATION_ANNOTATION: configuration(spec, pod)}
+def pod_annotations(hostnet: Mapping[str, Any], spec: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, str]:
+    return {**_POD_ANNOTATIONS, names.CONFIGURATION_ANNOTATION: configuration(spec, pod, restarted_for(hostnet.get("trust"), spec))}
 
 
-def configuration(spec: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
+def configuration(spec: Mapping[str, Any], pod: Mapping[str, Any], trusted: str = "") -> str:
     """What a process has to be started anew for, as 12 hexadecimal digits: its command, settings, files, probes and resources.
+
+    `trusted`: the CAs, where the system reads them at its start alone.
 
     Not the image, which each pod tells by itself, and nothing that changes with a member's place or with other members: its address, its
     certificates, the join list. So the pods of all members have the same, and whoever has another was started before the last deploy changed it.
@@ -165,5 +168,6 @@ def configuration(spec: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
         "member_files": spec.get("member_files") or {},
         "user": pod["securityContext"],
         "grace": pod["terminationGracePeriodSeconds"],
+        **({"trusted": trusted} if trusted else {}),
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]

@@ -12,12 +12,15 @@ from typing import Any
 
 from . import names
 from .layout import SHARED_FOLDER, all_ports, certificate_folder
+from .trust_revisions import short
 
 Json = dict[str, Any]
 
 # How a server begins: TLS at once, or a line of its own first (NATS' INFO) and then TLS.
 TLS, GREETING = "tls", "greeting"
 BEGINNINGS = (TLS, GREETING)
+# How a process comes to trust other CAs: as it comes to serve another certificate, or by being started anew.
+RELOADS = ("reload", "restart")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,25 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Card:
+    """A client's certificate of this CA that members are shown, and whether they have to take it. The paths are the controller's."""
+
+    ca: str
+    accepted: bool
+    certificate: str
+    private_key: str
+
+
+# What a server has said of a client's certificate. Anything else is why that is not known.
+ACCEPTED, REFUSED = "accepted", "refused"
+
+
+@dataclass(frozen=True)
 class Leaf:
-    """A certificate that a server has shown, or in `error` why it showed none; with `asked` false because the way to it failed, not the server."""
+    """A certificate that a server has shown, or in `error` why it showed none; with `asked` false because the way to it failed, not the server.
+
+    `cards`: what it has said of clients' certificates that it was shown, by their CA.
+    """
 
     fingerprint: str = ""
     serial: str = ""
@@ -45,6 +65,7 @@ class Leaf:
     sans: tuple[str, ...] = ()
     error: str = ""
     asked: bool = True
+    cards: tuple[tuple[str, str], ...] = ()
 
 
 def spec_problems(spec: Mapping[str, Any]) -> list[str]:
@@ -62,6 +83,8 @@ def spec_problems(spec: Mapping[str, Any]) -> list[str]:
     reload = spec.get("reload")
     if reload is not None and (isinstance(reload, str) or not isinstance(reload, Sequence)):
         problems.append("reload must be a command as a list of words, or an empty list where the process reads its files at each handshake")
+    if spec.get("reload_ca", "reload") not in RELOADS:
+        problems.append(f"reload_ca is {spec['reload_ca']!r}; use one of {', '.join(RELOADS)}")
     if reload and not any(wish.get("ports") for wish in spec.get("certificates", [])):
         problems.append("reload needs ports of a certificate: nothing else tells when the files have arrived")
     return problems
@@ -123,21 +146,39 @@ def turns(
     return found
 
 
-def missing(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf]) -> list[str]:
-    """What is not served as it should be, a sentence for each port; `seen` is by member and port."""
+def missing(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf], cards: Sequence[Card] = ()) -> list[str]:
+    """What is not served as it should be, and which of the `cards` are not taken as they should be, a sentence for each port.
+
+    `seen` is by member and port.
+    """
     found = []
     for endpoint in wanted:
         leaf = seen.get((endpoint.member, endpoint.port), Leaf(error="it was not asked"))
-        if leaf.fingerprint == endpoint.fingerprint:
+        wrong = _wrong_cards(leaf, cards)
+        if leaf.fingerprint == endpoint.fingerprint and not wrong:
             continue
         place = f"member {endpoint.member}, port {endpoint.port} ({endpoint.number})"
         if leaf.error:
             found.append(f"{place}: {leaf.error}")
+        elif leaf.fingerprint == endpoint.fingerprint:
+            found.append(f"{place}: {wrong}")
         else:
             found.append(
                 f"{place}: it serves serial {leaf.serial} (until {leaf.not_after}), not {endpoint.serial} (until {endpoint.not_after})"
             )
     return found
+
+
+def _wrong_cards(leaf: Leaf, cards: Sequence[Card]) -> str:
+    said = dict(leaf.cards)
+    found = []
+    for card in cards:
+        answer = said.get(card.ca, "it was not asked")
+        if answer not in (ACCEPTED, REFUSED):
+            found.append(f"whether it takes a client's certificate of the CA {short(card.ca)} is not known: {answer}")
+        elif (answer == ACCEPTED) != card.accepted:
+            found.append(f"a client's certificate of the CA {short(card.ca)} is {answer}")
+    return " and ".join(found)
 
 
 def served_list(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf]) -> list[Json]:
@@ -156,6 +197,7 @@ def served_list(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf]
                 "not_after": leaf.not_after,
                 "sans": list(leaf.sans),
                 "current": leaf.fingerprint == endpoint.fingerprint,
+                "clients": dict(leaf.cards),
                 "error": leaf.error,
             }
         )

@@ -13,6 +13,7 @@ from .certificate_secrets import secret_files, secret_number
 from .layout import data_folder
 from .metadata import labels_of, metadata_of
 from .pod import on_node, pod_annotations, pod_spec
+from .trust_revisions import annotation
 
 Json = dict[str, Any]
 
@@ -39,8 +40,13 @@ def images(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequen
     return found
 
 
-def _annotations(identity: Mapping[str, Any]) -> dict[str, str]:
-    return {names.TOKEN_ANNOTATION: str(identity["token"]), names.CA_ANNOTATION: str(identity["ca_fingerprint"])}
+def _annotations(hostnet: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, str]:
+    trust = annotation(hostnet.get("trust"))
+    return {
+        names.TOKEN_ANNOTATION: str(identity["token"]),
+        names.CA_ANNOTATION: str(identity["ca_fingerprint"]),
+        **({names.TRUST_ANNOTATION: trust} if trust else {}),
+    }
 
 
 def _data_volume(hostnet: Mapping[str, Any], binding: Mapping[str, Any]) -> Json:
@@ -63,7 +69,7 @@ def stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity: 
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": metadata_of(hostnet, name, member, _annotations(identity)),
+        "metadata": metadata_of(hostnet, name, member, _annotations(hostnet, identity)),
         "spec": {
             # A rollout has stopped the member; its binding says so, so that nothing else starts it meanwhile.
             "replicas": 0 if binding.get("stopped") else 1,
@@ -71,7 +77,10 @@ def stateful_set(hostnet: Mapping[str, Any], spec: Mapping[str, Any], identity: 
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": selector},
-            "template": {"metadata": {"labels": labels_of(hostnet, member), "annotations": pod_annotations(spec, pod)}, "spec": pod},
+            "template": {
+                "metadata": {"labels": labels_of(hostnet, member), "annotations": pod_annotations(hostnet, spec, pod)},
+                "spec": pod,
+            },
         },
     }
 
@@ -104,10 +113,10 @@ def daemon_set(
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": metadata_of(hostnet, name, annotations=_annotations(identity)),
+        "metadata": metadata_of(hostnet, name, annotations=_annotations(hostnet, identity)),
         "spec": {
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": {names.DEPLOYMENT_LABEL: hostnet["name"]}},
-            "template": {"metadata": {"labels": labels_of(hostnet), "annotations": pod_annotations(spec, pod)}, "spec": pod},
+            "template": {"metadata": {"labels": labels_of(hostnet), "annotations": pod_annotations(hostnet, spec, pod)}, "spec": pod},
         },
     }

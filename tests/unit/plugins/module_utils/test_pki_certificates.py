@@ -32,8 +32,9 @@ from cryptography.x509.oid import NameOID
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import files as pki_files
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import folder as pki_folder
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import issue, library
-from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import look_at_ca
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import ca_state, look_at_ca
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import VAULT_HEADER, PkiError, Request
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
 
 DAY = timedelta(days=1)
@@ -682,9 +683,14 @@ def test_what_a_killed_run_left_is_overwritten_and_no_link_is_followed(pki: Path
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (pki / "east-0" / ".node.key.new").symlink_to(victim)
-    with pytest.raises(PkiError, match=r"cannot be written"):
-        ensure(request_for(pki, entry(common_name="x")))
+    ensure(request_for(pki, entry(common_name="x")))
     assert victim.read_text() == "mine"
+    assert not (pki / "east-0" / "node.key").is_symlink()
+    # What somebody else has put there, and still has open, does not become the key.
+    with (pki / "east-0" / ".node.key.new").open("w+") as theirs:
+        ensure(request_for(pki, entry(common_name="y")))
+        assert os.fstat(theirs.fileno()).st_nlink == 0
+        assert theirs.read() == ""
 
 
 # ---- two runs at once ----
@@ -838,3 +844,143 @@ def test_the_key_of_a_nats_user_that_the_servers_know_is_not_replaced(pki: Path)
     assert not (pki / "system.nk").exists()
     # Servers without such a user, as before the system account was switched on, get one.
     assert ensure(request)["changed"]
+
+
+# ---- one CA is exchanged for another ----
+
+
+def by_trust(folder: Path, trust: trust_revisions.Trust, *entries: dict[str, Any], **fields: Any) -> Request:
+    """As the role certificates asks by a trust revision."""
+    return request_for(
+        folder,
+        *(entries or (entry(),)),
+        *trust_revisions.probes(trust),
+        ca_create=False,
+        expected_ca_fingerprint=trust["issuer"],
+        trusted_ca_fingerprints=trust["trusted"] if trust["revision"] > 1 else [],
+        **fields,
+    )
+
+
+def in_file(path: Path) -> list[str]:
+    return [certificate.fingerprint(hashes.SHA256()).hex() for certificate in x509.load_pem_x509_certificates(path.read_bytes())]
+
+
+def new_ca(folder: Path, trust: trust_revisions.Trust, **fields: Any) -> str:
+    result = ensure(by_trust(folder, trust, new_ca=True, retired_ca_fingerprints=trust["dropped"], **fields))
+    return str(result["cas"]["new"]["fingerprint"])
+
+
+@needs_openssl
+def test_one_ca_is_exchanged_for_another(pki: Path) -> None:
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    new = new_ca(pki, first)
+    assert new != old
+    key = pki / f"ca-{new[:16]}.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    # A run that was killed before it could record that one takes it again.
+    assert new_ca(pki, first) == new
+    # Until it is recorded nothing else knows of it.
+    assert in_file(pki / "ca.crt") == [old]
+    assert not ensure(by_trust(pki, first))["changed"]
+
+    trusted = trust_revisions.following(first, "trust", new)
+    result = ensure(by_trust(pki, trusted))
+    assert in_file(pki / "ca.crt") == [old, new]
+    assert result["ca"]["trusted"] == str(pki / "ca.crt")
+    assert [(found["name"], found["reissued"]) for found in result["certificates"]] == [
+        ("east-0", False),
+        ("trust", False),
+        ("trust", True),
+    ]
+    assert not ensure(by_trust(pki, trusted))["changed"]
+    # A member that comes now is from the old one.
+    assert ensure(by_trust(pki, trusted, entry("west-0")))["ca"]["fingerprint"] == old
+    openssl("verify", "-CAfile", pki / f"ca-{old[:16]}.crt", pki / "west-0" / "node.crt")
+
+    issued = trust_revisions.following(trusted, "issue", "")
+    result = ensure(by_trust(pki, issued, entry(), entry("west-0")))
+    assert in_file(pki / "ca.crt") == [new, old]
+    assert [found["reason"] for found in result["certificates"]] == ["issued by another CA"] * 2 + [""] * 2
+    openssl("verify", "-CAfile", pki / f"ca-{new[:16]}.crt", pki / "east-0" / "node.crt")
+    subject = [openssl("x509", "-in", pki / f"ca-{fingerprint[:16]}.crt", "-noout", "-subject") for fingerprint in (old, new)]
+    assert subject[0] != subject[1]
+
+    dropped = trust_revisions.following(issued, "drop", "")
+    result = ensure(by_trust(pki, dropped, entry(), entry("west-0")))
+    assert in_file(pki / "ca.crt") == [new]
+    assert not any(found["reissued"] for found in result["certificates"])
+    assert (pki / "ca.key").exists()
+    request = by_trust(pki, dropped, retired_ca_fingerprints=dropped["dropped"])
+    assert "ca.key: key of a CA that is trusted no more" in ensure(request, check=True)["diff"]["before"]
+    assert ensure(request)["changed"]
+    assert not (pki / "ca.key").exists()
+    assert (pki / f"ca-{old[:16]}.retired.key").exists()
+    assert not ensure(request)["changed"]
+    assert not ensure(by_trust(pki, dropped))["changed"]
+
+    # And once more: the one that was dropped is not taken for a new one.
+    newest = new_ca(pki, dropped)
+    assert newest not in (old, new)
+    again = trust_revisions.following(dropped, "trust", newest)
+    ensure(by_trust(pki, again))
+    ensure(by_trust(pki, trust_revisions.following(again, "issue", "")))
+    assert in_file(pki / "ca.crt") == [newest, new]
+
+
+def test_a_folder_without_the_new_ca_is_refused(pki: Path) -> None:
+    """That of another controller, or of a backup from before."""
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    trusted = trust_revisions.following(trust_revisions.first(old), "trust", "b" * 64)
+    before = content(pki)
+    with pytest.raises(PkiError, match=r"fingerprint b{64} is not in .*: restore that folder"):
+        ensure(by_trust(pki, trusted))
+    with pytest.raises(PkiError, match=r"the recorded CA has b{64}"):
+        ensure(request_for(pki, ca_create=False, expected_ca_fingerprint="b" * 64))
+    assert content(pki) == before
+
+
+def test_the_new_key_is_encrypted_where_the_old_one_is(pki: Path) -> None:
+    old = ensure(request_for(pki, ca_vault=True))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    new = new_ca(pki, first)
+    assert (pki / f"ca-{new[:16]}.key").read_bytes().startswith(VAULT_HEADER)
+    issued = trust_revisions.following(trust_revisions.following(first, "trust", new), "issue", "")
+    assert ensure(by_trust(pki, issued))["certificates"][0]["reissued"]
+
+
+def test_a_ca_of_the_users_own_is_exchanged(pki: Path, tmp_path: Path) -> None:
+    old_certificate, old_key = write_ca(tmp_path / "old")
+    certificate, key = write_ca(tmp_path / "new")
+    own = {"ca_certificate": old_certificate, "ca_private_key": old_key}
+    old, new = in_file(old_certificate)[0], in_file(certificate)[0]
+    ensure(request_for(pki, **own))
+    both = {"ca_certificate": certificate, "ca_private_key": key, "ca_old_certificate": old_certificate, "ca_old_private_key": old_key}
+    trusted = trust_revisions.following(trust_revisions.first(old), "trust", new)
+    state = ca_state(request_for(pki, **both), OpenVault(), NOW)
+    assert (state.fingerprint, state.trusted) == (new, str(old_certificate))
+    assert {found["fingerprint"]: found["has_key"] for found in state.authorities} == {old: True, new: True}
+    result = ensure(by_trust(pki, trusted, entry("west-0"), **both))
+    assert result["ca"]["fingerprint"] == old
+    assert in_file(pki / "ca.crt") == [old, new]
+    assert ca_state(request_for(pki, **both), OpenVault(), NOW).trusted == str(pki / "ca.crt")
+    issued = trust_revisions.following(trusted, "issue", "")
+    assert ensure(by_trust(pki, issued, **both))["ca"]["fingerprint"] == new
+    dropped = trust_revisions.following(issued, "drop", "")
+    later = {"ca_certificate": certificate, "ca_private_key": key}
+    result = ensure(by_trust(pki, dropped, **later, retired_ca_fingerprints=[old]))
+    # It is theirs to keep.
+    assert old_key.exists()
+    assert in_file(pki / "ca.crt") == [new]
+    assert not ensure(by_trust(pki, dropped, **later, retired_ca_fingerprints=[old]))["changed"]
+
+
+def test_what_a_ca_that_is_about_to_end_issues_to_be_shown_ends_with_it(pki: Path) -> None:
+    """It is why the CA is exchanged."""
+    old = ensure(request_for(pki, ca_valid_days=400))["ca"]["fingerprint"]
+    later = NOW + 100 * DAY
+    result = ensure(by_trust(pki, trust_revisions.first(old)), now=later)
+    assert [found["reissued"] for found in result["certificates"]] == [False, True]
+    assert result["certificates"][1]["not_after"] == result["ca"]["not_after"]
+    assert not ensure(by_trust(pki, trust_revisions.first(old)), now=later)["changed"]

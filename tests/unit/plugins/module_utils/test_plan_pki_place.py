@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, pki_place, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, pki_place, rollout, trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.pki_place import Place, Surroundings, place
 from support import plans
 from support.plans import FINGERPRINT, Json
@@ -228,3 +228,22 @@ def test_every_plan_says_so(changes: Json) -> None:
         assert text in rollout.rollout_plan(hostnet, spec, request, plan, nodes, status, None)["errors"]
     well = deployment.deployment_plan(settings(), spec, nodes, observed)
     assert (well["errors"], well["lost_ca"]) == ([], [])
+
+
+def test_while_cas_are_exchanged_the_issuer_counts_and_all_that_are_trusted_are_here() -> None:
+    old, new = "0a" * 32, "0b" * 32
+    trust = trust_revisions.make(3, [old, new], new)
+    identity = {"ca_fingerprint": old}
+
+    def refused(*fingerprints: str, has_key: bool = True) -> list[str]:
+        here = [
+            {"fingerprint": fingerprint, "certificate": f"/p/ca-{fingerprint}.crt", "private_key": "/p/k", "has_key": has_key}
+            for fingerprint in fingerprints
+        ]
+        return pki_place.refusals(settings(fingerprint=old, authorities=here), identity, trust)
+
+    assert refused(old, new) == []
+    assert "private key /p/k does not exist" in refused(old, new, has_key=False)[0]
+    assert f"trust the CA with the SHA-256 fingerprint {old} too" in refused(new)[0]
+    # The folder of another controller, or a backup from before the exchange.
+    assert f"relies on the CA with the SHA-256 fingerprint {new}" in refused(old)[0]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -157,3 +158,26 @@ def test_members_that_do_not_run_are_named() -> None:
 def test_other_objects_have_nobodys_certificates() -> None:
     assert plan.members_of({"kind": "ConfigMap", "metadata": {"name": "x"}}) == []
     assert plan.members_of(secret("b", "a")) == ["a", "b"]
+
+
+def test_what_is_said_of_clients_certificates_counts_as_much_as_what_is_served() -> None:
+    wanted = plan.endpoints(SPEC, ["east-0"], [issued("east-0")])[:1]
+    cards = [plan.Card("a" * 64, True, "c", "k"), plan.Card("b" * 64, False, "c", "k")]
+
+    def said(**answers: str) -> list[str]:
+        shown = tuple((name * 64, answer) for name, answer in answers.items())
+        return plan.missing(wanted, {("east-0", "client"): dataclasses.replace(leaf("east-0"), cards=shown)}, cards)
+
+    assert said(a="accepted", b="refused") == []
+    assert said(a="refused", b="refused") == [
+        "member east-0, port client (4222): a client's certificate of the CA aaaaaaaaaaaaaaaa is refused"
+    ]
+    assert "of the CA bbbbbbbbbbbbbbbb is accepted" in said(a="accepted", b="accepted")[0]
+    # What is not known is proof of neither.
+    assert "bbbbbbbbbbbbbbbb is not known: it was not asked" in said(a="accepted")[0]
+    assert "is not known: TLS: the server closed the connection" in said(a="accepted", b="TLS: the server closed the connection")[0]
+
+
+def test_how_other_cas_come_to_be_trusted() -> None:
+    assert plan.spec_problems({**SPEC, "reload_ca": "restart"}) == plan.spec_problems({**SPEC, "reload_ca": "reload"}) == []
+    assert plan.spec_problems({**SPEC, "reload_ca": "never"}) == ["reload_ca is 'never'; use one of reload, restart"]
