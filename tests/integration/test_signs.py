@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from support import made_up
 from support.kube_api import KubeApi
 from support.made_up import World, message
+from support.pages import Shape
 from support.reboots import Reboots
 from support.run import PlayRun
 
@@ -56,8 +58,18 @@ def test_nobody_is_stopped_while_the_cloud_takes_another_vm(world: World) -> Non
         # The play has east-0 in hand when the autoscaler chooses west-0's VM.
         assert upgrade("gate:before-begin", hostnet_members=["east-0"]).rc != 0
         taint(world.kubes[1], "west-1", [{"key": AUTOSCALER, "effect": "NoSchedule"}])
-        status = world.play("status.yml")
+        page, metrics = world.folder / "status.html", world.folder / "status.prom"
+        status = world.play("status.yml", hostnet_status_html=str(page), hostnet_status_metrics=str(metrics))
         assert f"the VM of west-0 is about to go: the cluster autoscaler takes it away within minutes ({AUTOSCALER})" in status.output
+        assert "the cluster autoscaler takes it away within minutes" in Shape(page.read_text()).text
+        told = {
+            (sample.name, sample.labels.get("member"), sample.labels.get("level"))
+            for family in text_string_to_metric_families(metrics.read_text())
+            for sample in family.samples
+            if sample.value == 1
+        }
+        assert {entry for entry in told if entry[2]} == {("hostnet_vm_marked", "west-0", "going")}
+        assert ("hostnet_rollout_in_progress", None, None) in told
         # Where west-0 is no member to work on, somebody else has to be done with it first.
         refused = message(upgrade(hostnet_members=["east-0"], hostnet_step_timeout_seconds=5))
         assert "the VM of member west-0 is about to go: node west-1 of kube cluster west: the cluster autoscaler" in refused
