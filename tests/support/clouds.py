@@ -40,7 +40,16 @@ def environment() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", _REQUIREMENTS]
+            pip: list[str | Path] = [
+                folder / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+                _REQUIREMENTS,
+            ]
             subprocess.run(pip, check=True)
             (folder / "ready").touch()
     return folder
@@ -61,7 +70,7 @@ def free_port() -> int:
 def moto(folder: Path) -> Iterator[str]:
     """The URL of a moto server, which plays AWS."""
     url = f"http://127.0.0.1:{free_port()}"
-    command = [environment() / "bin" / "python", "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    command: list[str | Path] = [environment() / "bin" / "python", "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with open(folder / "moto.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=clean)
