@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleError
-from ansible.parsing.dataloader import DataLoader
-
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
     before,
     dead,
@@ -19,45 +16,15 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     journal,
     member_labels,
     observation,
-    order,
     rebind,
     rollout,
     steps,
     successor,
     versions,
 )
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
-
-
-def settings(hostnet: Mapping[str, Any], request: Mapping[str, Any]) -> Json:
-    """What a rollout that is gone on with must be asked for again."""
-    return before.wanted_settings(str(request["work"]), bool(request["surge"]), str(hostnet["image"]))
-
-
-def plan(
-    hostnet: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    request: Mapping[str, Any],
-    seen: Deployment,
-    status: Mapping[str, Any],
-    found: Mapping[str, Any] | None,
-    inspection: Mapping[str, Mapping[str, Any]],
-) -> Json:
-    """What a rollout would do now (rollout.rollout_plan)."""
-    asked = {**request, **_hook(request.get("hook_text"))}
-    return rollout.rollout_plan(hostnet, spec, asked, seen["plan"], seen["nodes"], status, found, inspection)
-
-
-def _hook(text: Any) -> Json:
-    """What a file of tasks holds as Ansible reads it, `hook_tasks`, or in `hook_unreadable` why it cannot."""
-    try:
-        # An empty file is not a missing one.
-        return {"hook_tasks": None if text is None else DataLoader().load(str(text), show_content=False) or []}
-    except AnsibleError as error:
-        return {"hook_tasks": [], "hook_unreadable": " ".join(str(error).split())}
 
 
 def gates(name: str, spec: Mapping[str, Any], work: str = "") -> list[Json]:
@@ -91,12 +58,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
-            "rollout_settings": settings,
-            "rollout_plan": plan,
             "rollout_gates": gates,
             "rollout_refusal": dead.refusal,
             "rollout_processes": dead.in_hand,
-            "rollout_replanned": order.replanned,
             "rollout_record": before.record,
             "rollout_remaining_steps": steps.next_steps,
             "rollout_undo_steps": follow.undo_steps,

@@ -167,8 +167,7 @@ def _seen(facts: Json) -> Any:
 
 def plan(given: Json) -> Json:
     """The plan of a rollout of all members, and the reads that it needs. {facts: file} -> {seconds: of the plan, reads: of those}"""
-    from ansible_collections.hostnet.multicluster.plugins.filter import rollout
-    from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, deployment, rollout
 
     facts = json.loads(Path(given["facts"]).read_text())
     hostnet, spec = facts["hostnet"], facts["spec"]
@@ -182,7 +181,7 @@ def plan(given: Json) -> Json:
     planned = deployment.deployment_plan(hostnet, spec, nodes, observed)
     seconds = time.monotonic() - read
     status = classify.deployment_status(hostnet, planned, nodes, observed, facts["inspection"])
-    rolled = rollout.plan(hostnet, spec, facts["request"], seen, status, None, facts["inspection"])
+    rolled = rollout.rollout_plan(hostnet, spec, facts["request"], planned, nodes, status, None, facts["inspection"])
     whole = time.monotonic() - read
     if rolled["errors"]:
         raise RuntimeError("; ".join(rolled["errors"])[:2000])

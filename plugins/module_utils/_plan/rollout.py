@@ -39,11 +39,12 @@ def rollout_plan(
     request_errors looks at. `plan` is
     deployment_plan's, `status` deployment_status's, `journal` the newest one (or null), `inspection` what the members said.
 
-    Returns {errors, resume (the journal is gone on with), in_hand, members: [{member, class, reason, why, steps, node, work, surge}], left (members
-    that max_members leaves for the next run), broken, unmended, waits (lines: what has to come back, or get a VM, before anybody else is taken down),
-    follows (somebody else does the VMs), again (follow.again: the member in hand needs another node), yields (the member in hand is up, and others
-    are broken: they come first), hold (nobody is taken down now: no VM is about to go), over (why the cloud's upgrade is over for all who are left, or ""),
-    followed (whose end counts), seen, standing (how far the upgrade is, for people), prove (processes that must be proven dead before the first change),
+    Returns {errors, resume (the journal is gone on with), settings (what whoever goes on with it has to be asked for), in_hand, members: [{member, class,
+    reason, why, steps, node, work, surge}], left (members that max_members leaves for the next run), broken, unmended, waits (lines: what has to come back,
+    or get a VM, before anybody else is taken down), follows (somebody else does the VMs), again (follow.again: the member in hand needs another node),
+    yields (the member in hand is up, and others are broken: they come first), hold (nobody is taken down now: no VM is about to go), over (why the cloud's
+    upgrade is over for all who are left, or ""), followed (whose end counts), seen, standing (how far the upgrade is, for people), prove (processes that
+    must be proven dead before the first change),
     lines}. Errors are raised before anything is changed.
 
     Members that are broken are mended first, whatever the rollout is for, as a repair mends them.
@@ -52,7 +53,7 @@ def rollout_plan(
     errors = [*refusals.request_errors(request), *plan.get("conflicts", [])]
     # Of the wrong kube clusters nothing else is worth a word: members that nobody looked for are not lost.
     if work not in steps.WORKS or plan.get("membership"):
-        return _nothing(errors)
+        return nothing(errors)
     entries = {str(entry["member"]): entry for entry in status["members"]}
     bindings = {str(entry["member"]): entry for entry in plan["members"]}
     flying = in_flight(journal)
@@ -62,7 +63,7 @@ def rollout_plan(
         errors.append(
             f"deployment {hostnet['name']} in namespace {hostnet['namespace']} is not deployed, or not finished: run playbooks/deploy.yml first"
         )
-        return _nothing(errors)
+        return nothing(errors)
     errors += refusals.journal_errors(hostnet, request, journal if flying else None)
     # An abort forgets nobody.
     errors += [] if request.get("abort") else trust.forgets_the_living(journal, inspection or {})
@@ -83,7 +84,7 @@ def rollout_plan(
     # Of whom nothing is known is not counted as a voter either: a gate would be too easy. Only who is leaving has lost its binding already.
     errors += [entry["error"] for entry in plan.get("strangers", []) if entry["member"] not in finished]
     if not bindings:
-        return _nothing(errors or [f"deployment {hostnet['name']} in namespace {hostnet['namespace']} has no members"])
+        return nothing(errors or [f"deployment {hostnet['name']} in namespace {hostnet['namespace']} has no members"])
     for name, entry in entries.items():
         if entry["class"] == "foreign":
             errors.append(f"member {name}: {entry['reason']}. Another system answers there: a human has to look, nothing is changed")
@@ -95,7 +96,7 @@ def rollout_plan(
     healthy = [name for name in entries if name not in broken]
     if len(healthy) < gate.quorum(len(entries)):
         errors.append(refusals.majority_lost(hostnet, spec, status, bindings, nodes))
-        return {**_nothing(errors), "broken": broken}
+        return {**nothing(errors), "broken": broken}
     if in_hand and in_hand not in bindings and record.get("old"):
         # It is leaving for good, and its binding is gone already: what is left to do is still done.
         bindings[in_hand] = record["old"]
@@ -241,6 +242,9 @@ def rollout_plan(
     result: Json = {
         "errors": errors,
         "resume": flying,
+        "settings": (journal or {}).get("settings", {})
+        if flying
+        else before.wanted_settings(work, bool(request["surge"]), str(hostnet["image"])),
         "in_hand": in_hand,
         "members": planned,
         "left": left,
@@ -279,10 +283,12 @@ def rollout_plan(
     return result
 
 
-def _nothing(errors: list[str]) -> Json:
+def nothing(errors: list[str]) -> Json:
+    """A plan that does nothing, for these reasons."""
     return {
         "errors": errors,
         "resume": False,
+        "settings": {},
         "in_hand": "",
         "members": [],
         "left": [],

@@ -142,7 +142,7 @@ def _plan(bench: Bench, deployment: Deployment, findings: Findings) -> None:
         "soak_seconds": 10,
         "step_timeout_seconds": 900,
         "hook": "",
-        "hook_text": None,
+        "hook_tasks": None,
         "probe_file": "",
         "probe_file_exists": False,
     }
