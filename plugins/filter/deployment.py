@@ -28,7 +28,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     status_metrics,
     status_page,
     trial,
-    trust_revisions,
     withheld,
     workloads,
 )
@@ -144,11 +143,5 @@ class FilterModule:
             "deployment_table": classify.status_table,
             "deployment_html": status_html,
             "deployment_metrics": status_metrics.metrics,
-            "trust_following": trust_revisions.following,
-            "trust_fresh": trust_revisions.fresh,
-            "trust_phase": trust_revisions.phase,
-            "trust_plan": trust_revisions.plan,
-            "trust_probes": trust_revisions.probes,
-            "trust_shown": trust_revisions.shown,
         }
         return {name: errors_of_input(function) for name, function in functions.items()}
