@@ -166,8 +166,8 @@ GUARDS = (
         9,
         "what is refused once the lock is held is no success",
         "roles/rollout/tasks/main.yml",
-        "- name: Work, and give the locks of other deployments back in any case\n",
-        "- name: Work, and give the locks of other deployments back in any case\n"
+        "- name: Roll the members, and always release the locks of other deployments\n",
+        "- name: Roll the members, and always release the locks of other deployments\n"
         "  when: not ansible_check_mode and (rollout_plan.members | length > 0 or rollout_plan.resume)\n",
         _some(_FAULTS, "refused_after_the_lock"),
     ),
