@@ -154,7 +154,12 @@ class Kubelets(threading.Thread):
         apps = f"/apis/apps/v1/namespaces/{namespace}"
         sets = kube.request_json("GET", f"{apps}/statefulsets")["items"]
         guards = kube.request_json("GET", f"{apps}/deployments")["items"]
-        pods = {pod["metadata"]["name"] for pod in kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]}
+        items = kube.request_json("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+        pods = {item["metadata"]["name"] for item in items}
+        # Processes that were told to end have ended; those of a workload come again at the next look.
+        ending = {item["metadata"]["name"] for item in items if "deletionTimestamp" in item["metadata"]}
+        for name in ending:
+            kube.request_json("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0")
         wanted = {f"{item['metadata']['name']}-0": item["spec"]["template"] for item in sets if item["spec"]["replicas"]}
         more = {
             f"{item['metadata']['name']}-{number}": item["spec"]["template"]
@@ -166,7 +171,7 @@ class Kubelets(threading.Thread):
             free = {node["metadata"]["name"] for node in nodes if not node["spec"].get("unschedulable")}
             more = {name: template for name, template in more.items() if name in pods or _pinned_to(template) in free}
         wanted |= more
-        for name in pods - set(wanted):
+        for name in pods - set(wanted) - ending:
             kube.request_json("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0")
         for name in set(wanted) - pods:
             template = wanted[name]
