@@ -68,7 +68,6 @@ options:
     description:
       - The deployment's token, of which the new admission is made. Required with O(until=new_node).
     type: str
-    no_log: false
   patient:
     description:
       - Whether somebody else than a hook replaces the VM. Then a new node in another zone may be anybody's, and is no error.
