@@ -19,7 +19,7 @@ from ansible.plugins.loader import connection_loader, filter_loader, lookup_load
 from ansible_collections.hostnet.multicluster.plugins import filter as filters
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _plan
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import shared_cache
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import systems
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import systems, vm
 
 # The lookups of the roles.
 _LOOKUPS = ("config", "env", "file", "password", "vars", "varnames")
@@ -29,7 +29,7 @@ CREDENTIALS = shared_cache.CREDENTIALS
 
 def for_all_forks() -> None:
     """Imports all filters and their logic. Called while a plugin is imported that ansible-playbook itself loads."""
-    for package in (_plan, systems, filters):
+    for package in (_plan, systems, vm, filters):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
     # With the first one that is asked for, a loader reads all of Ansible's own.

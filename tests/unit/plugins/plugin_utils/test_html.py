@@ -48,7 +48,7 @@ def test_what_is_not_given_is_an_error(shown: Path) -> None:
         html.render("some", "page.j2", {})
 
 
-@pytest.mark.parametrize("template", sorted(html._ROLES.glob("*/templates/*.j2")), ids=lambda path: path.name)
+@pytest.mark.parametrize("template", sorted(html._ROLES.glob("*/templates/*.html.j2")), ids=lambda path: path.name)
 def test_no_template_of_a_page_trusts_a_value(template: Path) -> None:
     parsed = jinja2.Environment(autoescape=True).parse(template.read_text())
     assert "safe" not in {used.name for used in parsed.find_all(jinja2.nodes.Filter)}
