@@ -21,6 +21,9 @@ GROUP_OF_EKS = ("eks:cluster-name", "eks:nodegroup-name")
 # https://cloud-provider-aws.sigs.k8s.io: aws:///ZONE/INSTANCE
 _PROVIDER_ID = re.compile(r"aws:///([a-z0-9-]+)/(i-[0-9a-f]+)")
 _ENDED = ("shutting-down", "terminated")
+# States of instances that the group's desired capacity does not count: entering Standby makes it smaller.
+# https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html
+_NOT_COUNTED = ("Terminat", "Detach", "Standby", "EnteringStandby")
 
 
 class Found(TypedDict):
@@ -113,7 +116,7 @@ def _another_comes(vm: Mapping[str, Any], found: Found, name: str, title: str) -
         raise Refused(
             f"{where(vm)}: {title} has suspended {' and '.join(sorted(suspended))}. Nothing is done to instance {name}: resume that first"
         )
-    alive = [entry for entry in group.get("Instances") or [] if not str(entry["LifecycleState"]).startswith(("Terminat", "Detach"))]
+    alive = [entry for entry in group.get("Instances") or [] if not str(entry["LifecycleState"]).startswith(_NOT_COUNTED)]
     if len(alive) > int(group["DesiredCapacity"]):
         raise Refused(
             f"{where(vm)}: {title} wants {group['DesiredCapacity']} instances and has {len(alive)}, so no other one would come. Nothing is done to instance "

@@ -50,8 +50,9 @@ def group_of(instance: Mapping[str, Any]) -> str:
 
 
 def request_id(vm: Mapping[str, Any], instance: Mapping[str, Any]) -> str:
-    """The same for the same wish, so that one that is sent again is done once."""
-    return str(uuid.uuid5(_NAMES, f"{vm['action']} {vm['node_uid']} {instance['id']}"))
+    """The same for the same wish, so that one that is sent again is done once. A reboot after another one is another wish."""
+    boot = f" {vm.get('boot_id', '')}" if vm["action"] == "reboot" else ""
+    return str(uuid.uuid5(_NAMES, f"{vm['action']} {vm['node_uid']} {instance['id']}{boot}"))
 
 
 def made_anew(node: Mapping[str, Any], instance: Mapping[str, Any]) -> str:
@@ -83,7 +84,10 @@ def decide(vm: Mapping[str, Any], state: str, node: Mapping[str, Any], found: Fo
             return Decision(already=f"its group is {doing} VM {name}")
     if instance is None or state in ("gone", "other") or anew:
         what = "there is no such VM" if instance is None else "its Node is gone, or is on another VM"
-        raise Refused(f"{where(vm)}: {what}, so nothing shows that VM {name} is the member's. Nothing is done to it")
+        later = (
+            ". Where it was recreated a moment ago, wait until its node is there, then run again" if state == "gone" and instance else ""
+        )
+        raise Refused(f"{where(vm)}: {what}, so nothing shows that VM {name} is the member's. Nothing is done to it{later}")
     if doing != "NONE":
         raise Refused(f"{where(vm)}: its group is {doing} VM {name}. Nothing is done to it: wait until that is over")
     if instance.get("status") != "RUNNING":

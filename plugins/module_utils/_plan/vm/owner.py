@@ -121,9 +121,9 @@ def decide_claim(
                 "it has as many as it wants"
             )
         zones = _zones(spec)
-        if zones and set(zones) != {vm["zone"]}:
+        if set(zones) != {vm["zone"]}:
             raise Refused(
-                f"{where(vm)}: NodePool {name} may make the next VM in zone {', '.join(sorted(zones))}, and the member's is {vm['zone']}. Nothing is deleted: "
+                f"{where(vm)}: NodePool {name} may make the next VM in {'zone ' + ', '.join(sorted(zones)) if zones else 'any zone'}, and the member's is {vm['zone']}. Nothing is deleted: "
                 "give each zone a NodePool of its own"
             )
     uid = str(claim["metadata"]["uid"])
