@@ -122,8 +122,9 @@ def decide_claim(
             )
         zones = _zones(spec)
         if set(zones) != {vm["zone"]}:
+            may = f"zone {', '.join(sorted(zones))}" if zones else "any zone"
             raise Refused(
-                f"{where(vm)}: NodePool {name} may make the next VM in {'zone ' + ', '.join(sorted(zones)) if zones else 'any zone'}, and the member's is {vm['zone']}. Nothing is deleted: "
+                f"{where(vm)}: NodePool {name} may make the next VM in {may}, and the member's is {vm['zone']}. Nothing is deleted: "
                 "give each zone a NodePool of its own"
             )
     uid = str(claim["metadata"]["uid"])
