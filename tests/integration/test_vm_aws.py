@@ -161,7 +161,7 @@ def test_refused_before_any_change(account: Account, vm: Json, role: Callable[..
     refused("has suspended Launch")
     account.ask("autoscaling", "resume_processes", **group, ScalingProcesses=["Launch"])
     refused("by now, and the member's had 0815", {**vm, "node_uid": "0815"})
-    refused("none of an EC2 instance", {**vm, "provider_id": "gce://p/z/n"})
+    refused("its Node has provider id", {**vm, "provider_id": "gce://p/z/n"})
     refused("boto3 cannot be imported", more={"PYTHONPATH": ""})
     refused("AWS: log in: The config profile (other) could not be found", vm_aws_profile="other")
     refused("AWS: read instance", more={"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""})

@@ -104,7 +104,7 @@ def test_what_is_refused(vm: Json, folder: Path, role: Callable[..., PlayRun]) -
             (role(vm, check=check, vm_command_look=["sh", "-c", "echo the pool is locked >&2; exit 3"]), "ended with 3 for node n1"),
             (role(vm, check=check, vm_command_look=["sh", "-c", "echo the pool is locked >&2; exit 3"]), "the pool is locked"),
             (role(vm, check=check, vm_command_look=["echo", "perhaps"]), "was to print done or todo"),
-            (role(vm, check=check, vm_command_look=["/nowhere/look"]), "No such file"),
+            (role(vm, check=check, vm_command_look=["/nowhere/look"]), "/nowhere/look (vm_command_look) ended with 2"),
         ]
         for run, text in says:
             assert run.rc != 0, run.output

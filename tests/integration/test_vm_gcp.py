@@ -80,7 +80,7 @@ def test_refused_before_any_change(kube_api: KubeApi, cloud: FakeComputeEngine, 
     vm = vm_of(kube_api, node)
     cloud.vm("gke-2", 71, deletionProtection=True)
     assert "VM gke-2 has deletion protection" in told(role(vm))
-    assert "none of a VM of Compute Engine" in told(role({**vm, "provider_id": "aws:///a/i-0aa"}))
+    assert "its Node has provider id" in told(role({**vm, "provider_id": "aws:///a/i-0aa"}))
     assert cloud.wishes == []
     cloud.vm("gke-2", 71)
     cloud.refuse = "Required 'compute.instanceGroupManagers.update' permission"
