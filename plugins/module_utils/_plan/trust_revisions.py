@@ -160,10 +160,18 @@ def expected(trust: Trust) -> dict[str, bool]:
     return {**dict.fromkeys(trust["trusted"], True), **dict.fromkeys(trust["dropped"], False)}
 
 
+def outgoing(trusted: Sequence[str], issuer: str, fingerprint: str) -> bool:
+    """Whether this CA is on its way out, or gone. What it has issued is shown for as long as that can be done, and nothing waits for it.
+
+    Its key is put aside in the end, and it may have expired. Who relies on it relies on its certificates only, and all members have others by then.
+    """
+    return fingerprint not in trusted or (fingerprint == trusted[0] and fingerprint != issuer)
+
+
 def probes(trust: Trust | None) -> list[Json]:
     """`certificates` of host_certificates: one client's certificate of each CA, to be shown to members.
 
-    That of a CA which is to be dropped is issued while it still is a CA of the deployment.
+    That of a CA which is to be dropped is issued while it still is a CA of the deployment. host_certificates leaves it out once it can be shown no more.
     """
     if trust is None:
         return []
@@ -180,7 +188,10 @@ def probes(trust: Trust | None) -> list[Json]:
 
 
 def shown(trust: Trust, issued: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`trust` of certificates_served: which client's certificates members have to accept, and which not. `issued` is what host_certificates returned."""
+    """`trust` of certificates_served: which client's certificates members have to accept, and which not. `issued` is what host_certificates returned.
+
+    It may lack that of a CA on its way out, and no other one.
+    """
     by_file = {str(entry["file"]): entry for entry in issued if entry["name"] == PROBES}
     return [
         {
@@ -190,6 +201,7 @@ def shown(trust: Trust, issued: Sequence[Mapping[str, Any]]) -> list[Json]:
             "private_key": by_file[short(fingerprint)]["private_key"],
         }
         for fingerprint, accepted in expected(trust).items()
+        if short(fingerprint) in by_file or not outgoing(trust["trusted"], trust["issuer"], fingerprint)
     ]
 
 
