@@ -1073,3 +1073,29 @@ def test_the_key_of_the_old_ca_is_not_taken_for_that_of_the_new_one(pki: Path, v
         old: (True, str(pki / "ca.key")),
         new: (False, str(pki / f"ca-{new[:16]}.key")),
     }
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_exchange_is_abandoned(pki: Path, lost: bool) -> None:
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    before = content(pki)
+    new = new_ca(pki, first)
+    trusted = trust_revisions.following(first, "trust", new)
+    ensure(by_trust(pki, trusted))
+    if lost:
+        # A backup from before.
+        for path in pki.rglob("*"):
+            if path.is_file() and str(path.relative_to(pki)) not in before:
+                path.unlink()
+        (pki / "ca.crt").write_bytes(before["ca.crt"][0])
+    abandoned = trust_revisions.following(trusted, "abandon", "")
+    result = ensure(by_trust(pki, abandoned))
+    assert in_file(pki / "ca.crt") == [old]
+    shown = trust_revisions.shown(abandoned, result["certificates"])
+    assert [(entry["ca"], entry["accepted"]) for entry in shown] == [(old, True)] + ([] if lost else [(new, False)])
+    ensure(by_trust(pki, abandoned, retired_ca_fingerprints=[new]))
+    assert (pki / "ca.key").exists()
+    assert (pki / f"ca-{new[:16]}.retired.key").exists() is not lost
+    assert not ensure(by_trust(pki, abandoned, retired_ca_fingerprints=[new]))["changed"]
+    assert new_ca(pki, abandoned) not in (old, new)
