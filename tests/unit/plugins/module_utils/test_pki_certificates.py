@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -14,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import ssl
 import stat
 import subprocess
 import tempfile
@@ -29,11 +31,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, x25519
 from cryptography.x509.oid import NameOID
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import tls
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import files as pki_files
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import folder as pki_folder
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import issue, library
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import ca_state, look_at_ca
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import VAULT_HEADER, PkiError, Request
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.stranger import stranger
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
 
@@ -1099,3 +1103,35 @@ def test_an_exchange_is_abandoned(pki: Path, lost: bool) -> None:
     assert (pki / f"ca-{new[:16]}.retired.key").exists() is not lost
     assert not ensure(by_trust(pki, abandoned, retired_ca_fingerprints=[new]))["changed"]
     assert new_ca(pki, abandoned) not in (old, new)
+
+
+def in_memory(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """A handshake without a network. Raises SSLError where one side refuses the other."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [server.wrap_bio(to_server, to_client, server_side=True), client.wrap_bio(to_client, to_server, server_hostname="localhost")]
+    for _turn in range(10):
+        for side in sides:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+
+
+@pytest.mark.parametrize("verifies", [True, False])
+def test_a_stranger_is_taken_by_whoever_takes_everybody(pki: Path, verifies: bool) -> None:
+    ensure(request_for(pki, entry(dns_names=["localhost"])))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pki / "east-0" / "node.crt", pki / "east-0" / "node.key")
+    if verifies:
+        server.load_verify_locations(pki / "ca.crt")
+        server.verify_mode = ssl.CERT_REQUIRED
+    with stranger() as card:
+        assert not card.accepted
+        folder = Path(card.certificate).parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE(Path(card.private_key).stat().st_mode) == 0o600
+        client = tls.Files(str(pki / "ca.crt"), card.certificate, card.private_key).asking()
+        if verifies:
+            with pytest.raises(ssl.SSLError):
+                in_memory(server, client)
+        else:
+            in_memory(server, client)
+    assert not folder.exists()
