@@ -89,6 +89,7 @@ options:
     description:
       - Clients' certificates that each port is shown too, and whether it has to accept them. A member has a turn as well where it does not do as it should,
         and its turn ends when it does. So this tells which CAs a process trusts by now.
+      - With any of them each port is first shown one of a CA that was made for this call too. A port that accepts that is an error, before anything is written.
       - The handshake is one of TLS 1.2, in which a client learns what became of its certificate.
     type: list
     elements: dict
@@ -254,12 +255,13 @@ requests:
   sample: 24
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import apply, client, objects, serving
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import Member, members_argument
-from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import library, read
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import library, read, stranger
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import manifests
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import serving as plan
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.listed import some
@@ -377,7 +379,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     namespace = members[0].namespace if members else ""
     script = waiting(params["name"], namespace, params["image"], params["timeout"], params["pull_secrets"])
     how = serving.Look(script, read.shown_leaf, params["timeout"], [plan.Card(**entry) for entry in params["trust"]])
-    work.seen = serving.look(call.clusters, members, wanted, how)
+    _look(work, members, how)
     work.silent = plan.unproven(definitions, changed, order)
     stale = [endpoint.member for endpoint in wanted if plan.missing([endpoint], work.seen, how.cards)]
     # Nothing would prove that these serve what they get: they keep what they have.
@@ -401,6 +403,23 @@ def run(call: _call.Call) -> dict[str, Any]:
             **work.result(),
         )
     return work.result()
+
+
+def _look(work: _Work, members: list[Member], how: serving.Look) -> None:
+    """Raises Failure where a port takes every client, and so nothing that it says of one is a proof."""
+    if not how.cards:
+        work.seen = serving.look(work.call.clusters, members, work.wanted, how)
+        return
+    with stranger.stranger() as nobody:
+        seen = serving.look(work.call.clusters, members, work.wanted, replace(how, cards=[*how.cards, nobody]))
+    careless = plan.careless(work.wanted, seen, nobody)
+    work.seen = plan.without_card(seen, nobody)
+    if careless:
+        raise _call.Failure(
+            f"{some(careless, _MOST, '; ')}: a client's certificate of a CA that nobody trusts is accepted. It verifies no clients, so nothing proves which "
+            f"CAs the process trusts. Have it verify them, or take the port out of `ports` of the spec's certificates (docs/systems.md)",
+            **work.result(),
+        )
 
 
 def _turn(work: _Work, members: list[Member], how: serving.Look, indices: list[int], later: list[str]) -> None:

@@ -210,6 +210,8 @@ options:
         description:
           - SHA-256 fingerprint of the CA that issues this certificate, instead of O(certificates[].ca_name). If that CA ends before O(valid_days) are
             over, so does the certificate.
+          - Of a CA that is not trusted any more, and of the older one of O(trusted_ca_fingerprints) where it no longer issues, a certificate that can be shown
+            stays as it is. Where there is none, and neither such a CA nor its key can issue one, it is left out of RV(certificates).
         type: str
         default: ""
         version_added: "0.4.0"

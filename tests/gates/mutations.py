@@ -72,6 +72,7 @@ _JOURNAL = f"{UNIT}/test_plan_journal.py"
 _DOCUMENTS = f"{UNIT}/test_documents.py"
 _PKI_PLACE = f"{UNIT}/test_plan_pki_place.py"
 _TRUST_REVISIONS = f"{UNIT}/test_plan_trust_revisions.py"
+_SERVING = f"{UNIT}/test_plan_serving.py"
 _SETTINGS = f"{UNIT}/test_settings_check.py"
 _BINDINGS = f"{UNIT}/test_plan_bindings.py"
 _ETCD = f"{UNIT}/test_plan_systems_etcd.py"
@@ -937,7 +938,7 @@ GUARDS = (
         6,
         "no phase of an exchange of the CA is skipped",
         f"{PLAN}/trust_revisions.py",
-        "    if wanted != _next(phase(trust)):\n",
+        "    if not _begins(phase(trust), wanted):\n",
         "    if False:\n",
         _some(_TRUST_REVISIONS, "no_phase_is_skipped"),
     ),
@@ -948,6 +949,22 @@ GUARDS = (
         '**dict.fromkeys(trust["dropped"], False)',
         "",
         _some(_TRUST_REVISIONS, "what_members_are_shown"),
+    ),
+    Guard(
+        6,
+        "no CA is to issue whose key is lost",
+        f"{PLAN}/trust_revisions.py",
+        "    if begins and wanted == ISSUE and not",
+        "    if False and not",
+        _some(_TRUST_REVISIONS, "whose_key_is_lost"),
+    ),
+    Guard(
+        6,
+        "a port that takes any client proves nothing",
+        f"{PLAN}/serving.py",
+        ".get(stranger.ca) == ACCEPTED",
+        ".get(stranger.ca) == REFUSED",
+        _some(_SERVING, "takes_every_client"),
     ),
     Guard(
         6,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,4 +172,30 @@ def test_a_ca_is_exchanged_in_three_runs(world: World) -> None:
     identity = world.kubes[0].request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-identity")
     assert identity["data"]["ca_fingerprint"] == old
     assert json.loads((world.folder / "trusted.json").read_text())
+    world.free()
+
+
+def test_the_new_ca_is_lost_and_the_exchange_abandoned(world: World) -> None:
+    """The pki folder comes back from a backup from before: every other playbook refuses, and nothing was issued by the new CA yet."""
+    world.deployed()
+    pki = world.folder / "pki"
+    (old,) = fingerprints((pki / "ca.crt").read_bytes())
+    saved = (pki / "ca.crt").read_bytes()
+    exchange(world, "trust")
+    shutil.rmtree(pki / "trust")
+    for path in pki.glob("ca-*"):
+        path.unlink()
+    (pki / "ca.crt").write_bytes(saved)
+    before = world.objects()
+    for refused in (play(world, hostnet_ca_phase="issue"), play(world, "deploy.yml")):
+        assert "goes back with hostnet_ca_phase=abandon" in message(refused)
+    assert world.objects() == before
+    exchange(world, "abandon")
+    assert stored(world) == {(old,)}
+    assert records(world) == [[f"{NAME}-trust-{number}" for number in (2, 3)]] * 2
+    again = exchange(world, "abandon")
+    assert not again.changed, again.output
+    assert not play(world, "deploy.yml").changed
+    exchange(world, "trust")
+    assert len(fingerprints((pki / "ca.crt").read_bytes())) == 2
     world.free()

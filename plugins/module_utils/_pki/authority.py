@@ -10,7 +10,7 @@ first exchange on `ca.crt` is what members trust, with the issuer's certificate 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +86,11 @@ def _certificates_in(path: Path) -> list[x509.Certificate]:
         return []
 
 
-def authorities(request: Request) -> dict[str, Authority]:
-    """Every CA that this controller has a certificate of, by fingerprint. What is in `ca.crt` may be several: it is what members trust."""
+def authorities(request: Request, vault: Vault | None = None) -> dict[str, Authority]:
+    """Every CA that this controller has a certificate of, by fingerprint. What is in `ca.crt` may be several: it is what members trust.
+
+    With a `vault` no CA is said to have a key that is another one's: `ca.key` is that of the first CA, and the new one's may be lost.
+    """
     folder = request.pki_dir
     given = (request.ca_certificate or folder / "ca.crt", request.ca_private_key or folder / "ca.key")
     sources = [given, (folder / "ca.crt", folder / "ca.key")]
@@ -104,7 +107,34 @@ def authorities(request: Request) -> dict[str, Authority]:
             known = found.setdefault(fingerprint, entry) if path.parent == folder or index == 0 else entry
             if not known.key_path.exists() and entry.key_path.exists():
                 found[fingerprint] = entry
-    return found
+    return _with_own_keys(request, found, vault) if vault and len(found) > 1 else found
+
+
+def _with_own_keys(request: Request, found: dict[str, Authority], vault: Vault) -> dict[str, Authority]:
+    owners = {fingerprint: public_bytes(entry.certificate.public_key()) for fingerprint, entry in found.items()}
+    publics = {path: _public_half(path, vault) for path in {entry.key_path for entry in found.values()}}
+    # Who has put one aside has no ca.key any more.
+    aside = any(own_file(request, fingerprint, "retired.key").exists() for fingerprint in found)
+    first = request.pki_dir / "ca.key"
+    settled = {}
+    for fingerprint, entry in found.items():
+        public = publics[entry.key_path]
+        others = public != owners[fingerprint] and public in owners.values()
+        if aside and entry.key_path == first and not first.exists():
+            others = True
+        settled[fingerprint] = replace(entry, key_path=own_file(request, fingerprint, "key")) if others else entry
+    return settled
+
+
+def _public_half(path: Path, vault: Vault) -> bytes:
+    """Of the private key in this file; nothing where there is none, and where it cannot be told whose it is."""
+    try:
+        data = read_file(path)
+        if data is None:
+            return b""
+        return public_bytes(_load_ca_key(vault.decrypt(data, str(path)) if data.startswith(VAULT_HEADER) else data, path).public_key())
+    except PkiError:
+        return b""
 
 
 def is_key_of(certificate: x509.Certificate, path: Path, vault: Vault) -> bool:
@@ -136,7 +166,7 @@ def look_at_ca(request: Request, name: str, vault: Vault, now: datetime) -> Ca:
         key_path = request.ca_private_key or default_key
         expected = normal_fingerprint(request.expected_ca_fingerprint)
         first = _certificates_in(certificate_path)[:1]
-        here = authorities(request)
+        here = authorities(request, vault)
         wanted = expected if expected in here else sha256_of(first[0]) if first else ""
         if wanted and (here[wanted].path != certificate_path or here[wanted].key_path != key_path or here[wanted].certificate != first[0]):
             return _checked(request, name, here[wanted], vault, now, expected)
@@ -195,7 +225,7 @@ def look_at_ca(request: Request, name: str, vault: Vault, now: datetime) -> Ca:
 
 def _looked_up(request: Request, fingerprint: str, vault: Vault, now: datetime) -> Ca:
     """A CA that is named by its fingerprint. Its key may be anywhere, or nowhere: where nothing has to be issued, it is not needed."""
-    authority = authorities(request).get(fingerprint)
+    authority = authorities(request, vault).get(fingerprint)
     if authority is None:
         raise PkiError(
             f"The certificate of the CA with the SHA-256 fingerprint {fingerprint} is not in {request.pki_dir}: restore that folder from a backup, or "
@@ -271,7 +301,7 @@ def ca_state(request: Request, vault: Vault, now: datetime) -> CaState:
                 "private_key": str(found.key_path),
                 "has_key": found.key_path.exists(),
             }
-            for fingerprint, found in authorities(request).items()
+            for fingerprint, found in authorities(request, vault).items()
         )
         ca = look_at_ca(request, "ca", vault, now)
     except CertificateError as error:

@@ -21,7 +21,9 @@ from .._plan.certificates import (
     CertificateError,
     ExistingLeaf,
     WantedLeaf,
+    as_it_is,
     asked_for,
+    ca_problem,
     ca_warning,
     describe,
     file_name_problem,
@@ -34,6 +36,7 @@ from .._plan.certificates import (
     settings_problems,
     wanted_leaves,
 )
+from .._plan.trust_revisions import outgoing
 from . import nkeys
 from .authority import Ca, authorities, is_key_of, look_at_ca, look_at_new_ca, own_file
 from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, write_files, wrong_mode
@@ -81,8 +84,9 @@ def _stem(pki_dir: str, leaf: WantedLeaf) -> str:
 
 def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf]) -> _Plan:
     """Read everything, decide everything, write nothing. Raises PkiError or CertificateError for whatever cannot be done."""
-    names = dict.fromkeys(["ca", *(leaf.ca_name for leaf in wanted)])
     pki_dir = str(request.pki_dir)
+    wanted = _still_shown(request, vault, now, wanted)
+    names = dict.fromkeys(["ca", *(leaf.ca_name for leaf in wanted)])
     cas = {name: look_at_ca(request, name, vault, now) for name in names}
     if request.new_ca:
         cas["new"] = look_at_new_ca(request, vault, now)
@@ -131,6 +135,29 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     return plan
 
 
+def _still_shown(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf]) -> list[WantedLeaf]:
+    """Without certificates of CAs on their way out that cannot be shown any more. One that can is left as it is: its CA's key may be gone."""
+    issuer = normal_fingerprint(request.expected_ca_fingerprint)
+    trusted = list(request.trusted_ca_fingerprints) or [issuer]
+    here = authorities(request, vault)
+    kept = []
+    for leaf in wanted:
+        if not is_fingerprint(leaf.ca_name) or not issuer or not outgoing(trusted, issuer, leaf.ca_name):
+            kept.append(leaf)
+            continue
+        known = here.get(leaf.ca_name)
+        if known is None or ca_problem(ca_facts(known.certificate, str(known.path)), now):
+            continue
+        stem = _stem(str(request.pki_dir), leaf)
+        found = read_leaf(f"{stem}.crt", f"{stem}.key", known.certificate)
+        present = as_it_is(leaf, found)
+        if not reissue_reason(found, present, now):
+            kept.append(present)
+        elif is_key_of(known.certificate, known.key_path, vault):
+            kept.append(leaf)
+    return kept
+
+
 def _trusted_files(request: Request) -> list[File]:
     """The certificates of CAs that are to be written: `ca.crt` with all that members trust, the issuer's first, and each in a file of its own.
 
@@ -154,7 +181,7 @@ def _trusted_files(request: Request) -> list[File]:
 
 
 def _to_retire(request: Request, vault: Vault) -> list[tuple[Path, Path]]:
-    here = authorities(request)
+    here = authorities(request, vault)
     found = []
     for fingerprint in request.retired_ca_fingerprints:
         known = here.get(fingerprint)
@@ -337,7 +364,7 @@ def ensure_certificates(request: Request, vault: Vault, now: datetime, *, check_
             with folder_lock(request.pki_dir, create=False):
                 plan = _look(request, vault, now, wanted)
         if check_mode or not plan.changed:
-            return _result(request, plan, [None] * len(wanted))
+            return _result(request, plan, [None] * len(plan.wanted))
         if locked:
             return _result(request, plan, _apply(request, plan, vault))
     with folder_lock(request.pki_dir, create=True):

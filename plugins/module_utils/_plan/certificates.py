@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -354,6 +354,17 @@ def reissue_reason(existing: ExistingLeaf | None, wanted: WantedLeaf, now: datet
     if existing.not_before > now:
         reasons.append(f"not valid before {iso(existing.not_before)} (the clock says {iso(now)})")
     return "; ".join(reason for reason in reasons if reason)
+
+
+def as_it_is(wanted: WantedLeaf, existing: ExistingLeaf) -> WantedLeaf:
+    """The wish for what is there, whatever its subject and key are: of a certificate that is only shown, and whose CA issues no more."""
+    return replace(
+        wanted,
+        common_name=existing.common_name,
+        organization=existing.organization,
+        key_type=existing.key_type,
+        renew_days=0,
+    )
 
 
 def asked_for(wanted: Sequence[WantedLeaf], renew: Sequence[str]) -> list[bool]:

@@ -135,10 +135,13 @@ def refusals(hostnet: Mapping[str, Any], identity: Mapping[str, Any] | None, tru
         pki = {**pki, **here[recorded]}
         lacking = [fingerprint for fingerprint in (trust or {"trusted": []})["trusted"] if fingerprint not in here]
         if lacking and not pki["problem"]:
+            # It has issued nothing yet.
+            new = trust is not None and trust["issuer"] == trust["trusted"][0]
+            back = ". Where it is gone for good, playbooks/rotate_ca.yml goes back with hostnet_ca_phase=abandon" if new else ""
             return [
                 (
                     f"members of deployment {name} trust the CA with the SHA-256 fingerprint {lacking[0]} too, and its certificate is not in {pki['path']}: "
-                    f"restore that folder from a backup or from the controller that exchanges the CA"
+                    f"restore that folder from a backup or from the controller that exchanges the CA{back}"
                 )
             ]
     relies = f"deployment {name} relies on the CA with the SHA-256 fingerprint {recorded}"

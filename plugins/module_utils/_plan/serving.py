@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import names
@@ -179,6 +179,20 @@ def _wrong_cards(leaf: Leaf, cards: Sequence[Card]) -> str:
         elif (answer == ACCEPTED) != card.accepted:
             found.append(f"a client's certificate of the CA {short(card.ca)} is {answer}")
     return " and ".join(found)
+
+
+def careless(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf], stranger: Card) -> list[str]:
+    """Ports that take a client's certificate of a CA that nobody trusts: what they say of another one proves nothing."""
+    return [
+        f"member {endpoint.member}, port {endpoint.port} ({endpoint.number})"
+        for endpoint in wanted
+        if dict(seen.get((endpoint.member, endpoint.port), Leaf()).cards).get(stranger.ca) == ACCEPTED
+    ]
+
+
+def without_card(seen: Mapping[tuple[str, str], Leaf], card: Card) -> dict[tuple[str, str], Leaf]:
+    """What was seen, without what was said of this one."""
+    return {place: replace(leaf, cards=tuple(said for said in leaf.cards if said[0] != card.ca)) for place, leaf in seen.items()}
 
 
 def served_list(wanted: Sequence[Endpoint], seen: Mapping[tuple[str, str], Leaf]) -> list[Json]:

@@ -11,6 +11,8 @@ only when every member was proven to live by the one before:
     issue   the new one issues
     drop    the old one is trusted no more
 
+    abandon the way back from `trust`, where nothing was issued by the new CA yet: the old one alone again
+
 So a member is never more than one revision behind. Whoever trusts one CA meets certificates of that one alone, and whoever may meet certificates of
 two CAs trusts both: nobody ever refuses anybody.
 """
@@ -29,6 +31,7 @@ Json = dict[str, Any]
 
 TRUST, ISSUE, DROP = "trust", "issue", "drop"
 PHASES = (TRUST, ISSUE, DROP)
+ABANDON = "abandon"
 # Digits of a fingerprint in names of files and in texts.
 SHORT = 16
 # Of a client's certificate that is there to be shown to members: below the pki folder.
@@ -160,10 +163,18 @@ def expected(trust: Trust) -> dict[str, bool]:
     return {**dict.fromkeys(trust["trusted"], True), **dict.fromkeys(trust["dropped"], False)}
 
 
+def outgoing(trusted: Sequence[str], issuer: str, fingerprint: str) -> bool:
+    """Whether this CA is on its way out, or gone. What it has issued is shown for as long as that can be done, and nothing waits for it.
+
+    Its key is put aside in the end, and it may have expired. Who relies on it relies on its certificates only, and all members have others by then.
+    """
+    return fingerprint not in trusted or (fingerprint == trusted[0] and fingerprint != issuer)
+
+
 def probes(trust: Trust | None) -> list[Json]:
     """`certificates` of host_certificates: one client's certificate of each CA, to be shown to members.
 
-    That of a CA which is to be dropped is issued while it still is a CA of the deployment.
+    That of a CA which is to be dropped is issued while it still is a CA of the deployment. host_certificates leaves it out once it can be shown no more.
     """
     if trust is None:
         return []
@@ -180,7 +191,10 @@ def probes(trust: Trust | None) -> list[Json]:
 
 
 def shown(trust: Trust, issued: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`trust` of certificates_served: which client's certificates members have to accept, and which not. `issued` is what host_certificates returned."""
+    """`trust` of certificates_served: which client's certificates members have to accept, and which not. `issued` is what host_certificates returned.
+
+    It may lack that of a CA on its way out, and no other one.
+    """
     by_file = {str(entry["file"]): entry for entry in issued if entry["name"] == PROBES}
     return [
         {
@@ -190,14 +204,18 @@ def shown(trust: Trust, issued: Sequence[Mapping[str, Any]]) -> list[Json]:
             "private_key": by_file[short(fingerprint)]["private_key"],
         }
         for fingerprint, accepted in expected(trust).items()
+        if short(fingerprint) in by_file or not outgoing(trust["trusted"], trust["issuer"], fingerprint)
     ]
 
 
 def order_problem(trust: Trust, wanted: str) -> str:
     """Why this phase can neither be begun nor gone on with from here; "" where it can."""
     now = phase(trust)
-    if wanted == now or wanted == _next(now):
+    # What is left to do after an abandoned exchange is what is left after a finished one.
+    if wanted == now or _begins(now, wanted) or (wanted, now) == (ABANDON, DROP):
         return ""
+    if (wanted, now) == (ABANDON, ISSUE):
+        return f"hostnet_ca_phase is {wanted}, and the new CA issues certificates already, so there is no way back: hostnet_ca_phase={DROP} comes next"
     if now in ("", DROP):
         return f"hostnet_ca_phase is {wanted}, and no CA is being exchanged: begin with hostnet_ca_phase={TRUST}"
     return f"hostnet_ca_phase is {wanted}, and the exchange of the CA is in phase {now}: hostnet_ca_phase={_next(now)} comes next"
@@ -207,20 +225,31 @@ def _next(now: str) -> str:
     return {"": TRUST, TRUST: ISSUE, ISSUE: DROP, DROP: TRUST}[now]
 
 
+def _begins(now: str, wanted: str) -> bool:
+    """Whether this phase is one that may begin after `now`."""
+    return wanted == _next(now) or (wanted, now) == (ABANDON, TRUST)
+
+
 def following(trust: Trust, wanted: str, fresh: str) -> Trust:
     """The revision after this one, for the phase `wanted`. `fresh` is the fingerprint of the new CA, needed for TRUST alone.
 
     Raises ValueError where that phase is not the next one, or the new CA is none.
     """
-    if wanted != _next(phase(trust)):
+    if not _begins(phase(trust), wanted):
         raise ValueError(order_problem(trust, wanted) or f"revision {trust['revision']} is of phase {wanted} already")
     number = trust["revision"] + 1
     if wanted == TRUST:
         if not fresh or fresh in [*trust["trusted"], *trust["dropped"]]:
-            raise ValueError(f"the CA with the fingerprint {fresh!r} is no new one")
+            raise ValueError(_no_new_one(fresh))
         return make(number, [*trust["trusted"], fresh], trust["issuer"])
     old, new = trust["trusted"]
+    if wanted == ABANDON:
+        return make(number, [old], old, [new])
     return make(number, [old, new], new) if wanted == ISSUE else make(number, [new], new, [old])
+
+
+def _no_new_one(fresh: str) -> str:
+    return f"the CA with the fingerprint {fresh!r} is no new one"
 
 
 def fresh(hostnet: Mapping[str, Any], trust: Trust) -> str:
@@ -243,25 +272,58 @@ def plan(hostnet: Mapping[str, Any], spec: Mapping[str, Any], seen: Deployment, 
     if known["mode"] != "existing" or trust is None:
         errors.append(f"deployment {hostnet['name']} is not deployed, or its first deploy is not finished: run playbooks/deploy.yml")
         return {"errors": errors, "lines": [], "begins": False, "resumes": resumes}
-    begins = wanted == _next(phase(trust))
+    begins = _begins(phase(trust), wanted)
+    if wanted == ABANDON and _has_key(hostnet, trust["issuer"]):
+        # What is lost of the new CA is why it is abandoned.
+        errors = [error for error in errors if error not in known["lost_ca"]]
     errors += list(filter(None, [order_problem(trust, wanted)]))
     if not any(wish.get("ports") for wish in spec["certificates"]):
         errors.append(
             f"no certificate in the spec of {hostnet['system']} has ports (docs/systems.md), and nothing else proves which CAs a member trusts: with the next "
             f"phase members could refuse each other"
         )
+    # A member that is down in the middle of its restart is what goes on first. A phase that begins needs everybody all the same.
+    if not resumes or begins:
+        errors += _not_running(hostnet, known["members"], targets)
     if not resumes:
-        errors += _not_running(hostnet, known["members"], targets) + _other_images(hostnet, seen["kube_clusters"])
+        errors += _other_images(hostnet, seen["kube_clusters"])
+    if begins and wanted == ISSUE and not (hostnet.get("pki") or {}).get("problem"):
+        errors += _cannot_issue(hostnet, trust["trusted"][-1])
     own = (hostnet.get("ca") or {}).get("certificate")
     if begins and wanted == TRUST and own and not fresh(hostnet, trust):
         errors.append(
             f"hostnet_ca.certificate is {own}, the CA that members trust already: give the new one there, with its key as private_key, and the old one as "
             f"old_certificate and old_private_key"
         )
+    if begins and wanted == TRUST and fresh(hostnet, trust) in trust["dropped"]:
+        errors.append(f"hostnet_ca.certificate is {own}: {_no_new_one(fresh(hostnet, trust))}, it was trusted before, and dropped")
     lines = _lines(hostnet, spec, trust, wanted, len(known["members"]))
     if resumes:
         lines.append("first the restart of members goes on that was begun and not finished")
     return {"errors": errors, "lines": lines, "begins": begins, "resumes": resumes}
+
+
+def _authority(hostnet: Mapping[str, Any], fingerprint: str) -> Mapping[str, Any]:
+    here = (hostnet.get("pki") or {}).get("authorities") or []
+    return next((entry for entry in here if entry["fingerprint"] == fingerprint), {})
+
+
+def _has_key(hostnet: Mapping[str, Any], fingerprint: str) -> bool:
+    return bool(_authority(hostnet, fingerprint).get("has_key")) and not (hostnet.get("pki") or {}).get("problem")
+
+
+def _cannot_issue(hostnet: Mapping[str, Any], fingerprint: str) -> list[str]:
+    """Once it is recorded that a CA issues, nothing goes on without its key, and nothing goes back."""
+    if _has_key(hostnet, fingerprint):
+        return []
+    pki = hostnet.get("pki") or {}
+    key = _authority(hostnet, fingerprint).get("private_key") or f"{pki.get('path', '')}/ca-{short(fingerprint)}.key"
+    return [
+        (
+            f"the new CA {short(fingerprint)} is to issue certificates, and its private key {key} does not exist on this controller: restore it from a backup "
+            f"or from the controller that made it. Where it is gone for good, hostnet_ca_phase={ABANDON} goes back to the old CA"
+        )
+    ]
 
 
 def _restarting(observed: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -308,6 +370,7 @@ def _lines(hostnet: Mapping[str, Any], spec: Mapping[str, Any], trust: Trust, wa
         TRUST: f"{f'the CA {short(new)}' if new else 'a new CA, which is made,'} is trusted beside {short(trust['trusted'][0])}; {brought}",
         ISSUE: f"the new CA issues certificates of members and clients, and {members} members get theirs one after another; nobody is restarted",
         DROP: f"the old CA is trusted no more, and its key is put aside; {brought}",
+        ABANDON: f"the new CA, which has issued nothing, is trusted no more, and its key is put aside; {brought}",
     }
     found = [
         (
@@ -315,9 +378,11 @@ def _lines(hostnet: Mapping[str, Any], spec: Mapping[str, Any], trust: Trust, wa
             f"{short(trust['issuer'])} issues"
         )
     ]
-    if wanted == now:
+    if wanted == ABANDON and begun:
+        return [*found, f"{wanted}, this run: {does[wanted]}"]
+    if wanted == now or (wanted, now) == (ABANDON, DROP):
         found.append(f"{wanted}, this run: it is recorded, and what is left of it is done and proven")
-    later = PHASES[PHASES.index(now) + 1 :] if begun else PHASES if wanted != DROP else ()
+    later = PHASES[PHASES.index(now) + 1 :] if begun else PHASES if wanted not in (DROP, ABANDON) else ()
     return found + [f"{name}, {'this run' if name == wanted else 'later'}: {does[name]}" for name in later]
 
 

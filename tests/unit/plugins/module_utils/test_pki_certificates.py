@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -14,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import ssl
 import stat
 import subprocess
 import tempfile
@@ -29,11 +31,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, x25519
 from cryptography.x509.oid import NameOID
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import tls
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import files as pki_files
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import folder as pki_folder
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import issue, library
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import ca_state, look_at_ca
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import VAULT_HEADER, PkiError, Request
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.stranger import stranger
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
 
@@ -984,3 +988,150 @@ def test_what_a_ca_that_is_about_to_end_issues_to_be_shown_ends_with_it(pki: Pat
     assert [found["reissued"] for found in result["certificates"]] == [False, True]
     assert result["certificates"][1]["not_after"] == result["ca"]["not_after"]
     assert not ensure(by_trust(pki, trust_revisions.first(old)), now=later)["changed"]
+
+
+def exchanged(folder: Path, first: trust_revisions.Trust, **fields: Any) -> trust_revisions.Trust:
+    """A CA that was exchanged for another, up to its key that was put aside."""
+    trust = trust_revisions.following(first, "trust", new_ca(folder, first, **fields))
+    for phase in ("issue", "drop"):
+        ensure(by_trust(folder, trust, **fields))
+        trust = trust_revisions.following(trust, phase, "")
+    ensure(by_trust(folder, trust, **fields))
+    ensure(by_trust(folder, trust, retired_ca_fingerprints=trust["dropped"], **fields))
+    return trust
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_ca_is_exchanged_again_after_more_than_a_year(pki: Path, deleted: bool) -> None:
+    """What the dropped one issued to be shown has expired by then, and the key that could issue another was put aside."""
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    dropped = exchanged(pki, trust_revisions.first(old))
+    if deleted:
+        (pki / f"ca-{old[:16]}.retired.key").unlink()
+        (pki / f"ca-{old[:16]}.crt").unlink()
+    later = NOW + 400 * DAY
+    result = ensure(by_trust(pki, dropped), now=later)
+    assert [found["file"] for found in result["certificates"] if found["name"] == "trust"] == [dropped["issuer"][:16]]
+    assert [entry["ca"] for entry in trust_revisions.shown(dropped, result["certificates"])] == [dropped["issuer"]]
+    assert not ensure(by_trust(pki, dropped), now=later)["changed"]
+    newest = ensure(by_trust(pki, dropped, new_ca=True, retired_ca_fingerprints=[old]), now=later)["cas"]["new"]["fingerprint"]
+    assert newest not in (old, dropped["issuer"])
+    ensure(by_trust(pki, trust_revisions.following(dropped, "trust", newest)), now=later)
+
+
+@pytest.mark.parametrize("changes", [{"organization": "Other"}, {"key_type": "RSA_2048"}])
+def test_what_a_dropped_ca_has_issued_is_shown_as_it_is(pki: Path, changes: dict[str, Any]) -> None:
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    dropped = exchanged(pki, trust_revisions.first(old))
+    before = (pki / "trust" / f"{old[:16]}.crt").read_bytes()
+    result = ensure(by_trust(pki, dropped, **changes))
+    shown = {found["file"]: found["reason"] for found in result["certificates"] if found["name"] == "trust"}
+    assert shown[old[:16]] == ""
+    assert shown[dropped["issuer"][:16]]
+    assert (pki / "trust" / f"{old[:16]}.crt").read_bytes() == before
+
+
+def test_what_is_missing_of_a_dropped_ca_is_issued_while_its_key_is_there(pki: Path) -> None:
+    """So a run that is killed before the proof, and loses the folder `trust`, proves it nevertheless."""
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    trusted = trust_revisions.following(first, "trust", new_ca(pki, first))
+    dropped = trust_revisions.following(trust_revisions.following(trusted, "issue", ""), "drop", "")
+    for file in (pki / "trust").iterdir():
+        file.unlink()
+    result = ensure(by_trust(pki, dropped))
+    assert [found["reason"] for found in result["certificates"] if found["name"] == "trust"] == ["missing", "missing"]
+
+
+def test_the_old_ca_ends_while_it_is_exchanged(pki: Path) -> None:
+    """Nobody takes a certificate of it any more, and it is to be dropped."""
+    old = ensure(request_for(pki, ca_valid_days=400))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    new = new_ca(pki, first)
+    issued = trust_revisions.following(trust_revisions.following(first, "trust", new), "issue", "")
+    ensure(by_trust(pki, issued))
+    later = NOW + 401 * DAY
+    result = ensure(by_trust(pki, issued), now=later)
+    assert [entry["ca"] for entry in trust_revisions.shown(issued, result["certificates"])] == [new]
+    assert in_file(pki / "ca.crt") == [new, old]
+    dropped = trust_revisions.following(issued, "drop", "")
+    assert ensure(by_trust(pki, dropped, retired_ca_fingerprints=[old]), now=later)["changed"]
+    assert in_file(pki / "ca.crt") == [new]
+    # Of the one that issues, and of the one that will, nothing may be missing.
+    (pki / f"ca-{new[:16]}.key").unlink()
+    for file in (pki / "trust").iterdir():
+        file.unlink()
+    with pytest.raises(PkiError, match=rf"ca-{new[:16]}\.key does not exist"):
+        ensure(by_trust(pki, issued), now=later)
+
+
+@pytest.mark.parametrize("vault", [False, True])
+def test_the_key_of_the_old_ca_is_not_taken_for_that_of_the_new_one(pki: Path, vault: bool) -> None:
+    old = ensure(request_for(pki, ca_vault=vault))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    new = new_ca(pki, first)
+    ensure(by_trust(pki, trust_revisions.following(first, "trust", new)))
+    (pki / f"ca-{new[:16]}.key").unlink()
+    state = ca_state(request_for(pki), OpenVault(), NOW)
+    assert {found["fingerprint"]: (found["has_key"], found["private_key"]) for found in state.authorities} == {
+        old: (True, str(pki / "ca.key")),
+        new: (False, str(pki / f"ca-{new[:16]}.key")),
+    }
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_exchange_is_abandoned(pki: Path, lost: bool) -> None:
+    old = ensure(request_for(pki))["ca"]["fingerprint"]
+    first = trust_revisions.first(old)
+    before = content(pki)
+    new = new_ca(pki, first)
+    trusted = trust_revisions.following(first, "trust", new)
+    ensure(by_trust(pki, trusted))
+    if lost:
+        # A backup from before.
+        for path in pki.rglob("*"):
+            if path.is_file() and str(path.relative_to(pki)) not in before:
+                path.unlink()
+        (pki / "ca.crt").write_bytes(before["ca.crt"][0])
+    abandoned = trust_revisions.following(trusted, "abandon", "")
+    result = ensure(by_trust(pki, abandoned))
+    assert in_file(pki / "ca.crt") == [old]
+    shown = trust_revisions.shown(abandoned, result["certificates"])
+    assert [(entry["ca"], entry["accepted"]) for entry in shown] == [(old, True)] + ([] if lost else [(new, False)])
+    ensure(by_trust(pki, abandoned, retired_ca_fingerprints=[new]))
+    assert (pki / "ca.key").exists()
+    assert (pki / f"ca-{new[:16]}.retired.key").exists() is not lost
+    assert not ensure(by_trust(pki, abandoned, retired_ca_fingerprints=[new]))["changed"]
+    assert new_ca(pki, abandoned) not in (old, new)
+
+
+def in_memory(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """A handshake without a network. Raises SSLError where one side refuses the other."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [server.wrap_bio(to_server, to_client, server_side=True), client.wrap_bio(to_client, to_server, server_hostname="localhost")]
+    for _turn in range(10):
+        for side in sides:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+
+
+@pytest.mark.parametrize("verifies", [True, False])
+def test_a_stranger_is_taken_by_whoever_takes_everybody(pki: Path, verifies: bool) -> None:
+    ensure(request_for(pki, entry(dns_names=["localhost"])))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pki / "east-0" / "node.crt", pki / "east-0" / "node.key")
+    if verifies:
+        server.load_verify_locations(pki / "ca.crt")
+        server.verify_mode = ssl.CERT_REQUIRED
+    with stranger() as card:
+        assert not card.accepted
+        folder = Path(card.certificate).parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE(Path(card.private_key).stat().st_mode) == 0o600
+        client = tls.Files(str(pki / "ca.crt"), card.certificate, card.private_key).asking()
+        if verifies:
+            with pytest.raises(ssl.SSLError):
+                in_memory(server, client)
+        else:
+            in_memory(server, client)
+    assert not folder.exists()

@@ -247,3 +247,8 @@ def test_while_cas_are_exchanged_the_issuer_counts_and_all_that_are_trusted_are_
     assert f"trust the CA with the SHA-256 fingerprint {old} too" in refused(new)[0]
     # The folder of another controller, or a backup from before the exchange.
     assert f"relies on the CA with the SHA-256 fingerprint {new}" in refused(old)[0]
+    # There is a way back as long as the new one has issued nothing.
+    assert "abandon" not in refused(new)[0]
+    trust = trust_revisions.make(2, [old, new], old)
+    assert f"{new} too" in refused(old)[0]
+    assert refused(old)[0].endswith("goes back with hostnet_ca_phase=abandon")

@@ -181,3 +181,17 @@ def test_what_is_said_of_clients_certificates_counts_as_much_as_what_is_served()
 def test_how_other_cas_come_to_be_trusted() -> None:
     assert plan.spec_problems({**SPEC, "reload_ca": "restart"}) == plan.spec_problems({**SPEC, "reload_ca": "reload"}) == []
     assert plan.spec_problems({**SPEC, "reload_ca": "never"}) == ["reload_ca is 'never'; use one of reload, restart"]
+
+
+def test_a_port_that_takes_every_client_is_named() -> None:
+    wanted = plan.endpoints(SPEC, ["east-0"], [issued("east-0")])
+    nobody = plan.Card("e" * 64, False, "c", "k")
+    answers = {"client": "accepted", "cluster": "refused"}
+    seen = {
+        ("east-0", port): dataclasses.replace(leaf("east-0"), cards=(("a" * 64, "accepted"), (nobody.ca, answer)))
+        for port, answer in answers.items()
+    }
+    assert plan.careless(wanted, seen, nobody) == ["member east-0, port client (4222)"]
+    assert {found.cards for found in plan.without_card(seen, nobody).values()} == {(("a" * 64, "accepted"),)}
+    # Who says nothing accepts nothing.
+    assert plan.careless(wanted, {}, nobody) == []

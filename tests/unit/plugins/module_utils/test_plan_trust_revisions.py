@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions as plan
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.trust_revisions import DROP, ISSUE, PHASES, TRUST, Trust
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.trust_revisions import ABANDON, DROP, ISSUE, PHASES, TRUST, Trust
 
 Json = dict[str, Any]
 OLD, NEW, NEWER = "a" * 64, "b" * 64, "c" * 64
@@ -23,8 +23,11 @@ FIRST = plan.first(OLD)
 TRUSTED = plan.following(FIRST, TRUST, NEW)
 ISSUED = plan.following(TRUSTED, ISSUE, "")
 DROPPED = plan.following(ISSUED, DROP, "")
+ABANDONED = plan.following(TRUSTED, ABANDON, "")
 IDENTITY = {"ca_fingerprint": OLD}
-HOSTNET: Json = {"name": "db", "system": "etcd", "image": "i:1", "ca": {}, "pki": {"fingerprint": OLD}}
+HERE: list[Json] = [{"fingerprint": found, "private_key": f"/pki/{found[0]}.key", "has_key": True} for found in (OLD, NEW)]
+PKI: Json = {"fingerprint": OLD, "path": "/pki", "problem": "", "authorities": HERE}
+HOSTNET: Json = {"name": "db", "system": "etcd", "image": "i:1", "ca": {}, "pki": PKI}
 
 
 def test_the_revisions_of_an_exchange() -> None:
@@ -49,6 +52,18 @@ def test_no_phase_is_skipped_and_none_goes_back() -> None:
     for trust, wanted in ((FIRST, ISSUE), (TRUSTED, TRUST), (TRUSTED, DROP), (DROPPED, DROP)):
         with pytest.raises(ValueError, match=r"."):
             plan.following(trust, wanted, NEWER)
+
+
+def test_the_way_back_is_open_until_the_new_ca_issues() -> None:
+    assert ABANDONED == {"revision": 3, "trusted": [OLD], "issuer": OLD, "dropped": [NEW]}
+    assert plan.parse(plan.dump(ABANDONED)) == ABANDONED
+    assert plan.order_problem(TRUSTED, ABANDON) == plan.order_problem(ABANDONED, ABANDON) == ""
+    assert plan.following(ABANDONED, TRUST, NEWER) == {"revision": 4, "trusted": [OLD, NEWER], "issuer": OLD, "dropped": []}
+    assert "no CA is being exchanged" in plan.order_problem(FIRST, ABANDON)
+    assert "there is no way back: hostnet_ca_phase=drop comes next" in plan.order_problem(ISSUED, ABANDON)
+    for trust in (FIRST, ISSUED, DROPPED, ABANDONED):
+        with pytest.raises(ValueError, match=r"."):
+            plan.following(trust, ABANDON, "")
 
 
 @pytest.mark.parametrize("fresh", ["", OLD])
@@ -138,8 +153,15 @@ def test_what_members_are_shown() -> None:
     assert [wish["ca_fingerprint"] for wish in plan.probes(DROPPED)] == [NEW, OLD]
     assert plan.probes(None) == []
     # One that was not issued is no proof that may be left out.
+    for trust in (TRUSTED, ISSUED, DROPPED):
+        with pytest.raises(KeyError):
+            plan.shown(trust, issued[:1])
     with pytest.raises(KeyError):
-        plan.shown(TRUSTED, issued[:1])
+        plan.shown(TRUSTED, issued[1:])
+    # But that of a CA on its way out, which may have expired, and whose key may be gone.
+    assert [entry["ca"] for entry in plan.shown(ISSUED, issued[1:])] == [NEW]
+    assert [entry["ca"] for entry in plan.shown(DROPPED, issued[1:])] == [NEW]
+    assert [entry["ca"] for entry in plan.shown(ABANDONED, issued[:1])] == [OLD]
 
 
 # -- at no moment does a member refuse another one ----------------------------------------------------------------------
@@ -164,7 +186,10 @@ class Process:
 
 
 ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["bring", "bring", "read", "read", "read leaf", "join", "next", "next", "next", "leave"]), st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from(["bring", "bring", "read", "read", "read leaf", "join", "next", "next", "next", "abandon", "leave"]),
+        st.integers(0, 9),
+    ),
     max_size=120,
 )
 
@@ -191,6 +216,9 @@ def test_no_member_ever_refuses_another(actions: list[tuple[str, int]], size: in
             members.append(Process(record[-1]))
         elif action == "leave" and len(members) > 1:
             members.remove(member)
+        elif action == "abandon" and plan.phase(record[-1]) == TRUST:
+            # It needs no proof.
+            record.append(plan.following(record[-1], ABANDON, ""))
         elif action == "next" and all(one.proves(record[-1]) for one in members):
             now = plan.phase(record[-1])
             wanted = {"": TRUST, TRUST: ISSUE, ISSUE: DROP, DROP: TRUST}[now]
@@ -251,13 +279,43 @@ def test_what_forbids_a_run() -> None:
     own = {"ca": {"certificate": "/c.pem"}}
     assert "hostnet_ca.certificate is /c.pem, the CA that members trust already" in errors(seen(FIRST), **own)
     assert errors(seen(FIRST), **own, pki={"fingerprint": NEW}) == ""
+    assert "is no new one, it was trusted before, and dropped" in errors(seen(DROPPED), **own, pki={"fingerprint": OLD})
     assert plan.fresh({**HOSTNET, **own, "pki": {"fingerprint": NEW}}, FIRST) == NEW
     assert plan.fresh(HOSTNET, FIRST) == ""
+
+
+def test_nothing_is_to_be_issued_by_a_ca_whose_key_is_lost() -> None:
+    """It would be recorded, and there is no way back from there."""
+    lost = {**HOSTNET, "pki": {**PKI, "authorities": [HERE[0], {**HERE[1], "has_key": False}]}}
+    (error,) = plan.plan(lost, SPEC, seen(TRUSTED), ISSUE, TARGETS)["errors"]
+    assert "its private key /pki/b.key does not exist on this controller: restore it" in error
+    assert "hostnet_ca_phase=abandon" in error
+    (error,) = plan.plan({**HOSTNET, "pki": {**PKI, "authorities": HERE[:1]}}, SPEC, seen(TRUSTED), ISSUE, TARGETS)["errors"]
+    assert f"/pki/ca-{NEW[:16]}.key" in error
+    assert plan.plan(HOSTNET, SPEC, seen(TRUSTED), ISSUE, TARGETS)["errors"] == []
+    assert plan.plan(lost, SPEC, seen(ISSUED), ISSUE, TARGETS)["errors"] == []
+
+
+def test_what_is_lost_of_the_new_ca_does_not_forbid_to_abandon_it() -> None:
+    lost = {**HOSTNET, "pki": {**PKI, "authorities": HERE[:1]}}
+    situation = seen(TRUSTED, lost_ca=["the new CA is lost"], open=["the new CA is lost", "x"], conflicts=["the new CA is lost", "y"])
+    told = plan.plan(lost, SPEC, situation, ABANDON, TARGETS)
+    assert (told["errors"], told["begins"]) == (["x", "y"], True)
+    assert told["lines"][1].startswith("abandon, this run: the new CA, which has issued nothing, is trusted no more")
+    assert "the new CA is lost" in plan.plan(lost, SPEC, situation, TRUST, TARGETS)["errors"]
+    # The old one is needed as ever.
+    nothing = {**HOSTNET, "pki": {**PKI, "authorities": [{**HERE[0], "has_key": False}]}}
+    assert "the new CA is lost" in plan.plan(nothing, SPEC, situation, ABANDON, TARGETS)["errors"]
+    again = plan.plan(lost, SPEC, seen(ABANDONED, lost_ca=[]), ABANDON, TARGETS)
+    assert (again["errors"], again["begins"], len(again["lines"])) == ([], False, 2)
 
 
 def test_a_restart_that_was_killed_goes_on_first() -> None:
     rollout = {"schema": 1, "generation": 1, "sequence": 1, "run_id": "r", "state": "in_flight", "done": [], "steps": [], "work": "restart"}
     told = plan.plan(HOSTNET, SPEC, seen(TRUSTED, rollout, open=["a rollout was begun"]), TRUST, [])
     assert (told["errors"], told["resumes"]) == ([], True)
+    # A phase that begins needs everybody, whoever began the restart.
+    (error,) = plan.plan(HOSTNET, SPEC, seen(TRUSTED, rollout, open=["a rollout was begun"]), ISSUE, [])["errors"]
+    assert "members of db that do not run: east-0" in error
     other = plan.plan(HOSTNET, SPEC, seen(TRUSTED, {**rollout, "work": "reboot"}, open=["a rollout was begun"]), TRUST, TARGETS)
     assert (other["errors"], other["resumes"]) == (["a rollout was begun"], False)
