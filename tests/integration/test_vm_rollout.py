@@ -31,7 +31,7 @@ def world(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.TempP
     with made_up.world(kubes, tmp_path_factory.mktemp("vm-rollout")) as found:
         for name, node, _address in made_up.NODES:
             body = {"spec": {"providerID": f"fake:///{node}"}}
-            next(kube for kube in kubes if kube.name == name).request_json("PATCH", f"/api/v1/nodes/{node}", body, MERGE)
+            {kube.name: kube for kube in kubes}[name].request_json("PATCH", f"/api/v1/nodes/{node}", body, MERGE)
         found.deployed()
         yield found
 

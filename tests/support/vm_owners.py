@@ -134,7 +134,7 @@ class FakeClusterApi(_Controller):
 
     def _body(self, kind: str, name: str, spec: Json, **metadata: Any) -> Json:
         return {
-            "apiVersion": self.root.split("/namespaces")[0].removeprefix("/apis/"),
+            "apiVersion": self.root.partition("/namespaces")[0].removeprefix("/apis/"),
             "kind": kind,
             "metadata": {"name": name, **metadata},
             "spec": spec,

@@ -10,7 +10,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/. Pure functions of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from . import classify, signs
 from .rollout_words import text
@@ -18,7 +18,7 @@ from .status_page import join_lists_equal
 from .timeline import moment
 
 Labels = dict[str, Any]
-Sample = tuple[Labels, float | None]
+Sample: TypeAlias = "tuple[Labels, float | None]"
 
 _LEVELS = (signs.OFF, signs.GOING, signs.MARKED)
 

@@ -32,9 +32,9 @@ FACTS: Json = {
 }
 
 
-def decide(facts: Json = FACTS, **options: Any) -> Json:
+def decide(facts: Json | None = None, **options: Any) -> Json:
     params = {"hostnet": HOSTNET, "spec": SPEC, "request": REQUEST, "hook_text": None, "journal": {}, "before": None, **options}
-    return rollout_next.decide(_call.Call(params), action.read_hook, facts)
+    return rollout_next.decide(_call.Call(params), action.read_hook, FACTS if facts is None else facts)
 
 
 def errors(hook_text: str | None) -> list[str]:

@@ -251,11 +251,11 @@ def test_a_run_says_what_it_and_the_later_ones_do() -> None:
     told = plan.plan(HOSTNET, etcd, seen(FIRST), TRUST, TARGETS)
     assert (told["errors"], told["begins"], told["resumes"]) == ([], True, False)
     assert told["lines"][0] == f"trust revision 1: members trust {OLD[:16]}, and {OLD[:16]} issues"
-    assert [line.split(":")[0] for line in told["lines"][1:]] == ["trust, this run", "issue, later", "drop, later"]
+    assert [line.partition(":")[0] for line in told["lines"][1:]] == ["trust, this run", "issue, later", "drop, later"]
     assert "started anew" in told["lines"][1]
     assert "nobody is restarted" in plan.plan(HOSTNET, SPEC, seen(FIRST), TRUST, TARGETS)["lines"][1]
     again = plan.plan(HOSTNET, etcd, seen(TRUSTED), TRUST, TARGETS)
-    assert (again["begins"], [line.split(":")[0] for line in again["lines"][1:]]) == (
+    assert (again["begins"], [line.partition(":")[0] for line in again["lines"][1:]]) == (
         False,
         ["trust, this run", "issue, later", "drop, later"],
     )
@@ -266,8 +266,9 @@ def test_a_run_says_what_it_and_the_later_ones_do() -> None:
 
 
 def test_what_forbids_a_run() -> None:
-    def errors(situation: Any, wanted: str = TRUST, targets: list[Json] = TARGETS, spec: Json = SPEC, **changes: Any) -> str:
-        return "; ".join(plan.plan({**HOSTNET, **changes}, spec, situation, wanted, targets)["errors"])
+    def errors(situation: Any, wanted: str = TRUST, targets: list[Json] | None = None, spec: Json | None = None, **changes: Any) -> str:
+        members = TARGETS if targets is None else targets
+        return "; ".join(plan.plan({**HOSTNET, **changes}, spec or SPEC, situation, wanted, members)["errors"])
 
     assert "is not deployed" in errors(seen(FIRST, mode="unfinished"))
     assert "is not deployed" in errors(seen(None, mode="first"))
