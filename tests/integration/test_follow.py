@@ -40,7 +40,7 @@ def upgrade(world: World, failpoint: str = "", log: Path | None = None, **variab
 
 def took(run: PlayRun) -> list[str]:
     """The members in the order in which they were stopped."""
-    word = "Record the stop of "
+    word = "Record that it is stopped - "
     return [task.task.rpartition(word)[2] for task in run.tasks if word in task.task]
 
 

@@ -51,7 +51,7 @@ def test_the_gate_is_asked_again_before_the_stop(world: World, killed: str) -> N
         assert (world.replicas(), world.journal_of(0)["state"]) == (1, "in_flight")
         run = upgrade()
         assert run.rc == 0, run.output
-        assert [task.task for task in run.tasks if "Ask whether it may stop" in task.task]
+        assert [task.task for task in run.tasks if "Ask the gates whether it may stop" in task.task]
         assert (world.replicas(), world.journal_of(0)["state"], world.journal_of(0)["done"]) == (1, "done", ["east-0"])
     finally:
         vms.ended.set()

@@ -628,7 +628,7 @@ def test_a_generation_that_fits_into_no_lease(
     change = {"metadata": {"annotations": {plan_journal.GENERATION_ANNOTATION: str(2**31 - 1)}}}
     kubes["west"].request_json("PATCH", path, change, "application/merge-patch+json")
     before = leases(kubes, namespace)
-    assert f"ConfigMap {namespace}/ledger-rollout (annotation or journal) in kube cluster west: somebody edited that" in call(held)["msg"]
+    assert f"ConfigMap {namespace}/ledger-rollout (annotation or journal) in kube cluster west: it was edited by hand" in call(held)["msg"]
     assert leases(kubes, namespace) == before
 
 

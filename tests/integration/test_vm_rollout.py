@@ -57,7 +57,9 @@ def playbooks() -> list[int]:
 
 def test_a_role_is_asked_first_and_gone_on_with_after_a_kill(world: World) -> None:
     # Nobody is stopped for a VM that the role cannot do, nor for a role that is not there.
-    assert "is Karpenter installed there?" in message(replace(world))
+    # Another file's tests may have left its kinds in these API servers.
+    refused = message(replace(world))
+    assert "is Karpenter installed there?" in refused or "there is no NodeClaim with that provider id" in refused
     assert "was not found" in replace(world, hostnet_replace_tasks="hostnet.multicluster.vm_nobody").output
     assert "must be an absolute path on the controller" in message(replace(world, hostnet_replace_tasks="vm_karpenter"))
     karpenter = FakeKarpenter(world.kubes[0], "")
