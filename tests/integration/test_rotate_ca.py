@@ -175,6 +175,7 @@ def test_a_ca_is_exchanged_in_three_runs(world: World) -> None:
     world.free()
 
 
+@pytest.mark.in_turn
 def test_the_new_ca_is_lost_and_the_exchange_abandoned(world: World) -> None:
     """The pki folder comes back from a backup from before: every other playbook refuses, and nothing was issued by the new CA yet."""
     world.deployed()

@@ -96,19 +96,18 @@ def test_killed_in_the_middle_and_called_again(vm: Json, folder: Path, role: Cal
 
 
 def test_what_is_refused(vm: Json, folder: Path, role: Callable[..., PlayRun]) -> None:
-    for check in (True, False):
-        says = [
-            (role(vm, check=check, vm_command_replace=[]), "vm_command_replace is not set"),
-            (role({**vm, "action": "add"}, check=check), "vm_command_add is not set"),
-            (role({**vm, "node_uid": "0815"}, check=check), "the member's had 0815"),
-            (role(vm, check=check, vm_command_look=["sh", "-c", "echo the pool is locked >&2; exit 3"]), "ended with 3 for node n1"),
-            (role(vm, check=check, vm_command_look=["sh", "-c", "echo the pool is locked >&2; exit 3"]), "the pool is locked"),
-            (role(vm, check=check, vm_command_look=["echo", "perhaps"]), "was to print done or todo"),
-            (role(vm, check=check, vm_command_look=["/nowhere/look"]), "/nowhere/look (vm_command_look) ended with 2"),
-        ]
-        for run, text in says:
-            assert run.rc != 0, run.output
-            assert text in told(run)
+    locked = ["sh", "-c", "echo the pool is locked >&2; exit 3"]
+    for run, text in (
+        (role(vm, check=True, vm_command_replace=[]), "vm_command_replace is not set"),
+        (role({**vm, "action": "add"}), "vm_command_add is not set"),
+        (role({**vm, "node_uid": "0815"}), "the member's had 0815"),
+        (role(vm, vm_command_look=locked), "ended with 3 for node n1"),
+        (role(vm, check=True, vm_command_look=locked), "the pool is locked"),
+        (role(vm, vm_command_look=["echo", "perhaps"]), "was to print done or todo"),
+        (role(vm, vm_command_look=["/nowhere/look"]), "/nowhere/look (vm_command_look) ended with 2"),
+    ):
+        assert run.rc != 0, run.output
+        assert text in told(run)
     assert calls(folder) == 0
     failed = role(vm, vm_command_replace=["sh", "-c", "exit 4"])
     assert failed.rc != 0

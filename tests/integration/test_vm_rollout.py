@@ -55,6 +55,7 @@ def playbooks() -> list[int]:
     return found
 
 
+@pytest.mark.in_turn
 def test_a_role_is_asked_first_and_gone_on_with_after_a_kill(world: World) -> None:
     # Nobody is stopped for a VM that the role cannot do, nor for a role that is not there.
     # Another file's tests may have left its kinds in these API servers.
