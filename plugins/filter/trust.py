@@ -19,7 +19,6 @@ class FilterModule:
         functions: dict[str, Callable[..., Any]] = {
             "trust_following": trust_revisions.following,
             "trust_fresh": trust_revisions.fresh,
-            "trust_phase": trust_revisions.phase,
             "trust_plan": trust_revisions.plan,
             "trust_probes": trust_revisions.probes,
             "trust_shown": trust_revisions.shown,

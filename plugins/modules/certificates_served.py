@@ -22,9 +22,12 @@ description:
   - A member that could not be asked at all, because the pod that the handshake goes through does not run there, keeps what it has and is named in the failure.
   - A run that was killed leaves nothing to tidy up. The next one sees who still shows an old certificate.
   - The handshakes go through a short-lived pod on the member's node, with the member's own certificate. TLS reaches from end to end.
+  - O(members) are those that run. Their O(members[].variables) must have C(address), C(node), C(ca) (the CA's certificate on the controller) and C(pki) (the
+    member's folder there).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
+  - hostnet.multicluster.members
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.diff
   - hostnet.multicluster.attributes.action_group
@@ -36,44 +39,6 @@ attributes:
     details:
       - The Secrets' fields that differ. Their data is shown as the first digits of its SHA-256.
 options:
-  members:
-    description:
-      - The members that run, as M(hostnet.multicluster.member_exec) takes them. Their O(members[].variables) must have C(address), C(node), C(ca) (the CA's
-        certificate on the controller) and C(pki) (the member's folder there).
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      member:
-        description:
-          - Name of the member.
-        type: str
-        required: true
-      kube_cluster:
-        description:
-          - Name of one of O(kube_clusters).
-        type: str
-        required: true
-      namespace:
-        description:
-          - Namespace of its pod.
-        type: str
-        required: true
-      pod:
-        description:
-          - Name of its pod.
-        type: str
-        required: true
-      container:
-        description:
-          - Name of the container that C(reload) runs in. Empty means the pod's first.
-        type: str
-        default: ""
-      variables:
-        description:
-          - See O(members), and what C({key}) in C(reload) means.
-        type: dict
-        default: {}
   spec:
     description:
       - The system's spec (docs/systems.md), of which C(certificates), C(ports) and C(reload) are read.

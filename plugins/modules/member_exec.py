@@ -18,6 +18,7 @@ description:
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
+  - hostnet.multicluster.members
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -33,44 +34,6 @@ attributes:
     details:
       - Whether a second run changes anything is up to the commands.
 options:
-  members:
-    description:
-      - The members to ask.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      member:
-        description:
-          - Name of the member, the key of its answers in RV(results).
-        type: str
-        required: true
-      kube_cluster:
-        description:
-          - Name of one of O(kube_clusters).
-        type: str
-        required: true
-      namespace:
-        description:
-          - Namespace of its pod.
-        type: str
-        required: true
-      pod:
-        description:
-          - Name of its pod. An empty name says that it has none, which gives an C(error).
-        type: str
-        required: true
-      container:
-        description:
-          - Container of the pod; its only or default one when omitted.
-        type: str
-        default: ""
-      variables:
-        description:
-          - Values for C({key}) in O(commands) and in the paths and files of O(http). C({member}), C({kube_cluster}), C({namespace}) and C({pod}) are
-            there already.
-        type: dict
-        default: {}
   commands:
     description:
       - The commands, from a name of yours to the list of arguments. No shell is involved.

@@ -20,6 +20,7 @@ requirements:
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
+  - hostnet.multicluster.members
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -32,43 +33,6 @@ attributes:
   idempotent:
     support: full
 options:
-  members:
-    description:
-      - The members to ask, as M(hostnet.multicluster.member_exec) takes them.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      member:
-        description:
-          - Name of the member.
-        type: str
-        required: true
-      kube_cluster:
-        description:
-          - Name of one of O(kube_clusters).
-        type: str
-        required: true
-      namespace:
-        description:
-          - Namespace of its pod.
-        type: str
-        required: true
-      pod:
-        description:
-          - Name of its pod.
-        type: str
-        required: true
-      container:
-        description:
-          - Name of the container. Empty means the pod's first.
-        type: str
-        default: ""
-      variables:
-        description:
-          - What C({key}) becomes in commands and paths.
-        type: dict
-        default: {}
   inspect:
     description:
       - What to ask, the field C(inspect) of a system spec.

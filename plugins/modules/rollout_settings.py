@@ -18,6 +18,7 @@ description:
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters
   - hostnet.multicluster.kube_clusters.lock
+  - hostnet.multicluster.members
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -59,43 +60,6 @@ options:
       - Values by setting, RV(write), for O(state=changed).
     type: dict
     default: {}
-  members:
-    description:
-      - The members that can be asked, as M(hostnet.multicluster.member_exec) takes them.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      member:
-        description:
-          - Name of the member.
-        type: str
-        required: true
-      kube_cluster:
-        description:
-          - Name of one of O(kube_clusters).
-        type: str
-        required: true
-      namespace:
-        description:
-          - Namespace of its pod.
-        type: str
-        required: true
-      pod:
-        description:
-          - Name of its pod.
-        type: str
-        required: true
-      container:
-        description:
-          - Container of the pod; its only or default one when omitted.
-        type: str
-        default: ""
-      variables:
-        description:
-          - Values for C({key}) in the commands.
-        type: dict
-        default: {}
   inspection:
     description:
       - What the members said, by member. It tells who is healthy.

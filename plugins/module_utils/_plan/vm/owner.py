@@ -17,7 +17,6 @@ KARPENTER = "karpenter.sh"
 # https://cluster-api.sigs.k8s.io/reference/api/labels-and-annotations
 DELETE_FIRST = "cluster.x-k8s.io/delete-machine"
 PAUSED = "cluster.x-k8s.io/paused"
-CLUSTER_NAME = "cluster.x-k8s.io/cluster-name"
 # https://karpenter.sh/docs/concepts/nodeclaims/
 NODE_POOL = "karpenter.sh/nodepool"
 _ZONE = "topology.kubernetes.io/zone"
