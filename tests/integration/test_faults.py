@@ -9,6 +9,7 @@ import contextlib
 import errno
 import http.client
 import http.server
+import itertools
 import json
 import socket
 import ssl
@@ -285,14 +286,14 @@ def test_a_watch_that_is_cut_is_begun_anew(balancer: Balancer, east: KubeCluster
 
 def misbehaving() -> Callable[[int, str, str], str]:
     """Every fifth request meets "busy", and reads one after the other everything else. Whoever comes again with the same is served."""
-    others = [fault for fault in FAULTS if fault != "429"]
+    others = itertools.cycle(fault for fault in FAULTS if fault != "429")
     met: set[tuple[str, str]] = set()
 
     def choose(number: int, method: str, path: str) -> str:
         if (method, path) in met:
             met.discard((method, path))
             return ""
-        fault = "429" if number % 5 == 0 else others[number // 3 % len(others)] if method == "GET" and number % 3 == 0 else ""
+        fault = "429" if number % 5 == 0 else next(others) if method == "GET" and number % 3 == 0 else ""
         if fault:
             met.add((method, path))
         return fault
