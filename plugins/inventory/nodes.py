@@ -53,7 +53,7 @@ options:
       - name: K8S_AUTH_KUBECONFIG
   node_selector:
     description:
-      - Label selector of the nodes that are to carry members, as C(kubectl get nodes -l) takes it. Empty for all nodes.
+      - Label selector of the nodes that are to carry members, as C(kubectl get nodes -l) takes it. Empty for all nodes, which playbooks refuse.
       - Without this option the inventory lists all nodes but those of control planes, C(hostnet_node_selector) is not set, and playbooks that give
         a member a node refuse to work - each node that matches gets a member, and no selector is the right one for everybody.
     type: str

@@ -112,6 +112,8 @@ def nothing(**changes: Any) -> Json:
         "uid": "",
         "absent": False,
         "join": None,
+        # Read, and nobody holds it.
+        "lock": {},
         "workloads": [],
         "pods": [],
         "secrets": [],

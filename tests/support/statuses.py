@@ -52,7 +52,7 @@ def troubled(status: Json | None = None) -> Json:
             {"class": "unknown", "healthy": False, "reason": "its kube cluster does not answer"}, version="", role="", started_at=""
         )
         entry["certificate"] = {"serial": "", "not_after": ""}
-    made["kube_clusters"][1].update(absent=True, error="timed out after 2 s")
+    made["kube_clusters"][1].update(absent=True, error="timed out after 2 s", lock_read=False)
     made["join_lists"]["west"] = ["10.0.0.1", "10.0.9.9"]
     made["rollout"] = {
         "run_id": "run-1",

@@ -93,7 +93,8 @@ def _observe_one(cluster: KubeCluster, name: str, namespace: str, with_lock: boo
             "labels": found["metadata"].get("labels", {}),
             "phase": found.get("status", {}).get("phase", "Active"),
         },
-        "lock": holder_summary(cluster.get(kinds.LEASE, names.rollout(name), namespace)) if with_lock else None,
+        # Nobody holds it where it is empty; null is one that was not read.
+        "lock": (holder_summary(cluster.get(kinds.LEASE, names.rollout(name), namespace)) or {}) if with_lock else None,
         "workloads": [
             {**_workload(item), "waiting": uncreated_why.get(item["metadata"]["name"], "")} for item in stateful_sets + daemon_sets
         ],

@@ -229,12 +229,20 @@ def deployment_status(
         "rollout": _rollout(observed),
         "lock": {name: observed[name]["lock"] for name in sorted(observed) if observed[name].get("lock")},
         "kube_clusters": [
-            {"name": name, "uid": str(observed[name].get("uid", "")), "absent": name in absent, "error": absent.get(name, "")}
+            {
+                "name": name,
+                "uid": str(observed[name].get("uid", "")),
+                "absent": name in absent,
+                "error": absent.get(name, ""),
+                # Only a status asks who holds the lock.
+                "lock_read": name not in absent and observed[name].get("lock") is not None,
+            }
             for name in sorted(observed)
         ],
         "healthy": bool(members) and not problems,
         "problems": problems,
-        "warnings": expiry.warnings(members, observed_at, expiry.least_days(hostnet)),
+        # Without its CA everything runs, and the next VM that is replaced has no member.
+        "warnings": [*map(str, plan.get("lost_ca", ())), *expiry.warnings(members, observed_at, expiry.least_days(hostnet))],
         "members": members,
         "join_lists": lists,
     }

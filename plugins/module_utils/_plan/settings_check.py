@@ -276,6 +276,12 @@ def _priority_class(value: str) -> str:
 
 
 def _node_selector(value: str) -> str:
+    if not value.strip():
+        # An environment variable of a pipeline that is not set, for example.
+        return (
+            "is empty, and that would give every node a member, control planes too: give the label of the nodes that are to carry one, "
+            'such as "kubernetes.io/os=linux" if that is all of them'
+        )
     try:
         selector.parse_selector(value)
     except ValueError as error:

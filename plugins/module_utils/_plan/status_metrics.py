@@ -46,17 +46,21 @@ def metrics(status: Mapping[str, Any]) -> str:
 def _all(status: Mapping[str, Any]) -> list[Metric]:
     members: Sequence[Mapping[str, Any]] = status["members"]
     rollout = status["rollout"]
+    answers = {str(entry["name"]): not entry["absent"] for entry in status["kube_clusters"]}
 
     def gauge(name: str, said: str, samples: Iterable[Sample], kind: str = "gauge") -> Metric:
         return Metric(f"hostnet_{name}", kind, said, list(samples))
 
+    def known(entry: Mapping[str, Any], value: float | None) -> float | None:
+        """Nobody knows what becomes of members in a kube cluster that does not answer."""
+        return value if answers.get(str(entry["kube_cluster"])) else None
+
     def of_members(name: str, said: str, key: str) -> Metric:
-        return gauge(f"member_{name}", said, ((_member(entry), float(bool(entry[key]))) for entry in members))
+        return gauge(f"member_{name}", said, ((_member(entry), known(entry, float(bool(entry[key])))) for entry in members))
 
     def of_kube_clusters(name: str, said: str, value: Mapping[str, float | None]) -> Metric:
         return gauge(name, said, (({"kube_cluster": kube_cluster}, number) for kube_cluster, number in value.items()))
 
-    answers = {str(entry["name"]): not entry["absent"] for entry in status["kube_clusters"]}
     held: Mapping[str, Mapping[str, Any]] = status["lock"]
     return [
         gauge("status_timestamp_seconds", "When the status was read.", [({}, moment(status["observed_at"]))]),
@@ -67,7 +71,11 @@ def _all(status: Mapping[str, Any]) -> list[Metric]:
         ),
         gauge("deployment_healthy", "Whether every member is well and there is no problem.", [({}, float(bool(status["healthy"])))]),
         gauge("deployment_problems", "Problems that the status names.", [({}, len(status["problems"]))]),
-        gauge("deployment_warnings", "Warnings of the status, of certificates that end soon.", [({}, len(status["warnings"]))]),
+        gauge(
+            "deployment_warnings",
+            "Warnings of the status, of certificates that end soon and of a CA that is lost.",
+            [({}, len(status["warnings"]))],
+        ),
         of_kube_clusters(
             "kube_cluster_up", "Whether the kube cluster's API server answered.", {name: float(up) for name, up in answers.items()}
         ),
@@ -88,7 +96,7 @@ def _all(status: Mapping[str, Any]) -> list[Metric]:
         gauge(
             "member_restarts_total",
             "Restarts of a member's container, in its pod.",
-            ((_member(entry), float(entry["restarts"])) for entry in members),
+            ((_member(entry), known(entry, float(entry["restarts"]))) for entry in members),
             "counter",
         ),
         gauge(
@@ -111,8 +119,8 @@ def _all(status: Mapping[str, Any]) -> list[Metric]:
         ),
         of_kube_clusters(
             "lock_held",
-            "Whether somebody holds the lock in a kube cluster that answers.",
-            {name: float(name in held) for name, up in answers.items() if up},
+            "Whether somebody holds the lock in a kube cluster where that was read.",
+            {str(entry["name"]): float(entry["name"] in held) for entry in status["kube_clusters"] if entry["lock_read"]},
         ),
         of_kube_clusters(
             "lock_renewed_timestamp_seconds",

@@ -85,7 +85,7 @@ def _facts(status: Mapping[str, Any]) -> Json:
         "VMs marked": sum(bool(entry["signs"]) for entry in members),
         "Join lists": "equal" if join_lists_equal(status) else "they differ",
         "First certificate": first,
-        "Lock": "held" if status["lock"] else "free",
+        "Lock": "held" if status["lock"] else "free" if any(entry["lock_read"] for entry in status["kube_clusters"]) else "not read",
         "Rollout": "in progress" if status["rollout"] else "none",
     }
 

@@ -176,6 +176,7 @@ def test_the_options_of_a_kube_cluster_are_those_of_the_modules() -> None:
         ("hostnet_priority_class", "Very High", 'hostnet_priority_class is "Very High", which is no name of a PriorityClass'),
         ("hostnet_name", 7, "hostnet_name is 7, and must be text: put quotes around it"),
         ("hostnet_namespace", "", "hostnet_namespace is empty: give a value, or take the line out for the default"),
+        ("hostnet_node_selector", " ", "hostnet_node_selector is empty, and that would give every node a member"),
         ("hostnet_node_selector", "role=db zone=a", 'hostnet_node_selector is "role=db zone=a":'),
         ("hostnet_node_selector", {"role": "db"}, "hostnet_node_selector is a dictionary, and must be text"),
         ("hostnet_address_type", "internalip", 'hostnet_address_type is "internalip": write InternalIP'),
