@@ -240,7 +240,7 @@ def decide(call: _call.Call, read_hook: Callable[[str | None], dict[str, Any]], 
             params["hostnet"], params["spec"], request, seen["plan"], seen["nodes"], status, params["journal"] or None, inspection
         )
         if params["before"] is not None:
-            found = order.replanned(found, params["before"])
+            found = order.replanned(found, params["before"], request.get("ended") or [])
     except ValueError as error:
         # An error of the plan as all others: who reads it after a failure finds it whole.
         found = rollout.nothing([str(error)])

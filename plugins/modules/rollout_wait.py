@@ -174,7 +174,7 @@ from typing import Any
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import waits as look
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes, with_bound
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names, waits
 
 ARGUMENTS: dict[str, Any] = {
@@ -223,17 +223,21 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
     if not (params["journal"].get("member") or {}).get("old"):
         raise _call.Failure("the journal has no member in hand, so there is no VM to wait for")
     once = params["once"] or call.check_mode
-    hostnet = params["hostnet"]
+    hostnet, record = params["hostnet"], params["journal"]["member"]
+    bound = [*(params["bindings"] or []), *filter(None, (record["old"], record.get("new")))]
 
     def read() -> list[Any]:
         extra = names.member_selectors(hostnet["name"])
-        return read_nodes(call.clusters, hostnet["node_selector"], hostnet["address_type"], extra_selectors=extra, with_version=False)[0]
+        nodes, _states = read_nodes(
+            call.clusters, hostnet["node_selector"], hostnet["address_type"], extra_selectors=extra, with_version=False
+        )
+        return with_bound(call.clusters, nodes, bound, hostnet["address_type"])
 
     patient = not once and params["until"] != "turn"
     ended = look.wait(read, _judge(params), params["interval"], 0 if once else params["timeout"], patient, show)
     found = ended.said["found"] if ended.said else {}
     if not ended.done and not once:
-        raise _call.Failure(ended.missing, **found)
+        raise _call.Failure(ended.missing, **found, waited=ended.waited)
     return {"changed": False, "done": ended.done, **found, "nodes": ended.nodes, "waited": ended.waited}
 
 

@@ -127,8 +127,8 @@ GUARDS = (
         9,
         "a bound node that no list has is read by its name",
         f"{CLUSTER}/state.py",
-        "read_named(clusters, _not_listed(kube_clusters, nodes), ",
-        "read_named(clusters, set(), ",
+        "with_bound(clusters, nodes, _bound(kube_clusters), ",
+        "with_bound(clusters, nodes, [], ",
         _some(_STATE, "before_anybody_calls_it_missing"),
     ),
     Guard(

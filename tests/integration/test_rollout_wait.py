@@ -117,6 +117,13 @@ def test_nobody_is_stopped_beside_a_vm_that_goes(kube_api_two: KubeApi, waiting:
     assert (first["goes_first"], first["msg"].endswith("so east-0 was not stopped. It comes later")) == (["west-0"], True)
 
 
+def test_a_node_that_has_lost_its_labels_is_no_vm_that_is_gone(waiting: Json) -> None:
+    """Its kubelet has registered it anew, or somebody took them: members in this state are well, and nobody yields to them."""
+    asked = {**waiting, "until": "turn", "hostnet": {**waiting["hostnet"], "node_selector": "example.test/none=here"}}
+    found = call_module("rollout_wait", asked)
+    assert (found["done"], [node["name"] for node in found["nodes"]]) == (True, ["east-1", "west-1"])
+
+
 def test_a_kube_cluster_that_does_not_answer(waiting: Json) -> None:
     # Nothing is known of its VMs: that ends a gate at once, and the rollout goes on by itself when it answers again.
     gate = call_module("rollout_wait", away(waiting, until="turn", timeout=600))

@@ -13,7 +13,7 @@ from typing import Any
 from .._plan import follow, generations, names
 from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster
-from .nodes import read_nodes
+from .nodes import read_nodes, with_bound
 from .observe import pod_summary
 from .waits import NODES_A_SECOND, Progress
 
@@ -118,6 +118,7 @@ def _look(clusters: dict[str, KubeCluster], wanted: Wanted, picture: Picture) ->
                 extra_selectors=(*names.member_selectors(wanted.name), wanted.extra_selector),
                 with_version=False,
             )
+            nodes = with_bound({cluster.name: cluster}, nodes, wanted.bindings, wanted.address_type)
             pods, _version = cluster.list(kinds.POD, wanted.namespace, names.guard_selector(wanted.name))
         except KubeError as error:
             if not error.passing:

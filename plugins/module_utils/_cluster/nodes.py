@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypedDict, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
 from .._plan import held
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
@@ -145,6 +145,17 @@ def read_named(clusters: dict[str, KubeCluster], wanted: Collection[tuple[str, s
     owners = {owner for owner, _name in wanted}
     answers = each_cluster({name: cluster for name, cluster in clusters.items() if name in owners}, read)
     return [node for name in sorted(answers) for node in answers[name]]
+
+
+def with_bound(
+    clusters: dict[str, KubeCluster], nodes: Sequence[Node], bindings: Iterable[Mapping[str, Any]], address_type: str
+) -> list[Node]:
+    """`nodes`, and those that `bindings` name and that no list has: somebody took their labels, or their kubelet has registered them anew. Whose VM is
+    there is not gone. Sorted as read_nodes has them. Raises KubeError where a kube cluster does not answer.
+    """
+    bound = {(str(entry["kube_cluster"]), str(entry["node"])) for entry in bindings if entry["kube_cluster"] in clusters}
+    more = read_named(clusters, bound - {(node["kube_cluster"], node["name"]) for node in nodes}, address_type)
+    return sorted([*nodes, *more], key=lambda node: (node["kube_cluster"], node["name"]))
 
 
 def read_labels(clusters: dict[str, KubeCluster]) -> dict[str, dict[str, NodeLabels]]:

@@ -20,7 +20,7 @@ from .._plan.run import Script
 from .._plan.state import Deployment, Observed
 from .client import Json, KubeCluster, KubeError
 from .inspect import Shape, Wait, answers, ask, wait_for_gates
-from .nodes import read_named, read_nodes
+from .nodes import read_nodes, with_bound
 from .observe import observe
 from .port_forward import Kept
 from .run import Target, run_on_nodes
@@ -65,18 +65,14 @@ def read(clusters: dict[str, KubeCluster], hostnet: Json, spec: Json, with_lock:
         reading = beside.submit(of_nodes)
         kube_clusters = observe(clusters, name, hostnet["namespace"], absent_ok, with_lock)
         nodes = reading.result()
-    nodes = sorted(
-        [*nodes, *read_named(clusters, _not_listed(kube_clusters, nodes), hostnet["address_type"])],
-        key=lambda node: (node["kube_cluster"], node["name"]),
-    )
+    nodes = with_bound(clusters, nodes, _bound(kube_clusters), hostnet["address_type"])
     return {"nodes": nodes, "kube_clusters": kube_clusters, "plan": deployment_plan(hostnet, spec, nodes, kube_clusters)}
 
 
-def _not_listed(kube_clusters: Mapping[str, Json], nodes: Sequence[Node]) -> set[tuple[str, str]]:
-    """Nodes that a member is bound to and that no list has, (kube cluster, name): gone, or without our labels. Whose VM is there is not missing."""
-    bound = {(str(entry["kube_cluster"]), str(entry["node"])) for found in kube_clusters.values() for entry in found["members"]}
-    listed = {(node["kube_cluster"], node["name"]) for node in nodes}
-    return {(name, node) for name, node in bound - listed if name in kube_clusters and not kube_clusters[name]["absent"]}
+def _bound(kube_clusters: Mapping[str, Json]) -> list[Json]:
+    """All bindings, but those of kube clusters that do not answer."""
+    there = {name for name, found in kube_clusters.items() if not found["absent"]}
+    return [entry for found in kube_clusters.values() for entry in found["members"] if entry["kube_cluster"] in there]
 
 
 def observed(

@@ -186,22 +186,24 @@ def again(journal: Mapping[str, Any] | None, nodes: Sequence[Mapping[str, Any]],
 
     Then it is in hand no more, and mended like any other that has lost its VM: whoever was there is proven dead first, and another node is found. Not
     where two processes would have to be forgotten, where the old VM is still there, and where members of other deployments wait for that VM.
-    `in_vain`: a step has waited in vain for the VM that somebody else was to bring, or to bring back. There may be another one, which was there before
-    (a second pool takes over from the first) or has another name than is waited for.
+    `in_vain`: a step has waited in vain for the VM that was to come, or to come back. There may be another one, which was there before (a second pool takes
+    over from the first) or has another name than is waited for, and a VM that was to be rebooted may have been replaced.
     """
     record: Mapping[str, Any] = (journal or {}).get("member") or {}
     if not journal or not record.get("old") or record.get("work") == "scale_down" or record.get("surge") or record.get("neighbours"):
         return None
     names, begun, finished = record.get("steps") or [], steps.begun_steps(journal), steps.finished_steps(journal)
     new = record.get("new")
-    if not steps.past_return(journal) or not _is_lost(record["old"], nodes):
+    # Of a repair that keeps the VM nothing has to be finished before, and without that VM it cannot be.
+    kept = record.get("work") == "repair" and record.get("class") in steps.KEPT_DISK
+    if not (kept or steps.past_return(journal)) or not is_lost(record["old"], nodes):
         # With a disk that was kept, and in a reboot, the old VM is the only one.
         return None
     if not new:
         # It waits for a VM that is to come, or to come back.
         waits = not in_vain and ("identify" in names or ("vm" in names and "vm" not in finished))
         return None if waits else {"member": str(record["member"]), "announced": False}
-    if not _is_lost(new, nodes):
+    if not is_lost(new, nodes):
         return None
     if "forget_after" in names and "start" in begun and "forget_after" not in finished:
         return None
@@ -212,15 +214,18 @@ def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], 
     """As `steps.past_return`, by what is there: a VM that somebody else was to take (`waits` of the record), and that is there and well, was not taken.
 
     A cloud gives up, or a human cancels an upgrade, between the stop of a member and the end of its VM. Then its disk is there, and it starts where it was.
-    `strict`: not on a node that still has a sign of its end, such as somebody else's cordon. A drain may be waiting for another pod's budget.
+    `strict`: not on a node that still has a sign of its end, such as somebody else's cordon, once the stop was begun. A drain may be waiting for another
+    pod's budget, and neither the member's pod nor its guards start there.
     """
-    if not steps.past_return(journal):
-        return False
     record = journal.get("member") or {}
-    final = set(steps.begun_steps(journal)) & set(steps.POINT_OF_NO_RETURN)
+    begun = set(steps.begun_steps(journal))
+    final = begun & set(steps.POINT_OF_NO_RETURN)
+    node = signs.homes([record["old"]], nodes)[str(record["old"]["member"])] if record.get("old") else None
+    if not final:
+        gone = node is None or lost(record["old"], node)
+        return strict and bool(record.get("waits")) and "stop" in begun and not gone and signs.urgency(node) > 0
     if not record.get("waits") or record.get("new") or final != {"vm"}:
         return True
-    node = signs.homes([record["old"]], nodes)[str(record["old"]["member"])]
     if node is None or lost(record["old"], node) or successor.is_new(node, record):
         return True
     return not node["ready"] or (signs.urgency(node) > 0 if strict else signs.goes(node)) or dead.out_of_service(node)
@@ -229,9 +234,10 @@ def past_return(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], 
 def undo_steps(journal: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """As `steps.undo_steps`, without starting a member on a VM that is gone: it has to be mended."""
     old = (journal.get("member") or {}).get("old")
-    gone = old is not None and _is_lost(old, nodes)
+    gone = old is not None and is_lost(old, nodes)
     return [name for name in steps.undo_steps(journal) if not (gone and name in steps.BY_NAME["stop"].undo)]
 
 
-def _is_lost(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:
+def is_lost(binding: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the VM of a binding is gone: `lost`, by the nodes that there are."""
     return lost(binding, signs.homes([binding], nodes)[str(binding["member"])])

@@ -238,15 +238,17 @@ def extended(plan: Mapping[str, Any], members: Mapping[str, Sequence[Mapping[str
     """A rollout's plan with the neighbours' steps, what they speak against it, and lines for people.
 
     `members` is shares' and `neighbours` are the deployments as `neighbour` and `judged` describe them. Where VMs are replaced, one VM with neighbours is
-    done in a run: their members lost their disks with it, and have to be mended before the next one may go.
+    done in a run: their members lost their disks with it, and have to be mended before the next one may go. Where a cloud is followed, that is the one
+    that it takes first: the others are left then (order.replanned, by `alone`).
     """
     known = {(entry["name"], entry["namespace"]): entry for entry in neighbours}
     planned: list[Json] = []
     left: list[str] = []
     lines: list[str] = []
     lost: list[str] = []
+    alone: list[str] = []
     for entry in plan["members"]:
-        if lost:
+        if lost and not plan.get("follows"):
             left.append(str(entry["member"]))
             continue
         mine = []
@@ -257,12 +259,13 @@ def extended(plan: Mapping[str, Any], members: Mapping[str, Sequence[Mapping[str
         at_hand = entry["member"] == plan["in_hand"]
         its = steps(entry["steps"], entry["work"], entry["surge"]) if mine and not at_hand else entry["steps"]
         planned.append({**entry, "neighbours": mine, "steps": its})
-        if entry["work"] == "replace":
+        if entry["work"] == "replace" and mine:
             lost += [str(share["deployment"]) for share in mine]
+            alone.append(str(entry["member"]))
         ends = "is lost with the VM" if entry["work"] == "replace" else "is started again"
         lines += [f"with {entry['member']}: {_share(share)} is asked and stopped, and {ends}" for share in mine]
     if lost:
-        again = f", and this playbook again for {', '.join(left)}" if left else ""
+        again = f", and this playbook again for {', '.join(left)}" if left else ", and this playbook again" if len(planned) > 1 else ""
         lines.append(
             f"one VM with members of others is replaced in a run: then run playbooks/repair.yml for {', '.join(sorted(set(lost)))}{again}"
         )
@@ -272,6 +275,7 @@ def extended(plan: Mapping[str, Any], members: Mapping[str, Sequence[Mapping[str
         "members": planned,
         "left": [*left, *plan.get("left", [])],
         "shared": bool(neighbours),
+        "alone": alone,
         "lines": [*_relined(plan["lines"], planned, left), *lines],
     }
 

@@ -124,12 +124,19 @@ def to_roll(
         rest = [name for name in rest if name in request["members"]]
     # A node pool's upgrade goes by an order of its own, and takes the VM that it has chosen whether we are ready or not.
     due: Mapping[str, str] = request.get("due") or {}
+    # Where the VM stays, one that is about to go is no reason to begin with it: its pod may not start there again.
+    stays = request["work"] in ("version", "restart")
     # Whoever leads comes last, so leadership moves once and not with every member.
     rest.sort(
-        key=lambda name: (-signs.urgency(home[name]), name not in due, bool(entries[name]["leader"]), join.canonical_key(bindings[name]))
+        key=lambda name: (
+            0 if stays else -signs.urgency(home[name]),
+            name not in due,
+            bool(entries[name]["leader"]),
+            join.canonical_key(bindings[name]),
+        )
     )
     for name in rest:
-        told = due.get(name) or signs.told(home[name])
+        told = "" if stays else due.get(name) or signs.told(home[name])
         why = f"first: {told}" if told else "last: it leads" if entries[name]["leader"] else "follows"
         chosen.append({"member": name, "why": why})
     return chosen
@@ -153,16 +160,19 @@ def narrowed(chosen: list[Json], request: Mapping[str, Any], bindings: Mapping[s
     return wanted
 
 
-def replanned(plan: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
+def replanned(plan: Mapping[str, Any], before: Mapping[str, Any], ended: Sequence[Mapping[str, Any]] = ()) -> Json:
     """A plan that was made anew in the middle of a run, with what the one `before` it knows of members of other deployments on the same VMs (`shared`).
 
-    Whoever was not among its members was not looked at for that, or has to wait until those are mended: it is left for the next run.
+    Whoever was not among its members was not looked at for that, or has to wait until those are mended: it is left for the next run. So is everybody once a
+    VM was replaced (`ended`, the turns of this run) that took members of others with it (`alone`).
     """
+    alone = [str(name) for name in before.get("alone") or ()]
+    spent = any(turn["member"] in alone and turn["work"] == "replace" for turn in ended)
     known = {(entry["member"], entry["work"]): entry for entry in before["members"]}
     kept, left = [], []
     for entry in plan["members"]:
         was = known.get((entry["member"], entry["work"]))
-        if before.get("shared") and was is None and entry["work"] != "repair" and entry["member"] != plan["in_hand"]:
+        if (spent or (before.get("shared") and was is None)) and entry["work"] != "repair" and entry["member"] != plan["in_hand"]:
             left.append(str(entry["member"]))
         elif was is not None and was.get("neighbours") and was["class"] == entry["class"]:
             kept.append({**entry, "steps": was["steps"], "neighbours": was["neighbours"]})
@@ -172,7 +182,7 @@ def replanned(plan: Mapping[str, Any], before: Mapping[str, Any]) -> Json:
     if kept and kept[0]["member"] != plan["members"][0]["member"]:
         # Nobody knows yet whether it is this one's turn.
         hold = bool(plan["followed"]) and not plan["in_hand"] and kept[0]["work"] != "repair"
-    return {**plan, "members": kept, "left": [*left, *plan["left"]], "hold": hold, "shared": bool(before.get("shared"))}
+    return {**plan, "members": kept, "left": [*left, *plan["left"]], "hold": hold, "shared": bool(before.get("shared")), "alone": alone}
 
 
 def state(entry: Mapping[str, Any]) -> str:

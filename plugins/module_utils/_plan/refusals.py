@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import adopt, before, gate, join, order, steps, successor
+from . import adopt, before, gate, join, order, signs, steps, successor
 from . import bindings as copies
 from .journal import MAX_BYTES, largest
 from .layout import data_folder
 from .listed import some
 from .names import members as members_name
 from .names import rollout as journal_name
+from .pod import STAY_TOLERATIONS
 from .sizes import DATA_BYTES
 
 Json = dict[str, Any]
@@ -145,6 +146,55 @@ def journal_errors(hostnet: Mapping[str, Any], request: Mapping[str, Any], journ
             f"or end it with -e hostnet_abort=true"
         )
     ]
+
+
+def not_startable(
+    hostnet: Mapping[str, Any],
+    planned: Sequence[Mapping[str, Any]],
+    home: Mapping[str, Mapping[str, Any] | None],
+    resumed: bool,
+    down: str,
+) -> list[str]:
+    """Members whose process would end and whose pod would not start on their node again, because somebody has cordoned or tainted it.
+
+    Pods that the scheduler places (node_name), and works after which the VM is the same. Of a rollout that was begun (`resumed`), the next one alone: the
+    others may have their turn. `down` is in hand and down already: going on is what brings it up.
+    """
+    if hostnet["placement"] != "node_name":
+        return []
+    errors = []
+    for entry in planned[:1] if resumed else planned:
+        node = home.get(str(entry["member"]))
+        stays = entry["work"] in ("version", "restart") or (entry["work"] == "reboot" and not entry["waits"])
+        if not stays or node is None or entry["member"] == down:
+            continue
+        tolerations = [*STAY_TOLERATIONS, *hostnet["tolerations"]]
+        why = "cordoned" if node["unschedulable"] and signs.urgency(node) else ""
+        if not why:
+            against = [taint for taint in node["taints"] if _keeps_away(taint) and not any(_tolerates(one, taint) for one in tolerations)]
+            why = f"tainted with {against[0]['key']}, which hostnet_tolerations does not tolerate" if against else ""
+        if why:
+            errors.append(
+                f"member {entry['member']} would not start again: node {node['name']} of kube cluster {node['kube_cluster']} is {why}. Where nobody takes "
+                f"its VM, undo that ({'kubectl uncordon ' + str(node['name']) if why == 'cordoned' else 'kubectl taint'}), or leave the member out "
+                f"with hostnet_members"
+            )
+    return errors
+
+
+def _keeps_away(taint: Mapping[str, Any]) -> bool:
+    """Whether new pods stay away from a node with this taint. The one of a cordon is told by the cordon, which may be ours."""
+    return taint.get("effect") in ("NoSchedule", "NoExecute") and taint.get("key") != "node.kubernetes.io/unschedulable"
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
+    """https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"""
+    exists = toleration.get("operator") == "Exists"
+    if toleration.get("effect") not in (None, "", taint.get("effect")):
+        return False
+    if not toleration.get("key"):
+        return exists
+    return toleration["key"] == taint.get("key") and (exists or (toleration.get("value") or "") == (taint.get("value") or ""))
 
 
 def too_long(

@@ -196,6 +196,8 @@ def rollout_plan(
         kind = str(record.get("class") or now) if name == in_hand else str(now)
         in_work = str(record.get("work") or work) if name == in_hand else str(entry.get("work") or work)
         in_surge = bool(record.get("surge", request["surge"])) if name == in_hand else bool(request["surge"]) and in_work == work
+        # Somebody else takes its VM, and may never do it.
+        in_waits = (request.get("hook") or "wait") == "wait" and in_work in ("reboot", "replace")
         planned.append(
             {
                 "member": name,
@@ -205,8 +207,7 @@ def rollout_plan(
                 "node": entry.get("node", bindings[name]["node"]),
                 "work": in_work,
                 "surge": in_surge,
-                # Somebody else takes its VM, and may never do it.
-                "waits": (request.get("hook") or "wait") == "wait" and in_work in ("reboot", "replace"),
+                "waits": in_waits,
                 "steps": steps.of(
                     in_work,
                     kind,
@@ -214,6 +215,7 @@ def rollout_plan(
                     str(spec.get("forget", "never")),
                     steps.leave(spec),
                     entries[name]["image"] != hostnet["image"],
+                    in_waits,
                 ),
             }
         )
@@ -237,6 +239,11 @@ def rollout_plan(
         errors += selector_errors(hostnet)
     if not request.get("abort") and work != "scale_down":
         errors += refusals.too_long(hostnet, planned, bindings, nodes, done)
+    if not request.get("abort"):
+        down = in_hand if steps.is_down(journal or {}, list(bindings.values())) else ""
+        errors += refusals.not_startable(hostnet, planned, home, flying, down)
+    # Nothing was done yet for which its VM was needed, and whose VM is gone has to be proven dead before somebody takes its place.
+    vm_gone = bool(record.get("old")) and record.get("work") not in ("repair", "scale_down") and follow.is_lost(record["old"], nodes)
     # A repair that comes into a rollout mends, and takes nobody down whose turn that rollout had begun. One that drains is not well until it was stopped.
     another_ones = another and record.get("work") not in ("repair", "scale_down") and "drain" not in steps.begun_steps(journal or {})
     result: Json = {
@@ -259,7 +266,7 @@ def rollout_plan(
         "yields": bool(in_hand)
         and not request.get("abort")
         and not steps.is_down(journal or {}, list(bindings.values()))
-        and (bool(mends or waits) or another_ones or not order.may_go_on(request, record, home)),
+        and (bool(mends or waits) or another_ones or vm_gone or not order.may_go_on(request, record, home)),
         "hold": hold,
         "over": over,
         "followed": followed,

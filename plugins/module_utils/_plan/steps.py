@@ -75,7 +75,8 @@ TABLE = (
         "evict",
         "moves the node's other pods away",
         "by evictions that obey PodDisruptionBudgets, tried again until the deadline. DaemonSet, static and finished pods stay. A pod that no controller "
-        "would make again is refused by name: move it yourself. `emptyDir` volumes are lost, as with any eviction",
+        "would make again is refused by name: move it yourself. `emptyDir` volumes are lost, as with any eviction. Not with `hostnet_replace_tasks=wait`: "
+        "whoever takes the VM evicts them",
     ),
     Step("lead", "moves leadership to another member", "etcd; the others do it by themselves"),
     Step("drain", "asks the system to move its work away from the member", "NATS sends its clients away, CockroachDB drains"),
@@ -109,7 +110,12 @@ TABLE = (
         undo=("start_neighbours",),
     ),
     Step("vm", "reboots or replaces the VM", "the hook, or waiting", time="vm", final=True),
-    Step("vm_add", "adds the new VM beside the old one", "the hook", time="vm", final=True),
+    Step(
+        "vm_add",
+        "adds the new VM beside the old one",
+        "the hook. An undo leaves it there, and a member that has lost its VM may take it",
+        time="vm",
+    ),
     Step(
         "identify",
         "finds the member's node and makes sure that it is the right one",
@@ -187,13 +193,15 @@ def leave(spec: Mapping[str, Any]) -> str:
     return str(spec.get("leave") or {"before_join": "stopped", "after_join": "running"}.get(str(spec.get("forget")), "never"))
 
 
-def of(work: str, kind: str, surge: bool, forget: str, leaves: str = "", pulls: bool = False) -> list[str]:
+def of(work: str, kind: str, surge: bool, forget: str, leaves: str = "", pulls: bool = False, waits: bool = False) -> list[str]:
     """Names of the steps of one member, in order.
 
     `work` is one of WORKS, `kind` the member's class before the first change, `forget` the system's word for when the old
     process is taken out of its membership: `before_join`, `after_join` or `never`. `leaves` is `leave` of its spec, by default what `forget` says.
-    `pulls`: a member whose VM stays is to start from another image than it runs; `version` is always that.
+    `pulls`: a member whose VM stays is to start from another image than it runs; `version` is always that. `waits`: somebody else takes the VM, and its
+    other pods with it: an eviction of ours that a budget forbids would only spend the time after which that VM goes with a member that runs.
     """
+    take_down = [name for name in _TAKE_DOWN if not (waits and name == "evict")]
     pull = ["pull"] if pulls or work == "version" else []
     before = ["forget"] if forget == "before_join" else []
     after = ["forget_after"] if forget == "after_join" else []
@@ -202,12 +210,12 @@ def of(work: str, kind: str, surge: bool, forget: str, leaves: str = "", pulls: 
         return [*pull, "gate", "lead", "drain", "restart", "settle", "soak"]
     if work == "reboot":
         # A pod that the scheduler places does not start on a cordoned node.
-        return [*pull, *_TAKE_DOWN, "vm", "uncordon", "start", "settle", "soak"]
+        return [*pull, *take_down, "vm", "uncordon", "start", "settle", "soak"]
     if work == "replace" and surge:
         return ["vm_add", "identify", "gate", "lead", "drain", "stop", *arrive, "cordon", "evict", "retire", "soak"]
     if work == "replace":
         # A VM that was re-imaged under its Node object is still cordoned, and a pod that the scheduler places does not start there.
-        return [*_TAKE_DOWN, "vm", "identify", "uncordon", *arrive, "soak"]
+        return [*take_down, "vm", "identify", "uncordon", *arrive, "soak"]
     if work == "scale_down" and (leaves or leave({"forget": forget})) == "stopped":
         return ["gate", "lead", "drain", "stop", "unlist", "forget", "remove", "settle"]
     if work == "scale_down":

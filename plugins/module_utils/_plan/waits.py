@@ -64,7 +64,7 @@ def turn(
     """Whether no other member's VM goes while the member in hand is yet to be stopped: two would be down.
 
     `bindings` are of those who count on each other. Whoever has lost its VM `goes_first`, and so does a member whose VM is about to go and who is
-    `among` those that are to have a turn: nothing is to be waited for then. With its new VM there already (surge), the member goes on in any case.
+    `among` those that are to have a turn: nothing is to be waited for then.
     """
     member = str(journal["member"]["member"])
     leaving = [] if steps.past_return(journal) else follow.leaving(bindings, nodes, member)

@@ -221,6 +221,16 @@ class TestExtended:
         assert found["left"] == ["east-1"]
         assert "playbooks/repair.yml for nats, and this playbook again for east-1" in found["lines"][-1]
 
+    def test_a_cloud_that_is_followed_chooses_which_vm_that_is(self) -> None:
+        followed = {**plan("replace", "east-2", "east-0", "east-1"), "follows": True}
+        found = neighbours.extended(followed, self.SHARED, [known()])
+        assert [entry["member"] for entry in found["members"]] == ["east-2", "east-0", "east-1"]
+        assert (found["left"], found["alone"]) == ([], ["east-0", "east-1"])
+        assert (
+            "one VM with members of others is replaced in a run: then run playbooks/repair.yml for nats, and this playbook again"
+            in found["lines"][-1]
+        )
+
     def test_the_lines_show_the_steps_and_the_members_of_this_run(self) -> None:
         planned = plan("replace", "east-2", "east-0", "east-1")
         planned["lines"] = ["first"]

@@ -217,6 +217,59 @@ class TestOrder:
         homes["east-0"]["signs"] = [{"sign": "karpenter.sh/disrupted", "level": "going", "text": "Karpenter replaces it"}]
         assert names_of(world.plan("replace"))[:2] == ["east-0", "west-1"]
 
+    @pytest.mark.parametrize("work", ["version", "restart", "reboot"])
+    def test_nobody_is_stopped_where_its_pod_would_not_start_again(self, world: World, work: str) -> None:
+        if work == "version":
+            world.hostnet["image"] = "example.test/etcd:2"
+        node = world.node("west-1")
+        if work == "restart":
+            for found in world.observed.values():
+                for pod in found["pods"]:
+                    pod["configuration"] = "older"
+        before_it = names_of(world.plan(work))
+        node.update(unschedulable=True, signs=[{"sign": "spec.unschedulable", "level": "marked", "text": "it is cordoned"}])
+        plan = world.plan(work)
+        [said] = plan["errors"]
+        assert said.startswith("member west-1 would not start again: node ")
+        assert f"kubectl uncordon {node['name']}" in said
+        assert "hostnet_members" in said
+        # The others have their turn first.
+        assert work == "reboot" or names_of(plan) == before_it
+        assert world.plan(work, members=["east-0"])["errors"] == []
+        assert "east-1" in names_of(world.plan(work, hook="wait") if work == "reboot" else world.plan(work))
+        # Of a rollout that was begun, only who is next, and not who is down already.
+        world.fly("east-1", work)
+        assert world.plan(work)["errors"] == []
+        journal = world.fly("west-1", work)
+        assert world.plan(work)["errors"] == [said]
+        assert world.plan(work, abort=True)["errors"] == []
+        journal["steps"] = [{"n": 1, "member": "west-1", "step": "stop" if work == "reboot" else "restart", "state": "begun"}]
+        assert world.plan(work)["errors"] == []
+        # A pod of a DaemonSet tolerates a cordon.
+        world.journal = None
+        world.hostnet["placement"] = "daemonset"
+        assert not any("would not start again" in error for error in world.plan(work)["errors"])
+
+    @pytest.mark.parametrize(
+        ("taint", "toleration", "starts"),
+        [
+            ({"key": "a", "effect": "NoSchedule"}, None, False),
+            ({"key": "a", "value": "b", "effect": "NoExecute"}, {"key": "a", "operator": "Equal", "value": "c"}, False),
+            ({"key": "a", "value": "b", "effect": "NoExecute"}, {"key": "a", "value": "b", "effect": "NoSchedule"}, False),
+            ({"key": "a", "value": "b", "effect": "NoExecute"}, {"key": "a", "value": "b"}, True),
+            ({"key": "a", "effect": "NoSchedule"}, {"operator": "Exists"}, True),
+            ({"key": "a", "effect": "PreferNoSchedule"}, None, True),
+            ({"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}, None, True),
+            ({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}, None, True),
+        ],
+    )
+    def test_a_taint_keeps_a_pod_away_unless_it_is_tolerated(
+        self, world: World, taint: Json, toleration: Json | None, starts: bool
+    ) -> None:
+        world.node("west-1")["taints"] = [taint]
+        world.hostnet["tolerations"] = [toleration] if toleration else []
+        assert (world.plan("reboot")["errors"] == []) is starts
+
     def test_the_one_in_flight_comes_first_even_when_it_leads_and_those_that_are_done_do_not_come_again(self, world: World) -> None:
         world.fly("east-0", done=["east-1", "west-1"])
         plan = world.plan()
@@ -230,7 +283,7 @@ class TestOrder:
         plan = world.plan("replace")
         assert plan["errors"] == []
         assert plan["members"][0]["class"] == "ok"
-        assert plan["members"][0]["steps"] == table.of("replace", "ok", False, "before_join")
+        assert plan["members"][0]["steps"] == table.of("replace", "ok", False, "before_join", waits=True)
 
     @given(st.permutations(range(5)))
     def test_whatever_the_order_of_reading(self, order: list[int]) -> None:
@@ -558,7 +611,7 @@ class TestResuming:
     def test_what_can_be_undone(self, step: str) -> None:
         assert not table.past_return(steps_journal(["gate"], [step]))
 
-    @pytest.mark.parametrize("step", ["vm", "vm_add", "forget", "readdress", "admit", "restart", "leave", "start"])
+    @pytest.mark.parametrize("step", ["vm", "forget", "readdress", "admit", "restart", "leave", "start"])
     def test_what_cannot(self, step: str) -> None:
         assert table.past_return(steps_journal(["gate"], [step]))
         assert table.past_return(steps_journal(["gate", step]))
@@ -950,6 +1003,32 @@ class TestFollowing:
         world.fly("east-1", "replace", kind="missing")["member"]["work"] = "repair"
         assert not world.plan("replace")["yields"]
 
+    @pytest.mark.parametrize(("work", "begun"), [("version", ["pull"]), ("replace", ["cordon", "gate"]), ("reboot", [])])
+    def test_one_in_hand_that_has_lost_its_vm_while_it_was_up_is_mended_as_any_other(
+        self, world: World, work: str, begun: list[str]
+    ) -> None:
+        """A process whose Node object is gone may live: its place is taken only when it is proven dead."""
+        journal = world.fly("east-1", work)
+        journal["steps"] = [{"n": number, "member": "east-1", "step": name, "state": "begun"} for number, name in enumerate(begun, 1)]
+        by_hook = {"hook": "/hook.yml", "hook_tasks": [{"name": "x"}]}
+        assert not world.plan(work, **by_hook)["yields"]
+        world.gone("east-1")
+        assert world.plan(work, **by_hook)["yields"]
+        assert not world.plan(work, abort=True, **by_hook)["yields"]
+        journal["steps"].append({"n": 9, "member": "east-1", "step": "restart" if work == "version" else "stop", "state": "begun"})
+        assert not world.plan(work, **by_hook)["yields"], "going on is what brings it up"
+
+    def test_one_whose_new_vm_comes_beside_the_old_one_lets_a_lost_one_go_first(self, world: World) -> None:
+        journal = world.fly("east-1", "replace", surge=True)
+        journal["steps"] = [{"n": 1, "member": "east-1", "step": name, "state": "begun"} for name in ("vm_add", "identify")]
+        hook = {"hook": "/hook.yml", "hook_tasks": [{"name": "x"}], "surge": True}
+        assert not world.plan("replace", **hook)["yields"]
+        world.gone("west-0")
+        world.fresh("west-0", "west-new", "10.1.0.9")
+        assert world.plan("replace", **hook)["yields"]
+        journal["steps"].append({"n": 2, "member": "east-1", "step": "stop", "state": "begun"})
+        assert not world.plan("replace", **hook)["yields"]
+
     def test_nobody_is_taken_in_the_end_while_somebody_is_down(self, world: World) -> None:
         world.fly(None, "replace", done=["east-0", "east-1", "east-2", "west-0", "west-1"])
         world.gone("west-0")
@@ -1094,6 +1173,11 @@ class TestFollowing:
         assert order.replanned({**plan, "waits": ["east-0 is down"]}, {**before, "members": []})["hold"]
         later = order.replanned({**plan, "hold": False}, {**before, "members": mine["members"][1:]})
         assert (names_of(later)[0], later["hold"]) == (names_of(mine)[1], bool(mine["followed"]))
+        # Once a VM was replaced that took members of others with it, everybody else is left for the next run.
+        taken = {**before, "members": mine["members"][1:], "alone": ["east-1"]}
+        assert names_of(order.replanned(mine, taken, [{"member": "east-2", "work": "replace"}])) == names_of(mine)[1:]
+        spent = order.replanned(mine, taken, [{"member": "east-1", "work": "replace"}])
+        assert (spent["members"], sorted(spent["left"]), spent["alone"]) == ([], sorted(names_of(mine)), ["east-1"])
         # What became of a member decides its steps, not what was thought of it before.
         other = {**before, "members": [{**before["members"][0], "class": "missing"}]}
         assert order.replanned(world.plan("reboot"), other)["members"][0]["steps"] == steps[1:]
@@ -1681,6 +1765,17 @@ class TestAgain:
         world = self.world(done, begun, kind=work, new=None)
         assert (self.again(world) is not None) == is_mended
 
+    @pytest.mark.parametrize("kind", table.KEPT_DISK)
+    def test_a_vm_that_had_kept_its_disk_and_goes_then(self, kind: str) -> None:
+        """Nothing has to be finished for the repair that was begun, and its VM does not come back."""
+        world = World()
+        journal = world.fly("east-1", "repair", kind=kind)
+        journal["steps"] = [{"n": 1, "member": "east-1", "step": "stop", "state": "done"}]
+        assert follow.again(journal, world.nodes, True) is None
+        world.gone("east-1")
+        assert follow.again(journal, world.nodes) is None, "it may come back"
+        assert follow.again(journal, world.nodes, True) == {"member": "east-1", "announced": False}
+
     @pytest.mark.parametrize(("work", "done", "begun"), [("replace", "vm", "identify"), ("reboot", "stop", "vm")])
     def test_a_vm_that_was_waited_for_in_vain(self, work: str, done: str, begun: str) -> None:
         """A second pool takes over from the first, or a VM comes under another name: what there is was there before, or is called otherwise."""
@@ -1785,6 +1880,24 @@ class TestNobodyTookTheVm:
         journal["member"]["waits"] = True
         journal["steps"][-1]["state"] = "done"
         assert table.started_again(journal, world.bindings) is (work == "replace")
+
+    def test_a_stop_on_a_node_that_somebody_else_has_cordoned_is_not_undone(self) -> None:
+        """Neither the member's pod nor its guards would start there, and the drain goes on."""
+        world = self.world(begun=("cordon", "gate", "stop"))
+        journal = world.journal
+        assert journal
+        assert not follow.past_return(journal, world.nodes, True)
+        world.node("east-1").update(unschedulable=True, signs=[{"sign": "spec.unschedulable", "level": "marked", "text": "it is cordoned"}])
+        assert follow.past_return(journal, world.nodes, True)
+        # Whoever undoes it all the same (an abort) is told why not.
+        assert not follow.past_return(journal, world.nodes)
+        assert not follow.past_return(journal, [], True), "nobody knows"
+        journal["member"]["waits"] = False
+        assert not follow.past_return(journal, world.nodes, True)
+        up = self.world(begun=("cordon", "gate"))
+        up.node("east-1").update(world.node("east-1"))
+        assert up.journal
+        assert not follow.past_return(up.journal, up.nodes, True), "it was not stopped"
 
     def test_a_repair_goes_on_with_a_member_that_drains(self) -> None:
         world = self.world(begun=("cordon", "gate", "drain"))
