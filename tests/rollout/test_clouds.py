@@ -197,7 +197,7 @@ def test_a_vm_is_repaired_by_its_cloud_while_another_member_is_in_hand(staged: S
 @pytest.mark.long
 @pytest.mark.parametrize("staged", [("etcd", "node_name"), ("nats", "daemonset")], ids=["etcd", "nats"], indirect=True)
 def test_the_controller_is_killed_at_every_step_and_the_cloud_goes_on(staged: Stage) -> None:
-    names = steps.of("replace", "ok", False, str(staged.spec.get("forget", "never")))
+    names = steps.of("replace", "ok", False, str(staged.spec.get("forget", "never")), waits=True)
     # The cloud waits for 15 minutes.
     followed(staged, {"west": "gke"}, factor=4, kill_at=[f"{name}:after-begin" for name in names])
 
