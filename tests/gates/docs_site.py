@@ -56,8 +56,8 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     (source / "collections").mkdir(parents=True)
     antsibull = [programs / "antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"]
-    where = {"ANSIBLE_COLLECTIONS_PATH": str(collections_path()), "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
-    run([*antsibull, "--dest-dir", source / "collections", COLLECTION], **where)
+    command = [*antsibull, "--dest-dir", source / "collections", COLLECTION]
+    run(command, ANSIBLE_COLLECTIONS_PATH=str(collections_path()), ANSIBLE_CONFIG=str(CHECKOUT / "ansible.cfg"))
     names = copied(source)
     require(names, "documents")
     for path in (CHECKOUT / "tools" / "site").iterdir():

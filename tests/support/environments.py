@@ -26,7 +26,16 @@ def made(name: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]
+            pip: list[str | Path] = [
+                folder / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+                requirements,
+            ]
             subprocess.run(pip, check=True)
             (folder / "ready").touch()
     return folder
