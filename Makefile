@@ -5,6 +5,7 @@
 # make lab    only the two Kubernetes clusters
 # make bench  seconds, requests, processes and memory with many nodes, beside what else a user would take       (NODES=1000 CLUSTERS=2 ROUNDS=3 CASES="nodes apply")
 # make setup  only the virtual environment (.venv) that the playbooks run in
+# make docs-site  the documentation as a site: modules, roles, filters and documents   (says where its index.html is)
 # make changelog  CHANGELOG.md, from changelogs/fragments and the plugins
 # make clean  the lab and what was made in the checkout; caches stay
 
@@ -23,7 +24,7 @@ RESUME ?=
 PLAYBOOK = .venv/bin/ansible-playbook -i inventories/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak faults lab bench setup changelog clean
+.PHONY: help demo test soak faults lab bench setup docs-site changelog clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -57,6 +58,10 @@ faults: lab
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout.faults --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" \
 	  --minutes $(FAULT_MINUTES) $(addprefix --fault ,$(FAULTS)) $(addprefix --resume ,$(RESUME))
 	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_faults.py
+
+docs-site: setup
+	@tools/setup --test
+	@.venv/bin/python tests/gates/docs_site.py
 
 changelog: setup
 	@tools/setup --test

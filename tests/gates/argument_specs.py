@@ -26,6 +26,11 @@ def undescribed(options: dict[str, Any], where: str) -> list[str]:
     return problems
 
 
+def unsaid(kind: str, default: Any) -> bool:
+    """Whether an option's default is a template of another type than text: no specification can say that, so its description does."""
+    return kind not in ("str", "path", "raw") and isinstance(default, str) and default.startswith("{{")
+
+
 def problems_of(role: Path) -> list[str]:
     name = f"roles/{role.name}"
     specs = (_load(role / "meta" / "argument_specs.yml") or {}).get("argument_specs")
@@ -45,11 +50,13 @@ def problems_of(role: Path) -> list[str]:
         problems += undescribed(options, where)
         for option, details in options.items():
             given = "default" in (details or {})
-            if given and option not in defaults:
+            if given and unsaid((details or {}).get("type", "str"), details["default"]):
+                problems.append(f"{where}.{option}: {details['default']!r} is no {details['type']}: say the default in its description")
+            elif given and option not in defaults:
                 problems.append(f"{where}.{option}: has a default that defaults/main.yml does not set")
             elif given and details["default"] != defaults[option]:
                 problems.append(f"{where}.{option}: default {details['default']!r}, but defaults/main.yml has {defaults[option]!r}")
-            elif not given and option in defaults:
+            elif not given and option in defaults and not unsaid((details or {}).get("type", "str"), defaults[option]):
                 problems.append(f"{where}.{option}: no default, but defaults/main.yml has {defaults[option]!r}")
             if (details or {}).get("required") and option in defaults:
                 problems.append(f"{where}.{option}: required, but defaults/main.yml sets it")

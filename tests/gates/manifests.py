@@ -5,29 +5,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from _tree import CHECKOUT, cache_root, require, run
+from _tree import CHECKOUT, require, run
 
-_REQUIREMENTS = CHECKOUT / "tools" / "requirements-manifests.txt"
-
-
-def linter() -> Path:
-    """The folder of the linter's programs, in a virtual environment of its own in the cache."""
-    version = "{}.{}.{}".format(*sys.version_info[:3])
-    digest = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = cache_root() / f"venv-manifests-{digest}-py{version}"
-    ready = folder / "ready"
-    if not ready.exists():
-        run([sys.executable, "-m", "venv", "--clear", folder])
-        run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", _REQUIREMENTS])
-        ready.touch()
-    return folder / "bin"
-
+from support.environments import made
 
 # The one kind of Deployment are guard pods: a shell that waits has no state that a probe could look at.
 _GUARDS = """\
@@ -45,7 +29,7 @@ def main() -> None:
         require(rendered, "rendered manifests")
         for path in rendered:
             path.write_text(path.read_text().replace("kind: Deployment\nmetadata:\n", f"kind: Deployment\nmetadata:\n{_GUARDS}"))
-        programs = linter()
+        programs = made("manifests") / "bin"
         command = [programs / "checkov", "--directory", folder, "--config-file", CHECKOUT / "tests" / "gates" / "checkov.yaml"]
         run(command, PATH=f"{programs}:/usr/bin:/bin", LOG_LEVEL="ERROR")
         kinds = subprocess.run(["grep", "-rhc", "^kind:", folder], stdout=subprocess.PIPE, text=True, check=False).stdout.split()
