@@ -299,6 +299,9 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
             ca.facts = ca_facts(ca.certificate, str(ca.certificate_path))
         if ca.created or ca.encrypt_key:
             stored = vault.encrypt(ca.key_pem, str(ca.key_path)) if ca.encrypted else ca.key_pem
+            # There is no other copy.
+            if ca.encrypted and vault.decrypt(stored, str(ca.key_path)) != ca.key_pem:
+                raise PkiError(f"The CA's private key {ca.key_path} could not be read again when it was encrypted: nothing was written")
             ca_files.append(File(str(ca.key_path), stored, KEY_MODE))
         if ca.created and ca.certificate is not None:
             ca_files.append(File(str(ca.certificate_path), ca.certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))

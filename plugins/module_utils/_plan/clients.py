@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import join
-from .certificates import iso
+from .certificates import file_name_problem, iso
 from .layout import SHARED_FOLDER, all_ports
 from .trust_revisions import short
 
@@ -87,6 +87,23 @@ def certificate(spec: Mapping[str, Any], file: str, members: Sequence[Mapping[st
         "usages": ["client"],
         "files": folder_files(spec, file, members),
     }
+
+
+def spec_problems(spec: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `client` of a spec, in words."""
+    layout = spec.get("client") or {}
+    problems = []
+    if "{user}" not in str(layout.get("file", "{user}")):
+        problems.append("client.file must have {user} in it: each client has files of its own")
+    if _needs_addresses(spec) and not (layout.get("endpoints") or {}).get("format"):
+        problems.append(f"client.files ({', '.join(_needs_addresses(spec))}) has {_ENDPOINTS}, and client.endpoints has no format")
+        return problems
+    member = {**dict.fromkeys(("member", "process", "node", "kube_cluster", "zone", "region"), "x"), "address": "192.0.2.1"}
+    try:
+        files = folder_files(spec, "user", [member])
+    except join.JoinError as error:
+        return [*problems, f"client.endpoints.format: {error}"]
+    return problems + [problem for name in files if (problem := file_name_problem("client.files", name))]
 
 
 def everybody(hostnet: Mapping[str, Any]) -> list[str]:

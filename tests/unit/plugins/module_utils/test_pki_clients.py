@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.clients import clients_of, manage
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
@@ -21,6 +22,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import clients as plan
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
+from support.collection import CHECKOUT
 from support.member import binding, system_spec
 
 Json = dict[str, Any]
@@ -32,12 +34,18 @@ MEMBERS = [binding("east", 0, "10.0.0.1"), binding("west", 0, "fd00::12")]
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command is not installed")
 
 
+def own_layout(system: str) -> Json:
+    """What a role adds to a spec that users may set themselves."""
+    added = yaml.safe_load((CHECKOUT / f"roles/system_{system}/vars/main.yml").read_text()).get(f"system_{system}_operations", {})
+    return cast(Json, added.get("client", {}))
+
+
 class Deployed:
     """The pki folder of a deployment, and what the kube clusters record of its CAs."""
 
     def __init__(self, folder: Path, system: str = "etcd", **hostnet: Any) -> None:
         self.pki = folder / "pki"
-        self.spec = system_spec(system)
+        self.spec = {"client": own_layout(system), **system_spec(system)}
         self.hostnet: Json = {"name": "ledger", "system": system, "pki_dir": str(self.pki), "clients": ["client"], **hostnet}
         self.now = NOW
         made = self.deploy()
@@ -326,3 +334,22 @@ def test_nats_cli_and_a_system_of_ones_own(tmp_path: Path) -> None:
     shutil.rmtree(nats.folder("client"))
     nats.run()
     assert sorted(path.name for path in nats.folder("client").iterdir()) == ["ca.crt", "client.crt", "client.key"]
+
+
+@pytest.mark.parametrize(
+    ("client", "text"),
+    [
+        ({"file": "alice"}, "client.file must have {user} in it"),
+        ({"files": {"x.env": "X={endpoints}"}}, "client.files (x.env) has {endpoints}, and client.endpoints has no format"),
+        ({"files": {"x.env": "X={endpoints}"}, "endpoints": {"format": "{ports[nothing]}"}}, "client.endpoints.format: "),
+        ({"files": {"../x": "{ca}"}}, "client.files: '../x' cannot be a file name"),
+    ],
+)
+def test_a_layout_that_cannot_be_made(client: Json, text: str) -> None:
+    (problem,) = plan.spec_problems({**system_spec("etcd"), "client": client})
+    assert problem.startswith(text)
+
+
+@pytest.mark.parametrize("system", ["cockroachdb", "etcd", "nats"])
+def test_the_layouts_of_the_collections_systems(system: str) -> None:
+    assert plan.spec_problems({"client": own_layout(system), **system_spec(system)}) == []
