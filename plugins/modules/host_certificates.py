@@ -25,6 +25,7 @@ description:
   - Everything is checked before anything is written. Files are written beside their places and moved there when all of
     them are on the disk, and a lock (C(.lock) in O(pki_dir)) keeps two runs from making two CAs.
   - Private keys that others than the owner can read are given the mode C(0600) again.
+  - A folder that others may write into is closed to them, or refused if it is not only this user's.
   - No private key appears in a result, a diff or a log.
 options:
   pki_dir:

@@ -65,8 +65,6 @@ def test_clients_and_the_folder_lost_and_restored(world: World) -> None:
     def play(playbook: str = "clients.yml", **options: Any) -> PlayRun:
         return world.play(playbook, hostnet_pki_dir=str(pki), **options)
 
-    assert "ledger" not in message(play(hostnet_client="alice"))
-    assert not pki.exists()
     assert play("deploy.yml").rc == 0
     objects, files = world.objects(), content(pki)
 
@@ -76,16 +74,13 @@ def test_clients_and_the_folder_lost_and_restored(world: World) -> None:
     issued = play(hostnet_client="alice")
     assert "issued: missing" in told(issued)
     assert "PRIVATE KEY" not in issued.output
-    again = play(hostnet_client="alice")
-    assert (again.changed, "issued" in told(again)) == (False, False)
     assert (pki / "clients/alice/etcdctl.env").read_text().splitlines()[0] == (
         "ETCDCTL_ENDPOINTS=" + ",".join(f"https://{address}:2379" for _kube, _node, address in made_up.NODES)
     )
     assert world.objects() == objects, "a client is nothing that a kube cluster knows of"
 
-    # No kube cluster answers, and the folder is here.
-    nowhere = [{**kube.entry, "kubeconfig": None, "context": None, "host": "https://127.0.0.1:1"} for kube in world.kubes]
-    alone = play(hostnet_kube_clusters=[{key: value for key, value in entry.items() if value is not None} for entry in nowhere])
+    # No kube cluster answers, and the folder is here. It is a second run too.
+    alone = play(hostnet_client="alice", hostnet_kube_clusters=[{"name": kube.name, "host": "https://127.0.0.1:1"} for kube in world.kubes])
     assert "it was not verified that members trust this one" in told(alone)
     assert not alone.changed
 
@@ -93,8 +88,7 @@ def test_clients_and_the_folder_lost_and_restored(world: World) -> None:
     documented("back up the CA's folder", world.folder)
     assert stat.S_IMODE((world.folder / "ledger-pki.tar.gz").stat().st_mode) == 0o600
     shutil.rmtree(pki.parent)
-    for refused in (play("deploy.yml"), play(hostnet_client="bob")):
-        assert "relies on the CA with the SHA-256 fingerprint" in message(refused)
+    assert "relies on the CA with the SHA-256 fingerprint" in message(play(hostnet_client="bob"))
     documented("restore the CA's folder", world.folder)
     assert content(pki) == files
     deployed = play("deploy.yml")
@@ -107,7 +101,6 @@ def test_clients_and_the_folder_lost_and_restored(world: World) -> None:
     dropped = play(hostnet_drop_client="alice")
     assert "members of etcd cannot be told to refuse this one certificate" in told(dropped)
     assert not (pki / "clients/alice.key").exists()
-    assert not play("deploy.yml").changed
     assert world.objects() == objects
     world.free()
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -68,9 +68,9 @@ def manage(
     vault: Vault,
     hostnet: Mapping[str, Any],
     spec: Mapping[str, Any],
-    members: list[Mapping[str, Any]],
+    members: Sequence[Mapping[str, Any]],
     trust: Mapping[str, Any] | None,
-    silent: list[str],
+    silent: Sequence[str],
     client: str,
     drop: str,
     now: datetime,

@@ -41,7 +41,7 @@ from .._plan.clients import DROPPED
 from .._plan.trust_revisions import outgoing
 from . import nkeys
 from .authority import Ca, authorities, is_key_of, look_at_ca, look_at_new_ca, own_file
-from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, write_files, wrong_mode
+from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, shared_folder, write_files, wrong_mode
 from .issue import issue_ca, leaf_issuer, pem_of_key
 from .read import ca_facts, read_file, read_leaf, serial_of, sha256_of
 from .request import VAULT_HEADER, PkiError, Request, Vault
@@ -96,7 +96,8 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     cas = {name: look_at_ca(request, name, vault, now) for name in names}
     if request.new_ca:
         cas["new"] = look_at_new_ca(request, vault, now)
-    existing, reasons, validity, modes, warnings = [], [], [], [], []
+    existing, reasons, validity, warnings = [], [], [], []
+    modes = list(filter(None, map(shared_folder, dict.fromkeys([request.pki_dir, *(request.pki_dir / leaf.name for leaf in wanted)]))))
     ends: dict[str, tuple[datetime, datetime]] = {}
     for leaf, asked in zip(wanted, asked_for(wanted, request.renew), strict=True):
         ca = cas[leaf.ca_name]
