@@ -16,12 +16,14 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import ARGUMENT_SPEC as CERTIFICATES
-from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import LoadedVault
+from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import LoadedVault, with_ca
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import place
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import CaState, ca_state
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.clients import clients_of
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.library import missing_library
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import Lifetime
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.clients import kept
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -54,6 +56,7 @@ class ActionModule(ActionBase):
             self._old_roots(str(given.get("playbook_dir") or "")),
             [str(constants.DEFAULT_LOCAL_TMP)],
             lambda folder: self._ca_state(folder, options["ca"]),
+            lambda folder: self._clients(folder, options["ca"]),
         )
         result.update(changed=False, **found)
         if not result["warnings"]:
@@ -61,23 +64,21 @@ class ActionModule(ActionBase):
         return result
 
     def _ca_state(self, folder: Path, ca: dict[str, Any]) -> CaState:
-        certificate, key, old_certificate, old_key = (
-            self._path(ca[name]) if ca[name] else None for name in ("certificate", "private_key", "old_certificate", "old_private_key")
-        )
+        request = self._request(folder, ca)
         missing = missing_library()
         if missing:
-            return CaState(certificate or folder / "ca.crt", key or folder / "ca.key", problem=missing)
-        request = Request(
-            folder,
-            [],
-            Lifetime(365, 30),
-            ca_vault=ca["vault"],
-            ca_certificate=certificate,
-            ca_private_key=key,
-            ca_old_certificate=old_certificate,
-            ca_old_private_key=old_key,
-        )
+            return CaState(request.ca_certificate or folder / "ca.crt", request.ca_private_key or folder / "ca.key", problem=missing)
         return ca_state(request, LoadedVault(self._loader._vault.secrets), datetime.now(UTC))
+
+    def _clients(self, folder: Path, ca: dict[str, Any]) -> list[str]:
+        try:
+            return [] if missing_library() else kept(clients_of(self._request(folder, ca)))
+        except CertificateError:
+            # A CA that cannot be read: what is wrong is in `problem`.
+            return []
+
+    def _request(self, folder: Path, ca: dict[str, Any]) -> Request:
+        return with_ca(Request(folder, [], Lifetime(365, 30)), ca, self._path, bool(self._loader._vault.secrets))
 
     def _path(self, given: str) -> Path:
         return Path(str(self._loader.path_dwim(str(given))))

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "common_name": {"type": "str", "default": "hostnet CA"},
             "key_type": {"type": "str", "choices": list(KEY_TYPES), "default": "EC_P256"},
             "valid_days": {"type": "int", "default": 3650},
-            "vault": {"type": "bool", "default": False},
+            "vault": {"type": "bool"},
             "certificate": {"type": "path"},
             "private_key": {"type": "path", "no_log": False},
             "old_certificate": {"type": "path"},
@@ -68,12 +70,34 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "uris": {"type": "list", "elements": "str", "default": []},
             "ca_name": {"type": "str", "default": "ca"},
             "ca_fingerprint": {"type": "str", "default": ""},
+            "files": {"type": "dict", "default": {}},
         },
     },
     # Not used: they come from the module_defaults of the action group.
     "kube_clusters": {"type": "list", "elements": "dict"},
     "lock": {"type": "dict"},
 }
+
+
+def with_ca(request: Request, ca: dict[str, Any], path: Callable[[str], Path], secret: bool) -> Request:
+    """The request with what the option `ca` says of a CA that is there. `path` resolves a path, `secret` is whether this run has a vault secret.
+
+    By default the key of a new CA is encrypted where it has one. A key that is there stays as it is, unless the user says so: other runs may have no
+    secret, and could not read it any more.
+    """
+
+    def resolved(name: str) -> Path | None:
+        return path(ca[name]) if ca[name] else None
+
+    return replace(
+        request,
+        ca_vault=bool(ca["vault"]),
+        ca_vault_default=ca["vault"] is None and secret,
+        ca_certificate=resolved("certificate"),
+        ca_private_key=resolved("private_key"),
+        ca_old_certificate=resolved("old_certificate"),
+        ca_old_private_key=resolved("old_private_key"),
+    )
 
 
 class LoadedVault:
@@ -143,11 +167,6 @@ class ActionModule(ActionBase):
                 ca_common_name=str(ca["common_name"]),
                 ca_key_type=str(ca["key_type"]),
                 ca_valid_days=ca["valid_days"],
-                ca_vault=ca["vault"],
-                ca_certificate=self._path(ca["certificate"]) if ca["certificate"] else None,
-                ca_private_key=self._path(ca["private_key"]) if ca["private_key"] else None,
-                ca_old_certificate=self._path(ca["old_certificate"]) if ca["old_certificate"] else None,
-                ca_old_private_key=self._path(ca["old_private_key"]) if ca["old_private_key"] else None,
                 ca_create=options["ca_create"],
                 trusted_ca_fingerprints=options["trusted_ca_fingerprints"],
                 retired_ca_fingerprints=options["retired_ca_fingerprints"],
@@ -157,6 +176,7 @@ class ActionModule(ActionBase):
                 known_nkeys=options["known_nkeys"],
                 renew=options["renew"],
             )
+            request = with_ca(request, ca, self._path, bool(self._loader._vault.secrets))
             vault = LoadedVault(self._loader._vault.secrets)
             result.update(ensure_certificates(request, vault, datetime.now(UTC), check_mode=bool(self._task.check_mode)))
         except CertificateError as error:

@@ -53,9 +53,9 @@ options:
         default: 3650
       vault:
         description:
-          - The key of a CA that is made is encrypted with C(ansible-vault), so this run needs a vault secret.
+          - The key of a CA that is made is encrypted with C(ansible-vault), so this run needs a vault secret. By default it is
+            if this run was given one.
         type: bool
-        default: false
       certificate:
         description:
           - PEM file with the certificate of a CA of your own, by default C(ca.crt) in the folder.
@@ -206,6 +206,13 @@ trusted:
   returned: success
   type: str
   sample: /srv/ops/inventories/prod/.hostnet-pki/ledger/ca.crt
+clients:
+  description: Clients with a certificate of one of RV(authorities) in the folder C(clients), by the names of their files. They are renewed until
+    M(hostnet.multicluster.client_certificates) drops them.
+  returned: success
+  type: list
+  elements: str
+  sample: [alice, client]
 left:
   description: CAs of this deployment's name that are in other places, where an older version left them.
   returned: success

@@ -25,6 +25,7 @@ description:
   - Everything is checked before anything is written. Files are written beside their places and moved there when all of
     them are on the disk, and a lock (C(.lock) in O(pki_dir)) keeps two runs from making two CAs.
   - Private keys that others than the owner can read are given the mode C(0600) again.
+  - A folder that others may write into is closed to them, or refused if it is not only this user's.
   - No private key appears in a result, a diff or a log.
 options:
   pki_dir:
@@ -58,10 +59,12 @@ options:
       vault:
         description:
           - Keep C(ca.key) encrypted with C(ansible-vault), with the secret that this run was given.
-          - A C(ca.key) in O(pki_dir) that is not encrypted yet is encrypted. One that is encrypted stays so,
+          - With V(true) a C(ca.key) in O(pki_dir) that is not encrypted yet is encrypted. One that is encrypted stays so,
             whatever this option says.
+          - By default the key of a CA that is made is encrypted if this run was given a vault secret, that of an O(new_ca) if
+            C(ca.key) is. A key that is there stays as it is, with a warning if it could be encrypted - other runs may have no
+            secret. Before version 0.4.0 the default was V(false).
         type: bool
-        default: false
       certificate:
         description:
           - PEM file with the certificate of a CA of your own, by default C(ca.crt) in O(pki_dir).
@@ -214,6 +217,15 @@ options:
             stays as it is. Where there is none, and neither such a CA nor its key can issue one, it is left out of RV(certificates).
         type: str
         default: ""
+        version_added: "0.4.0"
+      files:
+        description:
+          - Files of a folder C(NAME/FILE) that is handed to whoever the certificate is for, by name. In their texts C({ca}) stands for the certificates of
+            all CAs that members trust, C({certificate}) for the certificate and C({private_key}) for its key, all as PEM. A file with the key has the mode
+            C(0600).
+          - Only a folder that exists is kept up to date. M(hostnet.multicluster.client_certificates) makes it.
+        type: dict
+        default: {}
         version_added: "0.4.0"
   nkeys:
     description:
@@ -448,6 +460,11 @@ certificates:
       type: str
       returned: always
       sample: /srv/play/pki/east-0/node.key
+    folder:
+      description: Folder with O(certificates[].files). Empty if there is none.
+      type: str
+      returned: always
+      sample: ""
     serial:
       description: Serial number in lower-case hexadecimal digits. Empty in check mode if it would be issued.
       type: str

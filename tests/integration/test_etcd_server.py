@@ -161,6 +161,22 @@ def test_clients_without_a_certificate_are_refused(three: Deployment) -> None:
         assert asked(http.client.HTTPConnection(address, 2379)) == 400
 
 
+def test_etcdctl_takes_a_clients_folder_as_it_is(three: Deployment) -> None:
+    folder, environment = three.client("alice")
+
+    def run(*words: str, environment: dict[str, str] = environment) -> subprocess.CompletedProcess[str]:
+        command = [binary("etcdctl"), "--command-timeout=60s", *words]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("put", "hello", "world").stdout == "OK\n"
+    assert run("get", "hello", "--print-value-only").stdout == "world\n"
+    # All members, by the addresses in the folder.
+    health = run("endpoint", "health")
+    assert (health.stdout + health.stderr).count("is healthy") == len(FIRST)
+    nobody = {name: value for name, value in environment.items() if name in ("ETCDCTL_ENDPOINTS", "ETCDCTL_CACERT")}
+    assert run("--command-timeout=2s", "get", "hello", environment=nobody).returncode != 0
+
+
 def test_metrics_are_on_loopback_alone(three: Deployment) -> None:
     with urllib.request.urlopen(f"http://{loopback(ADDRESSES['east-0'])}:2381/readyz", timeout=120) as answer:
         assert answer.status == 200

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -282,6 +283,17 @@ def test_clients_are_refused_without_a_certificate_of_the_ca(five: Deployment, t
         while chunk := plain.recv(65536):
             said += chunk
     assert b"PONG" not in said
+
+
+def test_a_client_with_what_is_in_its_folder(five: Deployment) -> None:
+    """The variables are those of the nats CLI, which is not here: this client reads the files that they name."""
+    folder, environment = five.client("alice")
+    known = ssl.create_default_context(cafile=str(folder / environment["NATS_CA"]))
+    known.load_cert_chain(folder / environment["NATS_CERT"], folder / environment["NATS_KEY"])
+    urls = [urllib.parse.urlsplit(url) for url in environment["NATS_URL"].split(",")]
+    assert [(url.scheme, url.hostname, url.port) for url in urls] == [("tls", on_wire(address), CLIENT) for address in ADDRESSES.values()]
+    with contextlib.closing(Client(ADDRESSES["west-1"], known)) as client:
+        assert client.request("$SYS.REQ.USER.INFO")["data"]["account"] == "$G"
 
 
 def test_monitoring_is_on_loopback_alone(five: Deployment) -> None:

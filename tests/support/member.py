@@ -33,6 +33,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from jinja2 import StrictUndefined
 from jinja2.nativetypes import NativeEnvironment
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.clients import manage
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request, Vault
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import layout, member_certificates, placement, trust_revisions
@@ -183,6 +184,15 @@ class Deployment:
         result = ensure_certificates(request, cast(Vault, None), self.clock())
         self.hostnet["nkeys"] = result["nkeys"]
         return cast(list[Json], result["certificates"])
+
+    def client(self, user: str) -> tuple[Path, dict[str, str]]:
+        """Has clients.yml's module issue a certificate for `user`; its folder, and what the environment file there sets."""
+        request = Request(pki_dir=self.pki, certificates=[], lifetime=Lifetime(valid_days=10, renew_days=3))
+        hostnet = {**self.hostnet, "pki_dir": str(self.pki)}
+        manage(request, cast(Vault, None), hostnet, self.spec, self.bindings, None, ["east"], user, "", self.clock(), check_mode=False)
+        folder = self.pki / "clients" / user
+        (environment,) = folder.glob("*.env")
+        return folder, dict(on_wire(line).split("=", 1) for line in environment.read_text().splitlines())
 
     def render(self, state: str = "new", seeds: Sequence[str] | None = None) -> list[Json]:
         identity = {"token": self.token, "ca_fingerprint": "00"}

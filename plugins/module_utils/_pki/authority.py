@@ -191,12 +191,13 @@ def look_at_ca(request: Request, name: str, vault: Vault, now: datetime) -> Ca:
                 f"trusted by no member: restore {certificate_path.name} and {key_path.name} from a backup, or from the controller "
                 "that made them"
             )
-        if request.ca_vault:
+        encrypted = request.ca_vault or request.ca_vault_default
+        if encrypted:
             vault.check_encrypt(str(key_path))
         begin = now.replace(microsecond=0)
         facts = CaFacts(str(certificate_path), request.ca_common_name, "", begin - BACKDATE, begin + timedelta(days=request.ca_valid_days))
         called = request.ca_common_name if name == "ca" else f"{request.ca_common_name} {name}"
-        return Ca(name, certificate_path, key_path, facts, created=True, common_name=called, encrypted=request.ca_vault)
+        return Ca(name, certificate_path, key_path, facts, created=True, common_name=called, encrypted=encrypted)
 
     try:
         # Where the file holds several, the first one issues.
@@ -257,7 +258,8 @@ def look_at_new_ca(request: Request, vault: Vault, now: datetime) -> Ca:
     if pending is not None:
         return _checked(request, "new", pending, vault, now, "")
     key = read_file(request.pki_dir / "ca.key")
-    encrypted = request.ca_vault or bool(key and key.startswith(VAULT_HEADER))
+    # As the old one is, whose key every run could read; and as a first one where that is elsewhere.
+    encrypted = request.ca_vault or (key.startswith(VAULT_HEADER) if key else request.ca_vault_default)
     where = request.pki_dir / "ca-NEW.crt"
     if encrypted:
         vault.check_encrypt(str(where.with_suffix(".key")))

@@ -9,6 +9,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +48,28 @@ def wrong_mode(path: Path, wanted: int) -> tuple[Path, int, int] | None:
     except OSError:
         return None
     return (path, mode, wanted) if mode & ~wanted else None
+
+
+def shared_folder(folder: Path) -> tuple[Path, int, int] | None:
+    """(folder, mode, wanted mode) where other users may write into a folder of ours, and so replace a key; None where they may not, and where there is none.
+
+    Raises PkiError where it is not ours alone to say who may: of another user, with a sticky bit as /tmp has, or with something else in it.
+    """
+    try:
+        found = folder.stat()
+        if not stat.S_ISDIR(found.st_mode) or not found.st_mode & 0o022:
+            return None
+        ours = (folder / LOCK_FILE).exists() or (folder.parent / LOCK_FILE).exists() or not any(folder.iterdir())
+    except OSError:
+        # Whoever reads or writes there finds out.
+        return None
+    mode = found.st_mode & 0o7777
+    if mode & stat.S_ISVTX or not ours or os.geteuid() not in (0, found.st_uid):
+        raise PkiError(
+            f"pki folder: other users may write into {folder} (mode {mode:04o}, owner {found.st_uid}), and so replace the keys in it: run "
+            f"`chmod go-w {shlex.quote(str(folder))}`, or set pki_dir to a folder of yours alone"
+        )
+    return folder, mode, mode & ~0o022
 
 
 def check_writable(folders: set[str]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,13 +37,14 @@ from .._plan.certificates import (
     settings_problems,
     wanted_leaves,
 )
+from .._plan.clients import DROPPED
 from .._plan.trust_revisions import outgoing
 from . import nkeys
 from .authority import Ca, authorities, is_key_of, look_at_ca, look_at_new_ca, own_file
-from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, write_files, wrong_mode
+from .files import CERTIFICATE_MODE, KEY_MODE, LOCK_FILE, File, check_writable, folder_lock, shared_folder, write_files, wrong_mode
 from .issue import issue_ca, leaf_issuer, pem_of_key
 from .read import ca_facts, read_file, read_leaf, serial_of, sha256_of
-from .request import PkiError, Request, Vault
+from .request import VAULT_HEADER, PkiError, Request, Vault
 
 with contextlib.suppress(ImportError):  # library.missing_library() says it
     from cryptography import x509
@@ -66,11 +68,15 @@ class _Plan:
     # Certificates of CAs, where what members trust has changed; and keys of CAs that are put aside: from, to.
     trusted: list[File] = field(default_factory=list)
     retired: list[tuple[Path, Path]] = field(default_factory=list)
+    # What clients trust, empty where the CA is yet to be made; files of folders that differ; and certificates that are given up, with their serials.
+    bundle: bytes = b""
+    handed: list[File] = field(default_factory=list)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
         return (
-            bool(self.modes or self.trusted or self.retired)
+            bool(self.modes or self.trusted or self.retired or self.handed or self.dropped)
             or not all(self.nkeys.values())
             or any(self.reasons)
             or any(ca.created or ca.encrypt_key for ca in self.cas.values())
@@ -90,7 +96,8 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     cas = {name: look_at_ca(request, name, vault, now) for name in names}
     if request.new_ca:
         cas["new"] = look_at_new_ca(request, vault, now)
-    existing, reasons, validity, modes, warnings = [], [], [], [], []
+    existing, reasons, validity, warnings = [], [], [], []
+    modes = list(filter(None, map(shared_folder, dict.fromkeys([request.pki_dir, *(request.pki_dir / leaf.name for leaf in wanted)]))))
     ends: dict[str, tuple[datetime, datetime]] = {}
     for leaf, asked in zip(wanted, asked_for(wanted, request.renew), strict=True):
         ca = cas[leaf.ca_name]
@@ -114,6 +121,7 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
         wrong = wrong_mode(ca.key_path, KEY_MODE)
         if wrong and ca.key_path.parent == request.pki_dir and not ca.encrypt_key:
             modes.append(wrong)
+        warnings += _encryption_warnings(request, ca)
         warning = "" if ca.name in ends or is_fingerprint(ca.name) else ca_warning(ca.facts, now, request.lifetime.valid_days)
         if warning:
             warnings.append(warning)
@@ -129,10 +137,37 @@ def _look(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf
     plan = _Plan(cas, wanted, existing, reasons, validity, modes, warnings, public)
     plan.trusted = _trusted_files(request)
     plan.retired = _to_retire(request, vault)
+    plan.bundle = b"".join(_trusted_texts(request).values()) or read_file(cas["ca"].certificate_path) or b""
+    for leaf, reason in zip(wanted, reasons, strict=True):
+        if not reason and leaf.files:
+            stem = _stem(pki_dir, leaf)
+            plan.handed += _folder_files(request, leaf, plan.bundle, read_file(f"{stem}.crt") or b"", read_file(f"{stem}.key") or b"")
+    plan.dropped = _to_drop(request)
     if plan.changed:
         folders = {os.path.join(pki_dir, leaf.name) for leaf, reason in zip(wanted, reasons, strict=True) if reason}
+        folders |= {os.path.dirname(file.path) for file in plan.handed}
         check_writable({pki_dir, *folders})
     return plan
+
+
+def _encryption_warnings(request: Request, ca: Ca) -> list[str]:
+    """What becomes of a key where a vault secret is given and nobody has said whether it is for this."""
+    if request.ca_vault_default and ca.created and ca.encrypted and ca.name == "ca":
+        return [
+            (
+                f"The private key of the new CA, {ca.key_path}, is encrypted with the vault secret of this run: from now on every run that issues certificates "
+                "needs that secret, and where it is lost, so is the CA. With ca.vault false (hostnet_ca.vault) the key is not encrypted"
+            )
+        ]
+    plain = ca.key is not None and not ca.created and not (read_file(ca.key_path) or b"").startswith(VAULT_HEADER)
+    if request.ca_vault_default and plain and ca.key_path.parent == request.pki_dir:
+        return [
+            (
+                f"The CA's private key {ca.key_path} is not encrypted, and this run has a vault secret: with ca.vault true (hostnet_ca.vault) it is "
+                "encrypted, and every later run needs the secret; with ca.vault false it stays as it is, and nobody is warned"
+            )
+        ]
+    return []
 
 
 def _still_shown(request: Request, vault: Vault, now: datetime, wanted: list[WantedLeaf]) -> list[WantedLeaf]:
@@ -158,13 +193,63 @@ def _still_shown(request: Request, vault: Vault, now: datetime, wanted: list[Wan
     return kept
 
 
-def _trusted_files(request: Request) -> list[File]:
-    """The certificates of CAs that are to be written: `ca.crt` with all that members trust, the issuer's first, and each in a file of its own.
+def _folder(request: Request, leaf: WantedLeaf) -> str:
+    """The folder of a leaf's files; "" where it has none."""
+    folder = _stem(str(request.pki_dir), leaf)
+    return folder if leaf.files and (request.folders or os.path.isdir(folder)) else ""
 
-    From that one it is found when it is trusted no more, and before that too, whoever's file it came from.
-    """
+
+def _folder_files(request: Request, leaf: WantedLeaf, ca: bytes, certificate: bytes, key: bytes) -> list[File]:
+    """Those of a leaf's folder that are not as they should be."""
+    folder = _folder(request, leaf)
+    found = []
+    for name, text in leaf.files if folder else ():
+        data = text.encode()
+        for placeholder, part in ((b"{ca}", ca), (b"{certificate}", certificate), (b"{private_key}", key)):
+            data = data.replace(placeholder, part)
+        mode = KEY_MODE if "{private_key}" in text else CERTIFICATE_MODE
+        path = os.path.join(folder, name)
+        if read_file(path) != data or wrong_mode(Path(path), mode):
+            found.append(File(path, data, mode))
+    return found
+
+
+def _to_drop(request: Request) -> list[tuple[str, str]]:
+    found = []
+    for label in request.drop:
+        stem = str(request.pki_dir / label)
+        data = read_file(f"{stem}.crt")
+        try:
+            serial = serial_of(x509.load_pem_x509_certificate(data)) if data else ""
+        except ValueError:
+            serial = ""
+        if data is not None or os.path.lexists(f"{stem}.key") or os.path.lexists(stem):
+            found.append((stem, serial))
+    return found
+
+
+def _drop(stem: str, serial: str) -> None:
+    """The certificate is kept, because members accept it until it expires. It goes last: a run that is killed before that is run again."""
+    folder, file = os.path.split(stem)
+    data = read_file(f"{stem}.crt")
+    if data and serial:
+        write_files([File(os.path.join(folder, DROPPED, f"{file}.{serial}.crt"), data, CERTIFICATE_MODE)])
+    try:
+        if os.path.isdir(stem) and not os.path.islink(stem):
+            shutil.rmtree(stem)
+        for path in (stem, f"{stem}.key", f"{stem}.crt"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    except OSError as error:
+        raise PkiError(
+            f"pki folder: {error.filename or stem} cannot be deleted: {error.strerror}. Run again when this is repaired"
+        ) from error
+
+
+def _trusted_texts(request: Request) -> dict[str, bytes]:
+    """The certificates of the CAs that members trust, by fingerprint, the issuer's first; none where there is only one, in the file that it came in."""
     if not request.trusted_ca_fingerprints:
-        return []
+        return {}
     here = authorities(request)
     issuer = normal_fingerprint(request.expected_ca_fingerprint)
     order = sorted(request.trusted_ca_fingerprints, key=lambda fingerprint: fingerprint != issuer)
@@ -174,7 +259,17 @@ def _trusted_files(request: Request) -> list[File]:
             f"Members trust the CA with the SHA-256 fingerprint {lacking[0]}, and its certificate is not in {request.pki_dir}: restore that folder from a "
             "backup, or from the controller that exchanges the CA"
         )
-    texts = {fingerprint: here[fingerprint].certificate.public_bytes(serialization.Encoding.PEM) for fingerprint in order}
+    return {fingerprint: here[fingerprint].certificate.public_bytes(serialization.Encoding.PEM) for fingerprint in order}
+
+
+def _trusted_files(request: Request) -> list[File]:
+    """The certificates of CAs that are to be written: `ca.crt` with all that members trust, the issuer's first, and each in a file of its own.
+
+    From that one it is found when it is trusted no more, and before that too, whoever's file it came from.
+    """
+    texts = _trusted_texts(request)
+    if not texts:
+        return []
     files = {str(own_file(request, fingerprint, "crt")): text for fingerprint, text in texts.items()}
     files[str(request.pki_dir / "ca.crt")] = b"".join(texts.values())
     return [File(path, text, CERTIFICATE_MODE) for path, text in files.items() if read_file(path) != text]
@@ -205,6 +300,9 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
             ca.facts = ca_facts(ca.certificate, str(ca.certificate_path))
         if ca.created or ca.encrypt_key:
             stored = vault.encrypt(ca.key_pem, str(ca.key_path)) if ca.encrypted else ca.key_pem
+            # There is no other copy.
+            if ca.encrypted and vault.decrypt(stored, str(ca.key_path)) != ca.key_pem:
+                raise PkiError(f"The CA's private key {ca.key_path} could not be read again when it was encrypted: nothing was written")
             ca_files.append(File(str(ca.key_path), stored, KEY_MODE))
         if ca.created and ca.certificate is not None:
             ca_files.append(File(str(ca.certificate_path), ca.certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
@@ -213,16 +311,20 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
 
     issuers = {ca.name: leaf_issuer(ca.certificate, ca.key) for ca in plan.cas.values() if ca.certificate and ca.key}
     issued: list[x509.Certificate | None] = []
-    files: list[File] = []
+    files = list(plan.handed)
     pki_dir = str(request.pki_dir)
+    first = plan.cas["ca"].certificate
+    bundle = plan.bundle or (first.public_bytes(serialization.Encoding.PEM) if first else b"")
     for leaf, reason, (not_before, not_after) in zip(plan.wanted, plan.reasons, plan.validity, strict=True):
         if not reason:
             issued.append(None)
             continue
         certificate, key_pem = issuers[leaf.ca_name](leaf, not_before, not_after)
         stem = _stem(pki_dir, leaf)
+        certificate_pem = certificate.public_bytes(serialization.Encoding.PEM)
         files.append(File(f"{stem}.key", key_pem, KEY_MODE))
-        files.append(File(f"{stem}.crt", certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE))
+        files.append(File(f"{stem}.crt", certificate_pem, CERTIFICATE_MODE))
+        files += _folder_files(request, leaf, bundle, certificate_pem, key_pem)
         issued.append(certificate)
     for name in [name for name, public in plan.nkeys.items() if not public]:
         plan.made_nkeys[name], seed = nkeys.new()
@@ -238,6 +340,8 @@ def _apply(request: Request, plan: _Plan, vault: Vault) -> list[x509.Certificate
             path.rename(aside)
         except OSError as error:
             raise PkiError(f"pki folder: {path} cannot be put aside as {aside.name}: {error.strerror}") from error
+    for stem, serial in plan.dropped:
+        _drop(stem, serial)
     return issued
 
 
@@ -277,6 +381,11 @@ def _diff(request: Request, plan: _Plan) -> dict[str, str]:
     for path, aside in plan.retired:
         before.append(f"{path.name}: key of a CA that is trusted no more\n")
         after.append(f"{aside.name}: the same key, put aside\n")
+    after += [f"{os.path.relpath(file.path, request.pki_dir)}: written\n" for file in plan.handed]
+    before += [
+        f"{os.path.relpath(stem, request.pki_dir)}: certificate {serial or '(unreadable)'}, key and folder\n"
+        for stem, serial in plan.dropped
+    ]
     where = str(request.pki_dir)
     return {"before_header": where, "after_header": where, "before": "".join(before), "after": "".join(after)}
 
@@ -308,6 +417,7 @@ def _result(request: Request, plan: _Plan, issued: Sequence[x509.Certificate | N
                 "file": leaf.file,
                 "certificate": f"{stem}.crt",
                 "private_key": f"{stem}.key",
+                "folder": _folder(request, leaf),
                 "serial": serial,
                 "fingerprint": fingerprint,
                 "not_before": iso(begin),

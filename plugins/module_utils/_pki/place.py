@@ -76,6 +76,7 @@ def look(
     old_roots: Iterable[str],
     temporary: Iterable[str],
     ca_state: Callable[[Path], CaState],
+    clients: Callable[[Path], list[str]],
 ) -> dict[str, Any]:
     """What the module ca_info returns. `old_roots` are folders in which an older version may have made a folder `pki`."""
     folders = source_folders(sources)
@@ -109,6 +110,7 @@ def look(
         "has_key": bool(state and state.has_key),
         "authorities": list(state.authorities) if state else [],
         "trusted": state.trusted if state else "",
+        "clients": clients(Path(where)) if where.startswith("/") else [],
         "problem": place.problem or (state.problem if state else ""),
         "left": left,
         "warnings": [place.warning] if place.warning else [],

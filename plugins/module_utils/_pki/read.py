@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._plan.certificates import CaFacts, ExistingLeaf, iso
+from .._plan.clients import Client
 from .._plan.serving import Leaf
 from . import library
 from .request import PkiError
@@ -140,6 +142,27 @@ def read_leaf(certificate_path: str, key_path: str, ca: x509.Certificate | None)
         not_after=not_after,
         serial=serial_of(certificate),
         fingerprint=sha256_of(certificate),
+    )
+
+
+def client_facts(data: bytes, file: str, cas: Mapping[str, x509.Certificate]) -> Client:
+    """What is in a client's certificate (PEM), and which of the `cas` (by fingerprint) has issued it."""
+    try:
+        certificate = x509.load_pem_x509_certificate(data)
+        sans, usages = _sans(certificate), _usages(certificate)
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
+        return Client(file, problem="it is no PEM certificate")
+    not_before, not_after = _times(certificate)
+    return Client(
+        file,
+        common_name=_attribute(certificate.subject, NameOID.COMMON_NAME),
+        usages=usages,
+        sans=sans,
+        serial=serial_of(certificate),
+        fingerprint=sha256_of(certificate),
+        not_before=not_before,
+        not_after=not_after,
+        ca=next((fingerprint for fingerprint, ca in cas.items() if _signed_by(certificate, ca)), ""),
     )
 
 

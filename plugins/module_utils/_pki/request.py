@@ -41,7 +41,9 @@ class Request:
     ca_common_name: str = "hostnet CA"
     ca_key_type: str = "EC_P256"
     ca_valid_days: int = 3650
+    # Whether the CA's key is encrypted; and whether nobody has said so, and this run has a vault secret: then that of a CA that is made is.
     ca_vault: bool = False
+    ca_vault_default: bool = False
     ca_certificate: Path | None = None
     ca_private_key: Path | None = None
     # Of a CA of the user's own that is being exchanged for ca_certificate.
@@ -58,3 +60,7 @@ class Request:
     nkeys: Sequence[str] = ()
     known_nkeys: Sequence[str] = ()
     renew: Sequence[str] = ()
+    # Whether the folders of certificates with files are made, or only those kept up to date that are there.
+    folders: bool = False
+    # Certificates that are given up, by folder and file.
+    drop: Sequence[str] = ()

@@ -71,6 +71,8 @@ class WantedLeaf:
     key_type: str
     renew_days: int
     ca_name: str = "ca"
+    # Of the folder of its own: names, and texts with what they are to hold of CA, certificate and key.
+    files: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -245,7 +247,7 @@ def wanted_leaves(
     """Canonical wishes from the ``certificates`` option, in input order, and what is wrong with it in words.
 
     Each entry has ``name``, ``file``, ``common_name``, and optionally ``usages`` (default: server and client),
-    ``ip_addresses``, ``dns_names``, ``uris`` and ``ca_name`` (default ``ca``) or ``ca_fingerprint``. The wishes are complete only if
+    ``ip_addresses``, ``dns_names``, ``uris``, ``files`` and ``ca_name`` (default ``ca``) or ``ca_fingerprint``. The wishes are complete only if
     there are no problems.
     """
     wanted: list[WantedLeaf] = []
@@ -288,6 +290,8 @@ def wanted_leaves(
                     sans.add(canonical(str(value)))
                 except CertificateError as error:
                     found.append(f"{field}: {error}")
+        files = {str(file_name): str(text) for file_name, text in (entry.get("files") or {}).items()}
+        found += [file_name_problem("files", file_name) for file_name in files]
         if "server" in usages and not any(entry.get(field) for field in ("ip_addresses", "dns_names", "uris")):
             found.append("a server certificate without ip_addresses, dns_names and uris is accepted by no client: give at least one")
         found = [problem for problem in found if problem]
@@ -305,6 +309,7 @@ def wanted_leaves(
                     # One of a CA that is named by its fingerprint is there to be shown, and lives as long as that CA: it may be about to end.
                     renew_days=1 if fingerprint else renew_days,
                     ca_name=ca_name,
+                    files=tuple(files.items()),
                 )
             )
     return wanted, problems

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import clients
 from .layout import certificate_folder
 
 Json = dict[str, Any]
@@ -34,16 +35,15 @@ def wanted_certificates(hostnet: Mapping[str, Any], spec: Mapping[str, Any], bin
                 .replace("{member}", str(binding["member"])),
                 "usages": list(wish["usages"]),
             }
+            if wish.get("shared"):
+                entry["files"] = clients.folder_files(spec, wish["file"])
             if wish.get("hosts"):
                 loopback = ["127.0.0.1", "::1"] if ipaddress.ip_address(str(binding["address"])).version == 6 else ["127.0.0.1"]
                 extra_ips, extra_names = _split_hosts(hostnet.get("certificate_hosts", []))
                 entry["ip_addresses"] = _unique([str(binding["address"]), *loopback, *own[str(binding["member"])], *extra_ips])
                 entry["dns_names"] = _unique(["localhost", str(binding["node"]), str(binding["member"]), *extra_names])
             wanted.append(entry)
-    for client in hostnet.get("clients", []):
-        if client not in shared:
-            wanted.append({"name": "clients", "file": client, "common_name": client.removeprefix("client."), "usages": ["client"]})
-    return wanted
+    return wanted + [clients.certificate(spec, client) for client in clients.everybody(hostnet) if client not in shared]
 
 
 def _own_addresses(bindings: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

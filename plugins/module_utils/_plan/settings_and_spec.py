@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import names
+from . import clients, names
 from .data_root import root_errors
 from .layout import all_ports
 from .serving import spec_problems
@@ -58,7 +58,7 @@ def settings_errors(hostnet: Mapping[str, Any], spec: Mapping[str, Any]) -> list
     for required in ("command", "ports", "data_path", "user", "grace_seconds", "certificates", "image"):
         if not spec.get(required):
             errors.append(f"system {hostnet['system']}: its spec has no {required!r}; docs/systems.md describes the fields")
-    errors += [f"system {hostnet['system']}: {problem}" for problem in spec_problems(spec)]
+    errors += [f"system {hostnet['system']}: {problem}" for problem in spec_problems(spec) + clients.spec_problems(spec)]
     numbers = list(all_ports(spec).values())
     for number in sorted({number for number in numbers if numbers.count(number) > 1}):
         errors.append(f"system {hostnet['system']}: port {number} is given to two uses")

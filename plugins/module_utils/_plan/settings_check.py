@@ -327,7 +327,16 @@ def _run_id(value: str) -> str:
     return f"is {shown(value)}, and {problem}" if problem else ""
 
 
+_CLIENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*(?<!\.crt)(?<!\.key)")
+_CLIENT_WANTED = "must be the name of a file: letters, digits, '.', '_', '@' and '-', and neither .crt nor .key at its end"
+
+
+def _client(value: str) -> str:
+    return "" if not value or _CLIENT.fullmatch(value) else f"is {shown(value)}, and {_CLIENT_WANTED}"
+
+
 _TEXTS: dict[str, Callable[[str], str]] = {
+    **dict.fromkeys(("hostnet_client", "hostnet_drop_client"), _client),
     "hostnet_run_id": _run_id,
     "hostnet_image": _image,
     "hostnet_probe_image": _image,
@@ -356,9 +365,9 @@ def _hosts(value: Sequence[Any]) -> list[str]:
 
 def _clients(value: Sequence[Any]) -> list[str]:
     problems = [
-        f"hostnet_clients[{index}] is {shown(entry)}, and must be the name of a file: letters, digits, '.', '_', '@' and '-'"
+        f"hostnet_clients[{index}] is {shown(entry)}, and {_CLIENT_WANTED}"
         for index, entry in enumerate(value)
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@-]*", str(entry))
+        if not _CLIENT.fullmatch(str(entry))
     ]
     twice = sorted({str(entry) for entry in value if list(value).count(entry) > 1})
     return problems + [f"hostnet_clients names {name} twice: name it once" for name in twice]

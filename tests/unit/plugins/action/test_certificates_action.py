@@ -15,7 +15,7 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.vault import VaultSecret
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
@@ -106,6 +106,45 @@ def test_vault(tmp_path: Path) -> None:
     (tmp_path / "pki" / "ca.key").write_bytes(stored[:-20] + b"\nzz\n")
     with pytest.raises(AnsibleActionFail, match=r"cannot be decrypted|wrong vault password"):
         run(tmp_path, vault=secrets("right"), **vaulted)
+
+
+def test_the_key_of_a_new_ca_is_encrypted_where_a_secret_is_given(tmp_path: Path) -> None:
+    made = run(tmp_path, pki_dir="pki", vault=secrets("right"))
+    assert "is encrypted with the vault secret of this run" in made["warnings"][0]
+    key = tmp_path / "pki" / "ca.key"
+    stored = key.read_bytes()
+    assert stored.startswith(b"$ANSIBLE_VAULT;")
+    again = run(tmp_path, pki_dir="pki", vault=secrets("right"))
+    assert (again["changed"], again.get("warnings")) == (False, None)
+    with pytest.raises(AnsibleActionFail, match="no vault password was given"):
+        run(tmp_path, pki_dir="pki", certificates=[{**LEAF, "name": "east-1"}])
+    assert key.read_bytes() == stored
+    assert (tmp_path / "pki" / "ca.crt").exists()
+    plain = run(tmp_path, pki_dir="pki2", vault=secrets("right"), ca={"vault": False})
+    assert plain.get("warnings") is None
+    assert b"PRIVATE KEY" in (tmp_path / "pki2" / "ca.key").read_bytes()
+
+
+def test_a_plain_key_that_is_there_stays_readable_for_runs_without_a_secret(tmp_path: Path) -> None:
+    run(tmp_path, pki_dir="pki")
+    key = tmp_path / "pki" / "ca.key"
+    before = key.read_bytes()
+    more: dict[str, Any] = {"pki_dir": "pki", "certificates": [LEAF, {**LEAF, "name": "east-1"}]}
+    result = run(tmp_path, vault=secrets("right"), **more)
+    assert result["changed"]
+    assert f"The CA's private key {key} is not encrypted, and this run has a vault secret" in result["warnings"][0]
+    assert run(tmp_path, vault=secrets("right"), **more)["changed"] is False
+    assert key.read_bytes() == before
+    assert run(tmp_path, vault=secrets("right"), ca={"vault": False}, **more).get("warnings") is None
+    # In an exchange too: who issues from a timer has no secret.
+    fresh = run(tmp_path, vault=secrets("right"), new_ca=True, expected_ca_fingerprint=result["ca"]["fingerprint"], **more)["cas"]["new"]
+    assert b"PRIVATE KEY" in Path(fresh["certificate"]).with_suffix(".key").read_bytes()
+    assert not run(tmp_path, **more)["changed"]
+    # Who says so has it encrypted, and it is the same key.
+    encrypted = run(tmp_path, vault=secrets("right"), ca={"vault": True}, **more)
+    assert (encrypted["changed"], encrypted["ca"]["fingerprint"]) == (True, result["ca"]["fingerprint"])
+    assert key.read_bytes().startswith(b"$ANSIBLE_VAULT;")
+    assert VaultLib(secrets("right")).decrypt(key.read_bytes()) == before
 
 
 def test_vault_id_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

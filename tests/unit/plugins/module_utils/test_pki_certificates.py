@@ -374,6 +374,31 @@ def test_wide_modes_of_keys_are_narrowed_and_shown(pki: Path) -> None:
     assert not ensure(request_for(pki))["changed"]
 
 
+def test_a_folder_that_others_may_write_into_is_narrowed_and_shown(pki: Path) -> None:
+    """Whoever may write into a folder can replace the files in it, whatever their modes are."""
+    pki.mkdir(parents=True)
+    pki.chmod(0o777)
+    result = ensure(request_for(pki))
+    assert ".: mode 0777\n" in result["diff"]["before"]
+    (pki / "east-0").chmod(0o770)
+    assert ensure(request_for(pki), check=True)["diff"]["after"] == "east-0: mode 0750\n"
+    ensure(request_for(pki))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (pki, pki / "east-0")] == [0o755, 0o750]
+    assert not ensure(request_for(pki))["changed"]
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o777])
+def test_a_folder_that_is_somebody_elses_too_is_refused(pki: Path, mode: int) -> None:
+    pki.mkdir(parents=True)
+    (pki / "theirs").touch()
+    pki.chmod(mode)
+    for check in (True, False):
+        with pytest.raises(PkiError, match=rf"other users may write into .* \(mode {mode:04o}, owner \d+\).*: run `chmod go-w "):
+            ensure(request_for(pki), check=check)
+    assert [path.name for path in pki.iterdir()] == ["theirs"]
+    assert stat.S_IMODE(pki.stat().st_mode) == mode
+
+
 def test_a_mode_that_cannot_be_corrected(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure(request_for(pki))
     (pki / "ca.key").chmod(0o640)
@@ -628,6 +653,12 @@ def _as_somebody_else(folder: Path, results: Any) -> None:
     [
         (0o000, "PkiError: .*ca.crt cannot be read: Permission denied"),
         (0o555, "PkiError: pki folder: .*shut is not writable for this user"),
+        # Else the somebody else is its owner.
+        pytest.param(
+            0o777,
+            "PkiError: pki folder: other users may write into .*shut ",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs two users"),
+        ),
     ],
 )
 def test_folder_of_another_user(mode: int, text: str) -> None:

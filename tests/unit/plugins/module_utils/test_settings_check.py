@@ -107,6 +107,9 @@ def test_the_options_of_a_kube_cluster_are_those_of_the_modules() -> None:
         ("hostnet_clients", ["web", 3], "hostnet_clients[1] is 3, and must be text: put quotes around it"),
         ("hostnet_clients", ["../web"], 'hostnet_clients[0] is "../web", and must be the name of a file'),
         ("hostnet_clients", ["a", "a"], "hostnet_clients names a twice"),
+        ("hostnet_clients", ["a.key"], 'hostnet_clients[0] is "a.key", and must be the name of a file'),
+        ("hostnet_client", "../web", 'hostnet_client is "../web", and must be the name of a file'),
+        ("hostnet_drop_client", "a.crt", 'hostnet_drop_client is "a.crt", and must be the name of a file'),
         ("hostnet_certificate_hosts", "db.example.com", "hostnet_certificate_hosts is"),
         (
             "hostnet_certificate_hosts",
@@ -230,7 +233,7 @@ def test_what_has_to_be_set() -> None:
         ("hostnet_data_rot", "hostnet_data_root"),
         ("hostnet_clusters", ""),
         ("hostnet_kube_cluster_s", "hostnet_kube_clusters"),
-        ("hostnet_client", "hostnet_clients"),
+        ("hostnet_cliens", "hostnet_clients"),
         ("hostnet_timeout_second", "hostnet_timeout_seconds"),
         ("system_etcd_client_prot", "system_etcd_client_port"),
         ("hostnet_environment", ""),
