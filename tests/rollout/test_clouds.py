@@ -125,7 +125,7 @@ def followed(
         clouds_work = [Pool.upgrade(stage, kube, cloud, factor) for kube, cloud in clouds.items()]
         try:
             if meanwhile:
-                stage.until("a member that is stopped", lambda: playbook.said("Reboot or replace the VM"), 900)
+                stage.until("a member that is stopped", lambda: playbook.said("Check whether it has already happened"), 900)
                 clouds_work.append(meanwhile(stage.members()[lost][1]))
             run = playbook.wait()
             for failpoint in kill_at[1:]:
@@ -255,7 +255,7 @@ def test_nobody_takes_the_vm_after_all(staged: Stage, killed: bool) -> None:
             run = playbook.wait()
             assert run.killed, run.failure
         else:
-            staged.until("a member that is stopped", lambda: playbook.said("Reboot or replace the VM"), 300)
+            staged.until("a member that is stopped", lambda: playbook.said("Check whether it has already happened"), 300)
         staged.core(at[0]).patch_node(at[1], {"spec": {"unschedulable": None}})
         if not killed:
             run = playbook.wait()
@@ -279,7 +279,7 @@ def test_a_second_pool_takes_over_from_the_first(staged: Stage) -> None:
     spare = staged.verb("add-node", kube, "--zone", zone)
     with staged.load() as load:
         playbook = held(staged)
-        staged.until("a member that is stopped", lambda: playbook.said("Reboot or replace the VM"), 300)
+        staged.until("a member that is stopped", lambda: playbook.said("Check whether it has already happened"), 300)
         staged.verb("remove-node", node)
         run = playbook.wait()
         verdict = load.end()
