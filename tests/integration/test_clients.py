@@ -117,4 +117,8 @@ def test_client_certificates_examples(run_tasks: Callable[..., PlayRun], run_mod
     }
     run = run_tasks(yaml.safe_load(client_certificates.EXAMPLES), variables=known)
     assert run.rc == 0, run.output
-    assert [row["client"] for row in run.of("client_certificates")[0]["clients"]] == ["alice", "client"], run.output
+    found = run.of("client_certificates")[0]
+    assert [row["client"] for row in found["clients"]] == ["alice", "client"], run.output
+    returned = yaml.safe_load(client_certificates.RETURN)
+    assert set(returned) <= {*found, "diff"}
+    assert set(found["clients"][0]) == set(returned["clients"]["contains"])

@@ -160,7 +160,7 @@ def _encryption_warnings(request: Request, ca: Ca) -> list[str]:
             )
         ]
     plain = ca.key is not None and not ca.created and not (read_file(ca.key_path) or b"").startswith(VAULT_HEADER)
-    if request.ca_vault_default and plain and ca.key_path.parent == request.pki_dir:
+    if request.ca_vault_default and plain and ca.key_path.parent == request.pki_dir and not request.ca_private_key:
         return [
             (
                 f"The CA's private key {ca.key_path} is not encrypted, and this run has a vault secret: with ca.vault true (hostnet_ca.vault) it is "

@@ -20,8 +20,10 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.template import Templar
 
+from ansible_collections.hostnet.multicluster.plugins.action import client_certificates as clients_action
 from ansible_collections.hostnet.multicluster.plugins.action import host_certificates as action
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import library
+from ansible_collections.hostnet.multicluster.plugins.modules import client_certificates
 from ansible_collections.hostnet.multicluster.plugins.modules import host_certificates as module
 
 LEAF = {"name": "east-0", "file": "node", "common_name": "node", "ip_addresses": ["10.0.0.1"]}
@@ -169,8 +171,9 @@ def _shape(options: dict[str, Any], children: str) -> dict[str, Any]:
 
 def test_documentation_and_argument_spec_agree() -> None:
     """Sanity tests compare them for modules only; here the module is nothing but documentation."""
-    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
-    assert _shape(documented, "suboptions") == _shape(action.ARGUMENT_SPEC, "options")
+    for documented, plugin in ((module, action), (client_certificates, clients_action)):
+        options = yaml.safe_load(documented.DOCUMENTATION)["options"]
+        assert _shape(options, "suboptions") == _shape(plugin.ARGUMENT_SPEC, "options")
 
 
 def test_every_returned_key_is_documented(tmp_path: Path) -> None:
