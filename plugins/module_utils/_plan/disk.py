@@ -51,6 +51,11 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
         f'Only where that disk is gone for good, say so: playbooks/repair.yml -e \'{{"hostnet_lost_disks": ["{binding["member"]}"]}}\' takes the disk that is '
         f"there now. Or replace the VM"
     )
+    # Admissions have no order of their own.
+    either = (
+        "either the disk is an older copy, from a snapshot for example: then bring the present disk back. Or the binding is the older one, because its kube "
+        "cluster was restored from a backup: compare the copies of the other kube clusters first (docs/recovery.md, The copies of the bindings differ)."
+    )
     recorded, seen = binding.get("disk") or {}, (facts or {}).get("disk") or {}
     if facts and facts.get("lost") and binding["admission"] not in facts["content"]:
         return "reimaged", f"{here}: hostnet_lost_disks says that its disk is gone for good"
@@ -67,7 +72,7 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
                 "older_copy",
                 (
                     f"{folder} on node {binding['node']} has the marker of admission {marker.get('admission')}, and {admission_id(binding)} is recorded: "
-                    f"it is an older copy of the disk, from a snapshot for example. Bring the present disk back. {gone}"
+                    f"{either} {gone}"
                 ),
             )
         return "unknown", f"{folder} is on node {binding['node']} again; its kubelet has not tried again yet"
@@ -112,10 +117,7 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
     if older:
         return (
             "older_copy",
-            (
-                f"{here}, but {older[0]}, an earlier admission of the member, is: the disk is an older copy, from a snapshot for example. Bring the present "
-                f"disk back. {gone}"
-            ),
+            (f"{here}, but {older[0]}, another admission of the member, is: {either} {gone}"),
         )
     if not recorded["id"] or recorded["id"] != seen["id"]:
         return (

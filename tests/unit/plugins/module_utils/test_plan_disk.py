@@ -493,7 +493,7 @@ MARKED = {"deployment": "ledger", "member": "east-0", "admission": str(BINDING["
         ("no_folder", {"disk": {}}, seen(), "Nothing was recorded about its disk"),
         ("no_folder", {"disk": {**RECORDED, "id": ""}}, seen(disk={"id": ""}), "no identity that could be compared"),
         ("no_folder", {"disk": {**RECORDED, "id": "uuid:1"}}, seen(), "no identity that could be compared"),
-        ("older_copy", {}, seen(content={"east-0-old": "data"}, markers={"east-0-old": {**MARKED, "admission": "east-0-old"}}), "an earlier admission"),
+        ("older_copy", {}, seen(content={"east-0-old": "data"}, markers={"east-0-old": {**MARKED, "admission": "east-0-old"}}), "the binding is the older one"),
         ("reimaged", {}, seen(content={"east-0-old": "marker"}, markers={"east-0-old": MARKED}), "has no data of the member"),
         ("reimaged", {}, seen(content={"east-1-x": "data"}, markers={"east-1-x": {**MARKED, "member": "east-1"}}), "has no data of the member"),
         ("unknown", {}, seen(content={ADMISSION: "data"}, markers={ADMISSION: MARKED}), "is on node east-worker again"),
