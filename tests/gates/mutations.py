@@ -375,6 +375,14 @@ GUARDS = (
         _some(f"{UNIT}/test_deployment_membership.py", "scaled_down_ordinal"),
     ),
     Guard(
+        8,
+        "a binding from before a repair, in a kube cluster that was restored",
+        f"{PLAN}/bindings.py",
+        "if member in writing or len(views) != 1 or views == {mine}:",
+        "if True:",
+        _some(f"{UNIT}/test_plan_bindings.py", "invariant_8_a_kube_cluster"),
+    ),
+    Guard(
         9,
         "members of a lost kube cluster are proven dead",
         f"{PLAN}/lost.py",

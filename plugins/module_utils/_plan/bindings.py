@@ -10,6 +10,10 @@ count instead, as far as nothing that is left there speaks against them.
 So they do where its own copy is older: it was written before an ordinal was given that another copy knows. Either its etcd was restored from a backup, or a
 deploy was killed between two kube clusters. An ordinal is never given twice, so a member that its own copy lacks and whose ordinal that copy knows has
 left: whoever still lists it (a scale-down or an adoption that was killed, a backup there) is the older one.
+
+Ordinals do not tell about a repair or a replacement since the backup, nor about who has left: there all other copies together contradict the own one.
+Outside of a rollout that has the member in hand no run leaves them so, because all kube clusters are written at once and a rollout goes on only
+when all of them have it. So that is refused, and a human says which copy is right.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import join, names
+from . import adopt, join, journal, names
 from .documents import ORDINALS_KEY
 from .nodes import peer_address
 
@@ -70,6 +74,8 @@ def merge(hostnet: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], observ
             newer = _newer_copies(name, observed)
             if newer:
                 own = _caught_up(hostnet, name, own, newer, nodes, observed, result)
+            else:
+                result.errors += _contradicted(hostnet, name, own, observed)
             result.members += own
             continue
         lost = f"ConfigMap {_config_map(hostnet)} is gone in kube cluster {name}"
@@ -140,6 +146,54 @@ def _caught_up(
     if lacking:
         result.outdated[name] = lacking
     return chosen
+
+
+def _contradicted(hostnet: Mapping[str, Any], name: str, own: Sequence[Mapping[str, Any]], observed: Observed) -> list[str]:
+    """Where all other copies agree on a member of kube cluster `name`, and its own copy, which knows of no other ordinals, says something else.
+
+    A member that its own copy alone lacks has left, and is none of them. What a rollout in flight writes may be in some kube clusters only.
+    """
+    writing = _being_written(observed)
+    highest = _highest(observed[name], name)
+    # Whoever knows of less was written before, and has nothing to say: a deploy that was killed, or version 0.2.0.
+    others = [
+        other for other in sorted(observed) if other != name and has_copy(observed[other]) and _highest(observed[other], name) == highest
+    ]
+    errors = []
+    for entry in own:
+        member = str(entry["member"])
+        said = [next((one for one in _entries(observed[other], name) if one["member"] == member), None) for other in others]
+        views = {None if one is None else tuple(str(one.get(key)) for key in _SAME_DISK) for one in said}
+        mine = tuple(str(entry.get(key)) for key in _SAME_DISK)
+        if member in writing or len(views) != 1 or views == {mine}:
+            continue
+        theirs = said[0]
+        told = (
+            f"has member {member} (node {entry['node']}, admission {entry['admission']}), which the others have not: it may have left since"
+            if theirs is None
+            else f"says of member {member} "
+            + ", ".join(
+                f"{key} {entry.get(key)} where the others say {theirs.get(key)}" for key in _SAME_DISK if entry.get(key) != theirs.get(key)
+            )
+        )
+        errors.append(
+            f"ConfigMap {_config_map(hostnet)} in kube cluster {name} {told} ({', '.join(others)}). No rollout has the member in hand, so one side was "
+            f"restored from a backup, or edited. Nothing is changed before a human has compared them with the marker on the disk: docs/recovery.md (The "
+            f"copies of the bindings differ) has the commands"
+        )
+    return errors
+
+
+def _being_written(observed: Observed) -> set[str]:
+    """The members whose bindings a run that is in flight, or was killed, may have written to some kube clusters only."""
+    found = journal.newest({name: observed[name].get("rollout") for name in observed if not observed[name].get("absent")})
+    if not found or not journal.in_flight(found):
+        return set()
+    record = found.get("member") or {}
+    displaced = [str(entry["member"]) for entry in record.get("displaced") or ()]
+    # An adoption takes out all that it lists at once, with none of them in hand.
+    leaving = [str(name) for name in found.get("order") or ()] if found.get("work") == adopt.WORK else []
+    return {str(record.get("member", "")), *displaced, *leaving}
 
 
 def _from_copies(lost: str, name: str, holders: Sequence[str], observed: Observed) -> tuple[list[Json], list[str]]:

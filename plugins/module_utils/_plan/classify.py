@@ -55,6 +55,8 @@ def classify(
     answers = bool(inspected and inspected.get("reachable"))
     # Kubelets and clouds change the order of a node's addresses. A DaemonSet's pod takes the first one at its next start, so there the member has to be well.
     kept = dead.lists_address(node, str(binding["address"])) and (hostnet["placement"] != "daemonset" or answers)
+    # Another hostnet_address_type than it was deployed with is an error of the plan, and no VM has moved.
+    kept = kept or bool(dead.other_type(hostnet, binding, node))
     if node["address"] != binding["address"] and not kept:
         owners = [other["member"] for other in bindings if other["address"] == node["address"]]
         if owners:

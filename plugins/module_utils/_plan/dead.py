@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .names import OUT_OF_SERVICE
-from .nodes import same_address
+from .nodes import STATUS_ADDRESS_TYPES, same_address
 
 Json = dict[str, Any]
 
@@ -55,6 +55,19 @@ def lists_address(node: Mapping[str, Any], address: str) -> bool:
     types = {entry.get("type") for entry in listed if same_address(str(entry.get("address") or ""), chosen)}
     same = [str(entry.get("address") or "") for entry in listed if entry.get("type") in types]
     return any(same_address(found, address) for found in [chosen, *same])
+
+
+def other_type(hostnet: Mapping[str, Any], binding: Mapping[str, Any], node: Mapping[str, Any]) -> str:
+    """The type under which the bound node still lists the binding's address, where hostnet_address_type is another one; "" where it is not.
+
+    Then not the VM has moved, but the setting. A DaemonSet's members have no other type than InternalIP.
+    """
+    address = str(binding["address"])
+    if hostnet["placement"] == "daemonset" or node["uid"] != binding["node_uid"] or lists_address(node, address):
+        return ""
+    listed = [(str(entry.get("type")), str(entry.get("address") or "")) for entry in node.get("addresses") or []]
+    others = [found for found in STATUS_ADDRESS_TYPES if found != hostnet["address_type"]]
+    return next((kind for kind, found in listed if kind in others and same_address(found, address)), "")
 
 
 def same_vm(binding: Mapping[str, Any], node: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from .clocks import clock_errors
 from .data_root import mount_errors
 from .identity import agreed, evidence_of, identity_errors, restored_identity
 from .membership import membership_errors, next_roster
-from .new_members import growth_errors, new_bindings, unusable_nodes
+from .new_members import address_type_errors, growth_errors, new_bindings, unusable_nodes
 from .observation import seeds
 from .settings_and_spec import selector_errors
 
@@ -65,7 +65,7 @@ def deployment_plan(
     record = agreed(observed, "cluster_record", "cluster id", hostnet, errors)
     merged = copies.merge(hostnet, nodes, observed)
     members, returned = dead.followed(merged.members, nodes)
-    errors += merged.errors
+    errors += merged.errors + address_type_errors(hostnet, members, nodes)
     restored = [
         f"kube cluster {name} has lost its bindings (ConfigMap {hostnet['namespace']}/{names.members(str(hostnet['name']))}); they are restored from the other "
         f"kube clusters' copies"

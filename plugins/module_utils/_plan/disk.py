@@ -51,8 +51,23 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
         f'Only where that disk is gone for good, say so: playbooks/repair.yml -e \'{{"hostnet_lost_disks": ["{binding["member"]}"]}}\' takes the disk that is '
         f"there now. Or replace the VM"
     )
+    # Admissions have no order of their own.
+    either = (
+        "either the disk is an older copy, from a snapshot for example: then bring the present disk back. Or the binding is the older one, because its kube "
+        "cluster was restored from a backup: compare the copies of the other kube clusters first (docs/recovery.md, The copies of the bindings differ)."
+    )
     recorded, seen = binding.get("disk") or {}, (facts or {}).get("disk") or {}
     if facts and facts.get("lost") and binding["admission"] not in facts["content"]:
+        # A DaemonSet's folder has the same name after every admission, so an old disk that comes back over it would start by itself.
+        if hostnet["placement"] == "daemonset" and _below(str(recorded.get("mount", "")), str(seen.get("mount", ""))):
+            return (
+                "not_mounted",
+                (
+                    f"{here}: hostnet_lost_disks is refused, because its data was on what was mounted at {recorded['mount']}, and {hostnet['data_root']} is on "
+                    f"{seen['mount']} now: with placement daemonset the old disk would start as the member if it came back there. Mount another disk at "
+                    f"{recorded['mount']} (with hostnet_data_mount=true no member is admitted without one) and run it again, or replace the VM"
+                ),
+            )
         return "reimaged", f"{here}: hostnet_lost_disks says that its disk is gone for good"
     if not facts or not seen:
         return (
@@ -67,7 +82,7 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
                 "older_copy",
                 (
                     f"{folder} on node {binding['node']} has the marker of admission {marker.get('admission')}, and {admission_id(binding)} is recorded: "
-                    f"it is an older copy of the disk, from a snapshot for example. Bring the present disk back. {gone}"
+                    f"{either} {gone}"
                 ),
             )
         return "unknown", f"{folder} is on node {binding['node']} again; its kubelet has not tried again yet"
@@ -88,9 +103,8 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
             ),
         )
     if recorded["mount"] != seen["mount"]:
-        shorter = recorded["mount"].startswith(f"{seen['mount'].rstrip('/')}/")
         return (
-            "not_mounted" if shorter else "other_disk",
+            "not_mounted" if _below(recorded["mount"], seen["mount"]) else "other_disk",
             (
                 f"{here}: its data was on what is mounted at {recorded['mount']}, and {hostnet['data_root']} is on {seen['mount']} now. Mount the disks as "
                 f"they were, and the member starts by itself. {gone}"
@@ -112,10 +126,7 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
     if older:
         return (
             "older_copy",
-            (
-                f"{here}, but {older[0]}, an earlier admission of the member, is: the disk is an older copy, from a snapshot for example. Bring the present "
-                f"disk back. {gone}"
-            ),
+            (f"{here}, but {older[0]}, another admission of the member, is: {either} {gone}"),
         )
     if not recorded["id"] or recorded["id"] != seen["id"]:
         return (
@@ -129,6 +140,11 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
         "reimaged",
         f"{here}: its recorded disk ({_disk(seen)}) is mounted at {seen['mount']} and has no data of the member, so it does not start",
     )
+
+
+def _below(recorded: str, seen: str) -> bool:
+    """Whether the recorded mount point is below the one that is seen: nothing is mounted there now."""
+    return bool(seen) and recorded != seen and recorded.startswith(f"{seen.rstrip('/')}/")
 
 
 def _differ(recorded: str, seen: str) -> bool:

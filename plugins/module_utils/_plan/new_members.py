@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from . import dead, join, names
+from .listed import some
 from .nodes import Node, ip_family, is_own, node_errors, parse_address
 
 Json = dict[str, Any]
@@ -40,6 +41,25 @@ def unusable_nodes(hostnet: Mapping[str, Any], spec: Mapping[str, Any], nodes: S
     return errors
 
 
+def address_type_errors(hostnet: Mapping[str, Any], members: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One error where hostnet_address_type is another one than the members' addresses are of: every one of them would look as if its VM had moved."""
+    by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
+    found: dict[str, list[str]] = {}
+    for binding in members:
+        node = by_name.get((str(binding["kube_cluster"]), str(binding["node"])))
+        kind = dead.other_type(hostnet, binding, node) if node else ""
+        if node and kind:
+            where = f"kube cluster {binding['kube_cluster']}: node {node['name']} of member {binding['member']}"
+            found.setdefault(kind, []).append(f"{where} has {binding['address']} as {kind} and {node['address'] or 'nothing'} as address")
+    return [
+        (
+            f"hostnet_address_type is {hostnet['address_type']}, but {hostnet['name']} was deployed with addresses of type {kind} ({some(texts, 3, '; ')}): "
+            f"set hostnet_address_type={kind}, as before. Members keep the type of address that they were deployed with"
+        )
+        for kind, texts in sorted(found.items())
+    ]
+
+
 def new_bindings(
     hostnet: Mapping[str, Any],
     spec: Mapping[str, Any],
@@ -65,7 +85,7 @@ def new_bindings(
         if binding is not None:
             if binding["node_uid"] != node["uid"]:
                 warnings.append(f"{where} is another VM than the one that member {binding['member']} was admitted to; the member waits")
-            elif not dead.lists_address(node, str(binding["address"])):
+            elif not dead.lists_address(node, str(binding["address"])) and not dead.other_type(hostnet, binding, node):
                 warnings.append(
                     f"{where} moved from {binding['address']} to {node['address']} under member {binding['member']}; the member keeps waiting"
                 )

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings, deployment, documents, names
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings, deployment, documents, journal, names
 from support import plans
 from support.plans import Json
 
@@ -45,13 +47,116 @@ def test_a_namespace_that_is_gone_is_restored_from_the_others(name: str) -> None
     assert (merged.members, merged.restored, merged.errors) == (everything, [name], [])
 
 
-def test_the_own_copy_counts_for_own_members() -> None:
-    nodes, _found, observed = deployed()
-    stale = [{**entry, "node": "elsewhere"} if entry["kube_cluster"] == "east" else entry for entry in observed["west"]["members"]]
-    observed["west"]["members"] = stale
-    merged = bindings.merge(HOSTNET, nodes, observed)
+def three() -> tuple[Json, dict[str, Json]]:
+    """Settings and what is observed of three kube clusters."""
+    hostnet = plans.settings(kube_clusters=("east", "north", "west"))
+    nodes = [*plans.five_nodes(), plans.node("north", "north-worker", "10.0.2.1")]
+    return hostnet, plans.running(hostnet, plans.admitted(hostnet, SPEC, nodes))
+
+
+def changed(observed: dict[str, Json], where: str, member: str, **changes: Any) -> None:
+    """Another binding of a member in the copy of one kube cluster; none where nothing is given."""
+    found = observed[where]["members"]
+    kept = [{**entry, **changes} if entry["member"] == member else entry for entry in found if changes or entry["member"] != member]
+    observed[where]["members"] = kept
+
+
+def flying(observed: dict[str, Json], work: str, member: Json | None = None, order: Sequence[str] = ()) -> None:
+    """A journal that a run has left open everywhere."""
+    detail: Json = {"work": work, "order": list(order)}
+    open_one = journal.advance({}, "start", now="2026-01-01T00:00:00.000Z", run_id="r1", generation=1, detail=detail)
+    for found in observed.values():
+        found["rollout"] = {**open_one, "member": member}
+
+
+def test_the_own_copy_counts_for_own_members_where_the_others_do_not_agree() -> None:
+    hostnet, observed = three()
+    changed(observed, "west", "east-0", node="elsewhere")
+    merged = bindings.merge(hostnet, [], observed)
     assert merged.errors == []
     assert all(entry["node"] != "elsewhere" for entry in merged.members)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_invariant_8_a_kube_cluster_restored_from_before_a_repair_is_refused(away: bool) -> None:
+    """No ordinal was given since, so ordinals do not tell: its own copy has the former admission, the others the present one."""
+    hostnet, observed = three()
+    changed(observed, "west", "west-0", admission="west-0-former")
+    if away:
+        observed["north"] = plans.nothing(absent=True, error="it is away")
+    merged = bindings.merge(hostnet, [], observed)
+    (error,) = merged.errors
+    for part in (
+        "ConfigMap bank/ledger-members in kube cluster west says of member west-0",
+        "admission west-0-former where the others say west-0-",
+        "(east)" if away else "(east, north)",
+        "docs/recovery.md (The copies of the bindings differ)",
+    ):
+        assert part in error
+    plan = deployment.deployment_plan(hostnet, SPEC, [], observed)
+    assert error in plan["conflicts"]
+
+
+def test_invariant_15_a_member_that_left_does_not_come_back_with_an_older_backup_of_its_own_kube_cluster() -> None:
+    hostnet, observed = three()
+    for name in ("east", "north"):
+        changed(observed, name, "west-1")
+    merged = bindings.merge(hostnet, [], observed)
+    (error,) = merged.errors
+    assert "kube cluster west has member west-1" in error
+    assert "which the others have not: it may have left since (east, north)" in error
+
+
+@given(st.sets(st.sampled_from(["east", "north", "west"])), st.sampled_from(["rebind", "leave", "displaced", "adopt"]))
+def test_a_run_killed_while_it_wrote_bindings_goes_on(written: set[str], what: str) -> None:
+    """Any of the kube clusters may have been written, in every order."""
+    hostnet, observed = three()
+    for name in written:
+        changed(observed, name, "west-1", **({} if what in ("leave", "adopt") else {"admission": "west-1-new", "address": "10.0.1.9"}))
+    if what == "adopt":
+        flying(observed, "adopt", order=["west-1"])
+    elif what == "displaced":
+        flying(observed, "repair", {"member": "west-0", "displaced": [{"member": "west-1", "kube_cluster": "west"}]})
+    else:
+        flying(observed, "scale_down" if what == "leave" else "replace", {"member": "west-1"})
+    assert bindings.merge(hostnet, [], observed).errors == []
+
+
+def test_a_rollout_in_flight_explains_nobody_but_its_member_in_hand() -> None:
+    hostnet, observed = three()
+    changed(observed, "west", "west-0", admission="west-0-former")
+    flying(observed, "replace", {"member": "west-1"}, ["west-1", "west-0"])
+    assert len(bindings.merge(hostnet, [], observed).errors) == 1
+    # An open journal that the restored kube cluster alone has is none: a newer one is closed.
+    flying(observed, "replace", {"member": "west-0"})
+    for name in ("east", "north"):
+        observed[name]["rollout"] = {**observed[name]["rollout"], "generation": 2, "state": "done"}
+    assert len(bindings.merge(hostnet, [], observed).errors) == 1
+
+
+@given(st.data())
+def test_a_growth_killed_while_it_wrote_bindings_goes_on(data: st.DataObject) -> None:
+    """A deploy has no journal: ordinals go with the members."""
+    hostnet, observed = three()
+    fresh = data.draw(st.sampled_from(["east-2", "west-1"]))
+    home, _dash, ordinal = fresh.partition("-")
+    for name in data.draw(st.sets(st.sampled_from(["east", "north", "west"]), max_size=2)):
+        changed(observed, name, fresh)
+        observed[name]["ordinals"] = {**observed[name]["ordinals"], home: int(ordinal) - 1}
+    merged = bindings.merge(hostnet, [], observed)
+    assert merged.errors == []
+    assert fresh in {entry["member"] for entry in merged.members}
+
+
+def test_what_no_disk_depends_on_is_no_contradiction() -> None:
+    hostnet, observed = three()
+    changed(observed, "west", "west-0", stopped=True, boot_id="b2", node_uid="made-anew", progress={"revision": 7})
+    assert bindings.merge(hostnet, [], observed).errors == []
+
+
+def test_bindings_of_version_0_2_0_have_no_copies_that_could_contradict() -> None:
+    hostnet, observed = three()
+    assert bindings.merge(hostnet, [], plans.of_0_2_0(observed)).errors == []
 
 
 def test_copies_that_differ_restore_nothing() -> None:

@@ -314,9 +314,58 @@ def test_an_address_further_down_in_the_list_is_still_its_address() -> None:
     assert judged(node, pod, None, placement="daemonset")[0] == "moved"
     assert judged(node, pod, None)[0] == "unknown"
     assert judged({**node, "addresses": TWO[:1]}, pod, well)[0] == "moved"
-    # Another type of address is another network.
+    # Another type of address is another network: then the setting has changed, and no VM has moved.
     other = [TWO[0], {"type": "ExternalIP", "address": "10.0.0.1"}]
-    assert judged({**node, "addresses": other}, pod, well)[0] == "moved"
+    assert judged({**node, "addresses": other}, pod, well) == ("ok", "")
+    assert judged({**node, "addresses": other, "uid": "other"}, pod, well)[0] == "replaced"
+    # A DaemonSet's members have InternalIP alone, and a name that looks like an address is none.
+    assert judged({**node, "addresses": other}, pod, well, placement="daemonset")[0] == "moved"
+    assert judged({**node, "addresses": [TWO[0], {"type": "Hostname", "address": "10.0.0.1"}]}, pod, well)[0] == "moved"
+
+
+def forgotten() -> list[Json]:
+    """The nodes of a deployment with ExternalIP, read with InternalIP."""
+    return [
+        {
+            **node,
+            "address": f"192.168.0.{number}",
+            "addresses": [{"type": "InternalIP", "address": f"192.168.0.{number}"}, {"type": "ExternalIP", "address": node["address"]}],
+        }
+        for number, node in enumerate(NODES, 1)
+    ]
+
+
+def test_another_address_type_than_deployed_is_one_error_and_no_lost_majority() -> None:
+    nodes = [*forgotten(), plans.node("east", "east-worker9", "192.168.0.9")]
+    observed, inspection = plans.running(HOSTNET, BINDINGS), plans.inspected(BINDINGS)
+    raw = deployment.deployment_plan(HOSTNET, SPEC, nodes, observed)
+    (error,) = raw["errors"]
+    assert raw["conflicts"] == [error]
+    for part in (
+        "hostnet_address_type is InternalIP, but ledger was deployed with addresses of type ExternalIP",
+        "kube cluster east: node east-worker of member east-0 has 10.0.0.1 as ExternalIP and 192.168.0.1 as address",
+        "and 2 more",
+        "set hostnet_address_type=ExternalIP",
+    ):
+        assert part in error
+    assert [text for text in raw["warnings"] if "moved" in text] == []
+    status = classify.deployment_status(HOSTNET, raw, nodes, observed, inspection)
+    assert {entry["class"] for entry in status["members"]} == {"ok"}
+    assert status["problems"] == [error]
+    for work in ("repair", "replace", "restart"):
+        request = {"work": work, "surge": False, "members": [], "limit_nodes": None, "max_members": 0, "abort": False}
+        planned = rollout.rollout_plan(HOSTNET, SPEC, request, raw, nodes, status, None, inspection)
+        assert error in planned["errors"]
+        assert not any("the majority is lost" in text for text in planned["errors"])
+
+
+def test_a_node_whose_address_has_really_moved_is_moved_and_no_error() -> None:
+    nodes = [{**NODES[0], "address": "192.168.0.1", "addresses": TWO[:1]}, *NODES[1:]]
+    observed = plans.running(HOSTNET, BINDINGS)
+    raw = deployment.deployment_plan(HOSTNET, SPEC, nodes, observed)
+    assert raw["errors"] == []
+    status = classify.deployment_status(HOSTNET, raw, nodes, observed, plans.inspected(BINDINGS))
+    assert [entry["class"] for entry in status["members"]] == ["moved", "ok", "ok", "ok", "ok"]
 
 
 def test_nothing_is_changed_because_of_that_order() -> None:

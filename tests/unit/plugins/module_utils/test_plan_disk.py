@@ -493,7 +493,7 @@ MARKED = {"deployment": "ledger", "member": "east-0", "admission": str(BINDING["
         ("no_folder", {"disk": {}}, seen(), "Nothing was recorded about its disk"),
         ("no_folder", {"disk": {**RECORDED, "id": ""}}, seen(disk={"id": ""}), "no identity that could be compared"),
         ("no_folder", {"disk": {**RECORDED, "id": "uuid:1"}}, seen(), "no identity that could be compared"),
-        ("older_copy", {}, seen(content={"east-0-old": "data"}, markers={"east-0-old": {**MARKED, "admission": "east-0-old"}}), "an earlier admission"),
+        ("older_copy", {}, seen(content={"east-0-old": "data"}, markers={"east-0-old": {**MARKED, "admission": "east-0-old"}}), "the binding is the older one"),
         ("reimaged", {}, seen(content={"east-0-old": "marker"}, markers={"east-0-old": MARKED}), "has no data of the member"),
         ("reimaged", {}, seen(content={"east-1-x": "data"}, markers={"east-1-x": {**MARKED, "member": "east-1"}}), "has no data of the member"),
         ("unknown", {}, seen(content={ADMISSION: "data"}, markers={ADMISSION: MARKED}), "is on node east-worker again"),
@@ -514,6 +514,27 @@ def test_a_human_says_that_the_disk_is_gone() -> None:
     assert disk.facts_of([BINDING], [], ["east-0"])["east-0"]["lost"] is True
     assert disk.without_folder(HOSTNET, BINDING, disk.facts_of([BINDING], [], ["east-0"])["east-0"])[0] == "reimaged"
     assert disk.facts_of([BINDING], [], ["east-1"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found", "kind"),
+    [
+        (RECORDED, ON_ROOT, "not_mounted"),
+        ({**RECORDED, "mounted": False, "mount": "/var/lib"}, ON_ROOT, "not_mounted"),
+        # Another disk lies where the old one would come back.
+        (RECORDED, {"id": "fsid:def"}, "reimaged"),
+        ({**RECORDED, "mounted": False, "mount": "/"}, ON_ROOT, "reimaged"),
+        ({}, ON_ROOT, "reimaged"),
+    ],
+)
+def test_invariant_8_a_daemonset_takes_no_folder_that_an_old_disk_could_come_back_over(recorded: Json, found: Json, kind: str) -> None:
+    """Its folder has the same name after every admission, and a kubelet compares no marker."""
+    facts = {**seen(disk=found), "lost": True}
+    binding = {**BINDING, "admission": plans.TOKEN, "admission_id": ADMISSION, "disk": recorded}
+    said, reason = disk.without_folder({**HOSTNET, "placement": "daemonset"}, binding, facts)
+    assert said == kind, reason
+    assert ("Mount another disk at" in reason) is (kind == "not_mounted")
+    assert disk.without_folder(HOSTNET, binding, facts)[0] == "reimaged", "of node_name each admission has a folder of its own"
 
 
 def test_a_mount_that_is_required_counts_without_a_record_too() -> None:
