@@ -364,7 +364,7 @@ def run(call: _call.Call) -> dict[str, Any]:
     if left_out:
         raise _call.Failure(
             f"left out, with the certificates that they have, because the way to them failed: "
-            f"{some([f'member {name}: {unasked[name]}' for name in left_out], _MOST, '; ')}. Mend that, then run again",
+            f"{some([f'member {name}: {unasked[name]}' for name in left_out], _MOST, '; ')}. Repair that, then run again",
             **work.result(),
         )
     return work.result()

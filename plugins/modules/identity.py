@@ -117,7 +117,7 @@ options:
     description:
       - The recorded cluster id that O(cluster_id) replaces, after the system was brought back from a disaster by its own means. The role
         C(adopt) alone gives it, when the members have proven what they are, and a human has named O(cluster_id).
-      - The record of this cluster id is deleted and made anew in each kube cluster, in sorted order. The old value stays in its annotation
+      - The record of this cluster id is deleted and re-created in each kube cluster, in sorted order. The old value stays in its annotation
         C(hostnet.multicluster/former-cluster-id). A record of a third cluster id is an error, and then nothing is replaced.
     type: str
     version_added: "0.3.0"

@@ -99,7 +99,7 @@ options:
         strategy C(OnDelete) pods of an older template count too.
       - Deployments are ready when all their replicas are updated and available, Pods when they are ready or have succeeded, Namespaces when
         they are active. Other kinds are ready at once.
-      - An object, or the namespace of objects, that is still being deleted is waited for too before it is made anew. Without O(wait) that
+      - An object, or the namespace of objects, that is still being deleted is waited for too before it is re-created. Without O(wait) that
         is an error.
       - All kube clusters and objects are waited for together, with one watch for each kind and namespace of a kube cluster.
 """

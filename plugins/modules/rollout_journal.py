@@ -14,7 +14,7 @@ version_added: "0.2.0"
 author:
   - hostnet.multicluster contributors (@hostnet-multicluster)
 description:
-  - The journal says what a rollout was about to change and what it had changed, so that a run that is killed anywhere can be gone on with.
+  - The journal says what a rollout was about to change and what it had changed, so that a run that is killed anywhere can be resumed.
     It is one document in a ConfigMap of each kube cluster, named after the deployment and C(-rollout), and written to all of them at the
     same time. A call fails unless all of them have it.
   - Each call is one operation that makes the document longer. It renews the lock in the same call, and nothing is written where the lock

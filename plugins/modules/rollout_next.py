@@ -111,7 +111,7 @@ members:
   type: list
   elements: dict
 resume:
-  description: Whether a rollout that was cut short is gone on with.
+  description: Whether a rollout that was cut short is resumed.
   returned: always
   type: bool
 in_hand:

@@ -77,7 +77,7 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_an_order_ends_the_firs
             assert world.objects() == objects
             assert world.leases() == held
             third = world.deployed(hostnet_take_over=held[0][0])
-            assert "BY ORDER" in third.output
+            assert "FORCED by hostnet_take_over" in third.output
             objects = world.objects()
         finally:
             wait.unlink(missing_ok=True)

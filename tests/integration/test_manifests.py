@@ -206,7 +206,10 @@ def test_manifests_check_mode_before_the_namespace_exists(call: Any, kube_api: K
     # A GET of the Namespace, a LIST of the ConfigMaps, three PATCHes; readiness was in the answers.
     assert done["requests"] == 5
     missing = call([wanted("east", config_map("a", "not-there"))], check=True)
-    assert missing["msg"] == "kube cluster east: ConfigMap not-there/a: namespace not-there does not exist; put it into objects"
+    assert missing["msg"] == (
+        "kube cluster east: ConfigMap not-there/a: namespace not-there does not exist: playbooks/deploy.yml creates a deployment's (a task of yours: "
+        "put it into objects)"
+    )
 
 
 def test_manifests_repairs_what_somebody_else_changed(call: Any, kube_api: KubeApi, namespace: str) -> None:
@@ -426,8 +429,8 @@ def test_manifests_names_what_is_not_ready(call: Any, kube_api: KubeApi, namespa
 def test_manifests_in_a_namespace_that_is_being_deleted(call: Any, kube_api: KubeApi, terminating: str) -> None:
     alone = [wanted("east", config_map("a", terminating))]
     assert call(alone)["msg"] == (
-        f"kube cluster east: ConfigMap {terminating}/a: namespace {terminating} is being deleted; "
-        "put it into objects and set wait: true to have it made anew"
+        f"kube cluster east: ConfigMap {terminating}/a: namespace {terminating} is being deleted: "
+        "run again once it is gone (or put it into objects, with wait: true)"
     )
     objects = [*alone, wanted("east", namespace_object(terminating))]
     for check in (True, False):

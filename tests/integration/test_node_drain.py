@@ -366,8 +366,8 @@ def test_pods_that_may_not_go_are_named_before_anything_changes(drain: Run, kube
         failed = drain("east-1", delete_empty_dir=False, check=check)
         assert failed["failures"] == [
             (
-                f"kube cluster east: node east-1: pod {namespace}/bare: no controller would make it again elsewhere; delete it yourself, or set "
-                "force_unmanaged: true"
+                f"kube cluster east: node east-1: pod {namespace}/bare: no controller recreates it elsewhere; delete it (kubectl -n {namespace} delete "
+                "pod bare, in this kube cluster), then run the same command again"
             ),
             (
                 f"kube cluster east: node east-1: pod {namespace}/scratch: what is in its emptyDir volumes would be lost; set "

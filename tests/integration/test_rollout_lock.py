@@ -237,7 +237,7 @@ def test_only_the_provably_dead_are_taken_over(
         take(clusters, namespace, alive)
         assert call(held)["failed"], "it runs"
         by_order = call({**held, "take_over": "r9"})
-        assert "BY ORDER, though its process still runs" in by_order["warnings"][0]
+        assert "FORCED by hostnet_take_over, though its process still runs" in by_order["warnings"][0]
     finally:
         child.kill()
         child.communicate()

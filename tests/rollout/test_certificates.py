@@ -112,7 +112,7 @@ def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_
 
     unknown = stage.play("rotate_certificates.yml", hostnet_renew_certificates=["east-9"])
     assert unknown.rc
-    assert "renew: 'east-9' has no certificate here" in unknown.failure
+    assert "renew (hostnet_renew_certificates): 'east-9' has no certificate here" in unknown.failure
 
     with stage.load(most_down=0) as load:
         first = stage.start("rotate_certificates.yml", hostnet_renew_certificates=["all"])

@@ -313,9 +313,9 @@ class _ClusterRun:
 
     def _explained(self, error: KubeError, manifest: Manifest) -> KubeError:
         if error.status == 403 and "because it is being terminated" in error.detail:
-            detail = f"namespace {manifest.namespace} is being deleted; put it into objects and set wait: true to have it made anew"
+            detail = f"namespace {manifest.namespace} is being deleted: run again once it is gone (or put it into objects, with wait: true)"
         elif error.status == 404 and manifest.namespace and f'namespaces "{manifest.namespace}" not found' in error.detail:
-            detail = f"namespace {manifest.namespace} does not exist; put it into objects"
+            detail = f"namespace {manifest.namespace} does not exist: playbooks/deploy.yml creates a deployment's (a task of yours: put it into objects)"
         else:
             return error
         return KubeError(self.cluster.name, error.what, detail, error.status, error.reason)

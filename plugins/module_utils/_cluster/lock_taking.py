@@ -309,11 +309,11 @@ def _warnings(name: str, taken: dict[str, Seen], judged: dict[str, str], left: d
             seconds = int(plan.expires_after(entry.holder, me))
             reason = f"it renews its lock every {entry.holder.heartbeat} s while it lives, and has not for {seconds} s"
         elif judged[cluster] == plan.LEFT:
-            reason = f"BY ORDER, though there may be left of it: {', '.join(entry.text for entry in left[cluster])}"
+            reason = f"FORCED by hostnet_take_over, though there may be left of it: {', '.join(entry.text for entry in left[cluster])}"
         elif local and processes.started(entry.holder.pid) == entry.holder.started:
-            reason = "BY ORDER, though its process still runs; it stops at its next task"
+            reason = "FORCED by hostnet_take_over, though its process still runs; it stops at its next task"
         else:
-            reason = "by order"
+            reason = "FORCED by hostnet_take_over"
         texts.setdefault(f"{held}: {reason}", []).append(cluster)
     return [f"the lock of deployment {name} was taken over in kube cluster {', '.join(found)} from {text}" for text, found in texts.items()]
 

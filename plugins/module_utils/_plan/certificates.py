@@ -226,11 +226,11 @@ def settings_problems(
         if not 1 <= days <= MAX_DAYS:
             problems.append(f"{field}: {days} is not between 1 and {MAX_DAYS} days")
     if lifetime.renew_days < 0:
-        problems.append(f"renew_days: {lifetime.renew_days} is negative")
+        problems.append(f"renew_days (hostnet_certificate.renew_days): {lifetime.renew_days} is negative")
     elif lifetime.renew_days >= lifetime.valid_days:
         problems.append(
-            f"renew_days: {lifetime.renew_days} is not smaller than valid_days ({lifetime.valid_days}): "
-            "every run would issue every certificate anew"
+            f"renew_days (hostnet_certificate.renew_days): {lifetime.renew_days} is not smaller than valid_days ({lifetime.valid_days}): "
+            "every run would renew every certificate"
         )
     for field, value in (("key_type", key_type), ("ca.key_type", ca_key_type)):
         if value not in KEY_TYPES:
@@ -381,7 +381,7 @@ def asked_for(wanted: Sequence[WantedLeaf], renew: Sequence[str]) -> list[bool]:
     unknown = [name for name in renew if name not in known]
     if unknown:
         raise CertificateError(
-            f"renew: '{unknown[0]}' has no certificate here; use all, or some of {some(sorted(known - {'all'}), MAX_PROBLEMS)}"
+            f"renew (hostnet_renew_certificates): '{unknown[0]}' has no certificate here; use all, or some of {some(sorted(known - {'all'}), MAX_PROBLEMS)}"
         )
     return [bool({"all", leaf.name, leaf.label} & set(renew)) for leaf in wanted]
 

@@ -155,7 +155,8 @@ def judge(
                 (
                     f"deployment {hostnet['name']} was claimed and has no cluster id, and the disks of first members are not those that they were "
                     f"admitted to: {', '.join(wrong)}. Nothing is initialised beside a system that may have run. Bring these nodes back; if a majority "
-                    f"of its members runs, it is recorded again without them; if it never stored anything, give it up with playbooks/remove.yml"
+                    f"of its members runs, it is recorded again without them; if it never stored anything, discard it with "
+                    f"playbooks/remove.yml -e hostnet_remove_data=true (deletes the data of all members)"
                 )
             ],
         )

@@ -280,6 +280,7 @@ def _unfinished_errors(
     return [
         (
             f"deployment {hostnet['name']} was claimed for members {', '.join(sorted(claimed, key=join.natural_key))} and not finished; now the nodes give "
-            f"{', '.join(sorted(planned, key=join.natural_key)) or 'none'}. Finish it with the same nodes, or give it up with playbooks/remove.yml"
+            f"{', '.join(sorted(planned, key=join.natural_key)) or 'none'}. Finish it with the same nodes, or discard it with "
+            f"playbooks/remove.yml -e hostnet_remove_data=true (deletes the data of all members)"
         )
     ]

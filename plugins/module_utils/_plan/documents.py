@@ -266,7 +266,7 @@ def in_hand_errors(journal: Mapping[str, Any] | None, members: Mapping[str, Mapp
     name = str(found["member"])
     where = f"the journal of the rollout in flight (run {(journal or {}).get('run_id')}) has member {name} in hand"
     remedy = (
-        "it was edited by hand: restore ConfigMap <name>-rollout from a backup, or delete it in every kube cluster and mend what the rollout left with "
+        "it was edited by hand: restore ConfigMap <name>-rollout from a backup, or delete it in every kube cluster and repair what the rollout left with "
         "playbooks/repair.yml"
     )
     missing = [key for key in _IN_HAND_NEEDED if found.get(key) is None]

@@ -30,7 +30,8 @@ _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _FINISHED_PHASES = ("Succeeded", "Failed")
 _REMEDIES = {
     MEMBER: "it is a member of deployment {deployment}, which alone knows whether it may go: name that one in hostnet_neighbours, or leave this VM out",
-    UNMANAGED: "no controller would make it again elsewhere; delete it yourself, or set force_unmanaged: true",
+    UNMANAGED: "no controller recreates it elsewhere; delete it (kubectl -n {namespace} delete pod {name}, in this kube cluster), "
+    "then run the same command again",
     EMPTY_DIR: "what is in its emptyDir volumes would be lost; set delete_empty_dir: true, or exclude it",
 }
 _NAMED = 5  # pods that an error spells out; all are in the result
@@ -192,8 +193,10 @@ def place(pod: Json, verdict: Verdict, budget: str = "") -> Place:
 
 def refusal(pod: Json, verdict: Verdict) -> str:
     """Why a pod with the action REFUSE is not evicted, and what to do."""
-    deployment = (pod["metadata"].get("labels") or {}).get(DEPLOYMENT_LABEL, "")
-    return f"{pod_name(pod)}: {_REMEDIES[verdict.reason].format(deployment=deployment)}"
+    metadata = pod["metadata"]
+    deployment = (metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")
+    remedy = _REMEDIES[verdict.reason].format(deployment=deployment, namespace=metadata["namespace"], name=metadata["name"])
+    return f"{pod_name(pod)}: {remedy}"
 
 
 # -- budgets ---------------------------------------------------------------------------------------------------------
@@ -280,7 +283,7 @@ def stuck_text(pod: Json, seconds: float, words: str, budget: str, evicted: bool
     details = [f"its grace period is {metadata.get('deletionGracePeriodSeconds', 'unknown')} s"]
     if finalizers:
         details.append(f"finalizers {finalizers}")
-    remedy = "look at its node's kubelet and give a longer timeout or a shorter grace_seconds"
+    remedy = "look at its node's kubelet; run the same command again once it is gone, or allow more time (hostnet_step_timeout_seconds of a rollout)"
     return f"{who}: is being deleted and was not gone after {seconds:g} s ({'; '.join(details)}); {remedy}"
 
 

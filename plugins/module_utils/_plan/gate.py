@@ -39,11 +39,24 @@ def quorum(members: int) -> int:
 _ONE_CLUSTER: list[Gate] = [
     {"say": "the members report different cluster ids", "find": "length(cluster_ids) > `1` && cluster_ids"},
 ]
+# Those whose lists are compared are those that `views` is made of.
 _ONE_VIEW: list[Gate] = [
-    {"say": "the members do not agree on who is a member", "find": "length(views) > `1` && views"},
+    {
+        "say": "membership lists differ",
+        "find": (
+            "length(views) > `1` && members[?healthy && role != 'learner']"
+            ".join('', [member, ' lists [', join(', ', sort((peers || `[]`)[].to_string(id))), ']'])"
+        ),
+    },
 ]
 _QUORUM: list[Gate] = [
-    {"say": "healthy members missing for a majority without this one", "find": "quorum_short"},
+    {
+        "say": "no majority without this member",
+        "find": (
+            "quorum_short > `0` && join('', [to_string(healthy_others), ' of ', to_string(voters), ' voters would be healthy, ', to_string(quorum), "
+            "' needed; unhealthy: ', (join(', ', [missing_others, others[?reachable && !healthy].member][]) || 'none')])"
+        ),
+    },
 ]
 
 # On top of `stop`, where the member's disk goes with its VM, or the member for good.

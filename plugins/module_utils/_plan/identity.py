@@ -86,7 +86,8 @@ def restored_identity(
     return None, [
         (
             f"deployment {hostnet['name']} has no identity record in any kube cluster, but it exists: {shown}. Nothing is initialised, because that "
-            f"would make a second cluster. docs/recovery.md says how to bring the record back, or playbooks/remove.yml removes what is left"
+            f"would make a second cluster. docs/recovery.md says how to bring the record back. Or discard the deployment with playbooks/remove.yml "
+            f"-e hostnet_remove_data=true (deletes the data of all members)"
         )
     ]
 

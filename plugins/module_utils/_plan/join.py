@@ -66,7 +66,9 @@ def parse_address(text: object, where: str) -> IpAddress:
     except ValueError:
         raise JoinError(f"{where}: address {str(text)!r} is not an IP address; set the address of its node") from None
     if address.is_unspecified or address.is_multicast or address.is_loopback or getattr(address, "scope_id", None):
-        raise JoinError(f"{where}: address {address} cannot be reached from other hosts; choose another address type")
+        raise JoinError(
+            f"{where}: address {address} cannot be reached from other hosts; choose another hostnet_address_type (inventory: address_type)"
+        )
     return address
 
 

@@ -184,8 +184,11 @@ def _address_error(node: Node, address_type: str) -> str:
     if not node["address"]:
         if address_type in STATUS_ADDRESS_TYPES:
             has = ", ".join(dict.fromkeys(entry["type"] for entry in node["addresses"])) or "none"
-            return f"{_describe(node)} has no address of type {address_type} (it has: {has}); choose another address type"
-        return f"{_describe(node)} has no annotation {address_type} with its address; annotate it or choose another address type"
+            return f"{_describe(node)} has no address of type {address_type} (it has: {has}); choose another hostnet_address_type (inventory: address_type)"
+        return (
+            f"{_describe(node)} has no annotation {address_type} with its address; annotate it or choose another hostnet_address_type "
+            "(inventory: address_type)"
+        )
     try:
         address = parse_address(node["address"])
     except ValueError:
@@ -215,7 +218,9 @@ def node_errors(nodes: Sequence[Node], address_type: str) -> list[str]:
     for address, same in owners.items():
         if len(same) > 1:
             names = " and ".join(_describe(node) for node in same)
-            errors.append(f"{names} have the same address {address}; choose another address type or node selector")
+            errors.append(
+                f"{names} have the same address {address}; choose another hostnet_address_type (inventory: address_type) or hostnet_node_selector"
+            )
     return errors
 
 

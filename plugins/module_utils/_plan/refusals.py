@@ -257,7 +257,10 @@ def scale_down_errors(
     left = len([name for name in names if name not in request["members"]])
     minimum = int(spec.get("minimum_members", 1))
     if left < minimum:
-        errors.append(f"{left} members would be left, {hostnet['system']} needs at least {minimum} to survive the loss of one")
+        errors.append(
+            f"{left} members would be left, {hostnet['system']} needs at least {minimum} to survive the loss of one. Add a node in any kube cluster and run "
+            f"playbooks/deploy.yml first, or have the node replaced and run playbooks/repair.yml"
+        )
     # Waiting opens none of these: they are said at once, for all who are to leave. Whoever has begun to is finished.
     begins = any(name in names and name != in_hand for name in request["members"])
     gates = (spec.get("gates") or {}).get("leave", []) if begins else []
@@ -295,8 +298,12 @@ def majority_lost(
             f"(kube cluster {binding['kube_cluster']}, {binding['provider_id'] or 'no provider id'}, address {binding['address']}): {gone}"
         )
     manual = spec.get("recovery") or "the system's own documentation on lost majorities"
-    lines.append(
-        f"In this order: bring back VMs or disks that still exist (an address may change, playbooks/repair.yml follows it); wait for what is only unreachable; "
-        f"and only where disks are lost for good, the system's own procedure by hand: {manual}. docs/recovery.md has more"
-    )
+    lines += [
+        "1. Start the VMs listed above with their old disks and addresses; the members then start by themselves.",
+        f"2. Once {gate.quorum(len(entries))} members are healthy, run playbooks/repair.yml for the rest.",
+        (
+            f"3. Only if disks are lost for good: docs/recovery.md#back-from-a-disaster (the system's own procedure: {manual}), then playbooks/adopt.yml, "
+            "which takes over what you brought back"
+        ),
+    ]
     return "\n".join(lines)

@@ -129,7 +129,7 @@ def rollout_plan(
         chosen, unmended = order.to_mend(entries, bindings, nodes, record if in_hand else {})
         again = [entry for entry in chosen if entry["member"] in worn_out - {in_hand}]
         unmended += [
-            f"member {entry['member']} was mended {order.MENDED_AT_MOST} times by this run, and is broken again: {entry['why']}"
+            f"member {entry['member']} was repaired {order.MENDED_AT_MOST} times by this run, and is broken again: {entry['why']}"
             for entry in again
         ]
         chosen = [entry for entry in chosen if entry not in again]
@@ -158,7 +158,7 @@ def rollout_plan(
             waits, waiting = lines, worse
         else:
             errors += [
-                f"{line}: a rollout starts only while every member is well. Mend it first with playbooks/repair.yml" for line in lines
+                f"{line}: a rollout starts only while every member is well. Repair it first with playbooks/repair.yml" for line in lines
             ]
     if work == "scale_down" and not request.get("abort"):
         errors += refusals.scale_down_errors(hostnet, spec, request, list(bindings), in_hand, inspection or {})
@@ -327,7 +327,7 @@ def _lines(
     """The plan as lines for people."""
     lines = []
     if plan["resume"]:
-        lines.append("an earlier run was cut short: it is gone on with")
+        lines.append("an earlier run was cut short: its rollout is resumed")
     if plan["again"]:
         lines.append(f"the VM that member {plan['in_hand']} was to go on with is gone too: another node is found for it")
     if plan["hold"]:

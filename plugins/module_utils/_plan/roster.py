@@ -149,7 +149,7 @@ def problems(
                     + (
                         f"It is the one recorded as {former}: contexts or hosts were swapped in the inventory, correct them"
                         if former
-                        else "Its context or host leads to another Kubernetes cluster: correct the inventory. If that cluster was made anew, its members are "
+                        else "Its context or host leads to another Kubernetes cluster: correct the inventory. If that cluster was re-created, its members are "
                         "lost: playbooks/forget_kube_cluster.yml takes them out"
                     )
                 )

@@ -95,7 +95,7 @@ def signs(node: Mapping[str, Any]) -> list[Sign]:
         add(_MAINTENANCE, GOING, "its host's maintenance at Google is under way")
     if annotations.get(_AKS_REASON) == "upgrade":
         # Once it was made anew it takes pods again, and may still be marked.
-        add(_AKS_REASON, GOING if cordoned else MARKED, "AKS upgrades it: it is drained, then its disk is made anew")
+        add(_AKS_REASON, GOING if cordoned else MARKED, "AKS upgrades it: it is drained, then its disk is re-created")
     for condition in conditions:
         if condition.get("type") == _AKS_EVENT and condition.get("status") == "True":
             add(

@@ -340,7 +340,7 @@ def _not_running(hostnet: Mapping[str, Any], bindings: Sequence[Mapping[str, Any
     return [
         (
             f"members of {hostnet['name']} that do not run: {some(away, 5)}. Only one that runs proves which CAs it trusts, and the next phase needs all of "
-            f"them: mend them (playbooks/repair.yml), then run again"
+            f"them: repair them (playbooks/repair.yml), then run again"
         )
     ]
 

@@ -257,8 +257,8 @@ def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str,
     alive = by_id.get(str(peer["id"]), "")
     if alive and not forget.get("live"):
         raise ValueError(
-            f"etcd's member {peer['id']} ({peer['name'] or peer['address']}) was not removed: it answers, as member {alive}. "
-            f"Stop it first, or set live in hostnet_forget for one that is to leave"
+            f"member {alive} still answers, so etcd's member {peer['id']} ({peer['name'] or peer['address']}) was not removed. To remove a live member for "
+            f"good: playbooks/scale_down.yml -e '{json.dumps({'hostnet_members': [alive]})}'"
         )
     helpers = [name for name in voters(inspected) if name != alive]
     if not helpers:

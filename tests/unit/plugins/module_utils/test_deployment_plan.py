@@ -227,7 +227,10 @@ def test_control_plane_nodes_are_a_warning() -> None:
         ({"address": "ten"}, ("InternalIP is 'ten'", "which is not a plain IP address")),
         (
             {"address": "10.0.1.2"},
-            ("and node west-worker2 (kube cluster west) have the same address 10.0.1.2", "choose another address type or node selector"),
+            (
+                "and node west-worker2 (kube cluster west) have the same address 10.0.1.2",
+                "choose another hostnet_address_type (inventory: address_type) or hostnet_node_selector",
+            ),
         ),
         ({"ready": False}, ("is not Ready", "no member can be admitted", "hostnet_node_selector")),
     ],
@@ -334,7 +337,7 @@ def test_unfinished_deploy_with_other_nodes_is_refused() -> None:
         plan_of(plans.five_nodes()[:4], observed=claimed(EVERYBODY))["errors"],
         "deployment ledger was claimed for members east-0, east-1, east-2, west-0, west-1",
         "now the nodes give east-0, east-1, east-2, west-0",
-        "playbooks/remove.yml",
+        "discard it with playbooks/remove.yml -e hostnet_remove_data=true",
     )
 
 

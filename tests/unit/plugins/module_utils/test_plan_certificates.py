@@ -224,8 +224,8 @@ def test_all_problems_in_one_error_but_not_a_thousand() -> None:
         ({}, ""),
         ({"lifetime": plan.Lifetime(0, 0)}, "valid_days: 0 is not between"),
         ({"lifetime": plan.Lifetime(36501, 0)}, "valid_days: 36501"),
-        ({"lifetime": plan.Lifetime(10, -1)}, "renew_days: -1 is negative"),
-        ({"lifetime": plan.Lifetime(10, 10)}, "renew_days: 10 is not smaller than valid_days (10)"),
+        ({"lifetime": plan.Lifetime(10, -1)}, "renew_days (hostnet_certificate.renew_days): -1 is negative"),
+        ({"lifetime": plan.Lifetime(10, 10)}, "renew_days (hostnet_certificate.renew_days): 10 is not smaller than valid_days (10)"),
         ({"ca_valid_days": 0}, "ca.valid_days: 0"),
         ({"key_type": "DSA"}, "key_type: 'DSA'"),
         ({"ca_key_type": "DSA"}, "ca.key_type: 'DSA'"),
@@ -330,6 +330,7 @@ def test_what_is_asked_for_is_named_by_folder_or_file_and_nothing_else() -> None
     assert plan.asked_for(wanted, ["east-0"]) == [True, True, False]
     assert plan.asked_for(wanted, ["east-0/peer", "clients"]) == [False, True, True]
     with pytest.raises(
-        plan.CertificateError, match=r"renew: 'east-1' has no certificate here; use all, or some of clients, clients/client.root, east-0, "
+        plan.CertificateError,
+        match=r"renew \(hostnet_renew_certificates\): 'east-1' has no certificate here; use all, or some of clients, clients/client.root, east-0, ",
     ):
         plan.asked_for(wanted, ["east-0", "east-1"])

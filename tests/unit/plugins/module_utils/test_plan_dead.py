@@ -75,7 +75,9 @@ def test_invariant_9_one_who_cannot_tell_keeps_the_gate_closed() -> None:
 def test_invariant_9_who_nobody_speaks_of_is_not_dead() -> None:
     silent = seen(False, reachable=False, healthy=False)
     assert closed("alive", silent) == []
-    assert closed("dead", silent) == ["healthy members missing for a majority without this one: 3"]
+    assert closed("dead", silent) == [
+        "no majority without this member: 0 of 5 voters would be healthy, 3 needed; unhealthy: east-1, east-2, west-0, west-1"
+    ]
 
 
 def test_it_answers_itself() -> None:

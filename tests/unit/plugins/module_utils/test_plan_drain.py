@@ -103,10 +103,12 @@ def test_what_is_evicted_was_allowed_to_be(item: Json, allowed: Rules) -> None:
     if allowed.exclude and item["metadata"]["labels"]:
         assert verdict == Verdict(plan.SKIP, plan.EXCLUDED)
     if verdict.action == plan.REFUSE:
-        # What is refused is named, with the option that allows it.
+        # What is refused is named, with what to do about it.
         text = plan.refusal(item, verdict)
         assert text.startswith("pod shop/web-1: ")
-        assert any(words in text for words in ("set force_unmanaged: true", "set delete_empty_dir: true", "member of deployment ledger"))
+        assert any(
+            words in text for words in ("kubectl -n shop delete pod web-1", "set delete_empty_dir: true", "member of deployment ledger")
+        )
 
 
 @given(PODS, RULES)

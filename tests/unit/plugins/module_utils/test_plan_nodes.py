@@ -201,8 +201,8 @@ def test_unusable_addresses(address: str | None, part: str) -> None:
 def test_a_missing_annotation_is_named() -> None:
     (error,) = node_errors([facts("east", "vm-1", None, ANNOTATION)], ANNOTATION)
     assert (
-        error
-        == f"node vm-1 (kube cluster east) has no annotation {ANNOTATION} with its address; annotate it or choose another address type"
+        error == f"node vm-1 (kube cluster east) has no annotation {ANNOTATION} with its address; annotate it or choose another "
+        "hostnet_address_type (inventory: address_type)"
     )
 
 

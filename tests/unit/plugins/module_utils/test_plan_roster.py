@@ -69,7 +69,7 @@ def test_contexts_that_were_swapped() -> None:
 
 
 def test_another_server_behind_a_name() -> None:
-    only(roster.problems("ledger", RECORDED, {**UIDS, "west": "uid-9"}), "kube cluster west is not the one", "uid-9", "uid-2", "made anew")
+    only(roster.problems("ledger", RECORDED, {**UIDS, "west": "uid-9"}), "kube cluster west is not the one", "uid-9", "uid-2", "re-created")
 
 
 def test_a_new_name() -> None:

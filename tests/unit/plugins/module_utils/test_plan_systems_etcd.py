@@ -319,10 +319,10 @@ def test_a_dead_member_is_forgotten_through_a_living_one() -> None:
 def test_who_is_not_forgotten() -> None:
     seen = three()
     old = seen["west-0"]["id"]
-    with pytest.raises(ValueError, match="it answers, as member west-0"):
+    with pytest.raises(ValueError, match="member west-0 still answers"):
         etcd.forgettable(seen, {"id": old})
     seen["west-0"]["healthy"] = False
-    with pytest.raises(ValueError, match="it answers, as member west-0"):
+    with pytest.raises(ValueError, match="member west-0 still answers"):
         etcd.forgettable(seen, {"id": old})
     assert etcd.forgettable(three(), {"id": old, "live": True}) == {"voter": "east-0", "id": old}
     with pytest.raises(ValueError, match="no other healthy voter"):
@@ -385,13 +385,13 @@ def test_a_learner_keeps_others_from_stopping_and_is_not_settled() -> None:
     assert closed("admit", "east-3", seen) == []
     assert closed("admit", "east-4", seen) == ["learners that have to get their vote first: ff at 10.0.0.12"]
     assert closed("settled", "east-3", seen) == ["learners without a vote: ff at 10.0.0.12"]
-    assert closed("admit", "east-0", without(seen, "east-1"))[0] == "healthy members missing for a majority without this one: 1"
+    assert closed("admit", "east-0", without(seen, "east-1"))[0].startswith("no majority without this member: 1 of ")
 
 
 def test_a_repair_may_go_on_with_a_majority_and_not_without() -> None:
     assert closed("admit", "east-1", without(three(), "east-1")) == []
-    assert (
-        closed("admit", "east-1", without(three(), "east-1", "west-0"))[0] == "healthy members missing for a majority without this one: 1"
+    assert closed("admit", "east-1", without(three(), "east-1", "west-0"))[0].startswith(
+        "no majority without this member: 1 of 3 voters would be"
     )
 
 
