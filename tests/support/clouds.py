@@ -6,58 +6,27 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .collection import CHECKOUT, cache_root
+from .environments import environment
 
 Json = dict[str, Any]
-_REQUIREMENTS = CHECKOUT / "tools" / "requirements-clouds.txt"
-
-
-@cache
-def environment() -> Path:
-    """The virtual environment with tools/requirements-clouds.txt, made once in the cache."""
-    version = "{}.{}.{}".format(*sys.version_info[:3])
-    digest = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = cache_root() / f"venv-clouds-{digest}-py{version}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{folder}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            pip: list[str | Path] = [
-                folder / "bin" / "python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "-r",
-                _REQUIREMENTS,
-            ]
-            subprocess.run(pip, check=True)
-            (folder / "ready").touch()
-    return folder
 
 
 def packages() -> str:
     """The folder of its packages, for PYTHONPATH: a user has them where ansible-playbook is."""
-    return str(next((environment() / "lib").glob("python*/site-packages")))
+    return str(next((environment("clouds") / "lib").glob("python*/site-packages")))
 
 
 def free_port() -> int:
@@ -70,7 +39,15 @@ def free_port() -> int:
 def moto(folder: Path) -> Iterator[str]:
     """The URL of a moto server, which plays AWS."""
     url = f"http://127.0.0.1:{free_port()}"
-    command: list[str | Path] = [environment() / "bin" / "python", "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    command: list[str | Path] = [
+        environment("clouds") / "bin" / "python",
+        "-m",
+        "moto.server",
+        "-H",
+        "127.0.0.1",
+        "-p",
+        url.rpartition(":")[2],
+    ]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with open(folder / "moto.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=clean)
