@@ -143,6 +143,7 @@ def test_a_kube_cluster_that_does_not_answer_is_an_event(kubes: list[KubeApi], n
             {"kube_clusters": [{"name": "x", "host": "https://x"}], "lasting_seconds": -1},
             "lasting_seconds is -1.0, and must not be negative",
         ),
+        ({"kube_clusters": [{"name": "x", "host": "https://x"}], "namespace": "<class>"}, "namespace is '<class>', which is no DNS label"),
         ({"kube_clusters": [{"name": "x", "host": "https://x"}], "lasting": 1}, "lasting. Supported parameters include"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_vm_that_is_deleted_is_repaired_with_nobody_typing(stage: Stage) -> No
     (inventory / "lab.hostnet.yml").write_text(yaml.safe_dump({"plugin": "hostnet.multicluster.nodes", **kubes}))
     theirs = yaml.safe_load((CHECKOUT / "inventories" / "lab" / "group_vars" / "all.yml").read_text())
     (inventory / "group_vars" / "all.yml").write_text(yaml.safe_dump({**theirs, **stage.variables()}))
-    settings = {**kubes, "deployment": stage.choice.name, "namespace": stage.namespace, "lasting_seconds": 10}
+    settings = {**kubes, "deployment": stage.choice.name, "deployment_namespace": stage.namespace, "lasting_seconds": 10}
     (stage.folder / "events.yml").write_text(yaml.safe_dump(settings))
     ids, gone = stage.cluster_ids(), stage.members()["east-1"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" and not key.startswith("ANSIBLE_")}

@@ -28,7 +28,7 @@ from support.event_source import MERGE, NAME
 from support.kube_api import KubeApi, create_node
 
 Json = dict[str, Any]
-NAMESPACE = f"hostnet-{NAME}"
+NAMESPACE = "events"
 PLAYBOOK = """\
 - name: Note that it ran
   hosts: localhost
@@ -82,7 +82,13 @@ class Rulebook:
         (inventory / "group_vars").mkdir(parents=True)
         (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"east-7": None}}}))
         (inventory / "group_vars" / "all.yml").write_text("of_inventory: mine\n")
-        settings = {"kube_clusters": [kube.entry], "deployment": NAME, "lasting_seconds": 0, "remind_seconds": 0}
+        settings = {
+            "kube_clusters": [kube.entry],
+            "deployment": NAME,
+            "deployment_namespace": NAMESPACE,
+            "lasting_seconds": 0,
+            "remind_seconds": 0,
+        }
         (folder / "vars.yml").write_text(yaml.safe_dump(settings))
         binaries = environment("rulebook") / "bin"
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" and not key.startswith("ANSIBLE_")}

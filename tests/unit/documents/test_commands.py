@@ -62,3 +62,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not where.exists() or (anchor and where.suffix == ".md" and anchor not in anchors(where)):
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_what_is_to_be_installed_is_what_an_execution_environment_gets(page: str) -> None:
+    def names(text: str) -> set[str]:
+        return {re.split(r"[<>=]", word.strip("'"))[0].lower() for word in text.split()}
+
+    (command,) = re.findall(r"^pip install (.*)$", (CHECKOUT / page).read_text(), re.MULTILINE)
+    # ansible-core brings PyYAML.
+    assert names(command) == names((CHECKOUT / "meta" / "ee-requirements.txt").read_text()) - {"pyyaml"}

@@ -91,6 +91,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Nobody has set what is empty. kube_clusters is checked as the inventory plugin does it.
+ARGUMENTS: dict[str, Any] = {
+    "kube_clusters": {"type": "raw"},
+    "kubeconfig": {"type": "str"},
+    "node_selector": {"type": "str"},
+    "address_type": {"type": "str", "default": "InternalIP"},
+    "name": {"type": "str", "default": ""},
+    "namespace": {"type": "str", "default": ""},
+    "lasting_seconds": {"type": "float", "default": 60.0},
+    "remind_seconds": {"type": "float", "default": 1800.0},
+    "certificate_days": {"type": "int", "default": 30},
+}
 # Changes that come together are looked at together.
 _TOGETHER_SECONDS = 1.0
 # What only time changes, such as the days that a certificate has left, is looked at that often.
@@ -122,6 +134,7 @@ def _source(args: dict[str, Any]) -> Any:
 
         from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, events, named
         from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import libraries
+        from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names
     except ImportError as error:
         raise ValueError(
             f"hostnet.multicluster.nodes needs ansible-core in the Python of ansible-rulebook, {sys.executable}: {error}"
@@ -130,25 +143,16 @@ def _source(args: dict[str, Any]) -> Any:
         raise ValueError(lacking)
     # An option that a rulebook fills from a variable is there, and empty, where nobody has set the variable.
     given = {option: value for option, value in args.items() if value not in (None, "") and option != "eda_feedback_queue"}
-    result = ArgumentSpecValidator(
-        {
-            "kube_clusters": {"type": "raw"},
-            "kubeconfig": {"type": "str"},
-            "node_selector": {"type": "str"},
-            "address_type": {"type": "str", "default": "InternalIP"},
-            "name": {"type": "str", "default": ""},
-            "namespace": {"type": "str", "default": ""},
-            "lasting_seconds": {"type": "float", "default": 60.0},
-            "remind_seconds": {"type": "float", "default": 1800.0},
-            "certificate_days": {"type": "int", "default": 30},
-        }
-    ).validate(given)
+    result = ArgumentSpecValidator(ARGUMENTS).validate(given)
     if result.error_messages:
         raise ValueError(f"hostnet.multicluster.nodes: {'; '.join(result.error_messages)}")
     options = result.validated_parameters
     negative = [option for option in ("lasting_seconds", "remind_seconds", "certificate_days") if options[option] < 0]
     if negative:
         raise ValueError(f"hostnet.multicluster.nodes: {negative[0]} is {options[negative[0]]}, and must not be negative")
+    for option in ("name", "namespace"):
+        if options[option] and not names.is_dns_label(options[option]):
+            raise ValueError(f"hostnet.multicluster.nodes: {option} is {options[option]!r}, which is no DNS label")
     if options["name"] and not options["namespace"]:
         options["namespace"] = f"hostnet-{options['name']}"
     kubeconfig = options["kubeconfig"] or os.environ.get("K8S_AUTH_KUBECONFIG") or ""
