@@ -125,19 +125,13 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.inventory.group import to_safe_group_name
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.template import trust_as_template
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import named as named_clusters
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import credentials, kubeconfig, libraries
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session.options import (
-    KUBE_CLUSTER_OPTIONS,
-    kube_clusters_argument,
-)
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.names import is_dns_label
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import libraries
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, merge_sources, unknown_error
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
 
@@ -146,7 +140,6 @@ preload.for_all_forks()
 _FILE_NAMES = ("hostnet.yml", "hostnet.yaml")
 _TEMPLATED = ("kube_clusters", "kubeconfig", "node_selector", "address_type", "absent_ok")
 _PARENT_GROUP = "hostnet_nodes"
-_ALL_CONTEXTS = "all_contexts"
 # What an inventory lists where nobody has said which nodes are meant. No playbook takes it for a selector.
 _LISTED = "!node-role.kubernetes.io/control-plane"
 
@@ -242,50 +235,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
         `named`: the inventory source itself has the option kubeconfig.
         """
-        # An environment variable that is set to nothing counts as not set, as it does for kubectl.
-        default = _absolute(options["kubeconfig"] or os.environ.get("KUBECONFIG") or kubeconfig.DEFAULT_PATH, path)
-        if not named:
-            default = _those_that_exist(default)
-        pods_own = not named and not _exists(default) and credentials.in_cluster() is not None
-        given = options["kube_clusters"]
-        if given is None:
-            raise AnsibleParserError(
-                "kube_clusters is not named: list the kube clusters of the deployment, each with a name and its context; or, where every context of the "
-                f"kubeconfig {default} is one of them, write kube_clusters: {_ALL_CONTEXTS}"
-            )
-        # Ansible makes a list of a text that stands where it wants one.
-        if given in (_ALL_CONTEXTS, [_ALL_CONTEXTS]):
-            try:
-                contexts = kubeconfig.contexts(default)
-            except ValueError as error:
-                raise AnsibleParserError(str(error)) from None
-            for context in contexts:
-                if not is_dns_label(context):
-                    raise AnsibleParserError(
-                        f"context {context!r} of kubeconfig {default} is not a DNS label, which the name of a kube cluster must be; "
-                        "list kube_clusters, each with a name of yours and its context"
-                    )
-            given = [{"name": context, "context": context} for context in contexts]
-        result = ArgumentSpecValidator({"kube_clusters": kube_clusters_argument()}).validate({"kube_clusters": given})
-        if result.error_messages:
-            told = [f"unknown option {error}" if isinstance(error, UnsupportedError) else str(error) for error in result.errors]
-            raise AnsibleParserError(f"kube_clusters: {'; '.join(told)}")
-        entries: list[dict[str, Any]] = []
-        for entry in result.validated_parameters["kube_clusters"]:
-            if not is_dns_label(entry["name"]):
-                raise AnsibleParserError(f"kube_clusters: the name {entry['name']!r} is not a DNS label; choose another one")
-            kept = {
-                option: entry[option]
-                for option, details in KUBE_CLUSTER_OPTIONS.items()
-                if entry.get(option) not in (None, [], details.get("default"))
-            }
-            if kept.get("kubeconfig") or kept.get("context") or not (kept.get("host") or pods_own):
-                # Modules of later plays must not depend on their environment.
-                kept["kubeconfig"] = _absolute(kept["kubeconfig"], path) if kept.get("kubeconfig") else default
-            entries.append(kept)
-        if not entries:
-            raise AnsibleParserError(f"no kube cluster: kube_clusters is empty, or kubeconfig {default} has no context")
-        return entries
+        folder = os.path.dirname(os.path.abspath(path))
+        try:
+            return named_clusters.entries(options["kube_clusters"], options["kubeconfig"], folder, named)
+        except ValueError as error:
+            raise AnsibleParserError(str(error)) from None
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
@@ -346,22 +300,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
-
-
-def _absolute(kubeconfig: str, inventory_path: str) -> str:
-    """Absolute path (or paths, joined by the separator of the platform) of a kubeconfig named in the inventory file."""
-    folder = os.path.dirname(os.path.abspath(inventory_path))
-    parts = [os.path.expanduser(part) for part in kubeconfig.split(os.pathsep) if part]
-    return os.pathsep.join(os.path.normpath(os.path.join(folder, part)) for part in parts)
-
-
-def _exists(paths: str) -> bool:
-    return any(os.path.exists(part) for part in paths.split(os.pathsep))
-
-
-def _those_that_exist(paths: str) -> str:
-    """Of several paths those of files that are there, as kubectl takes what the environment names; all of them where none is."""
-    return os.pathsep.join(part for part in paths.split(os.pathsep) if os.path.exists(part)) or paths
 
 
 def _fingerprint(options: Mapping[str, Any]) -> str:

@@ -17,7 +17,17 @@ from _tree import CHECKOUT, clean_copy, require, run
 
 _NAMESPACE = "hostnet.multicluster"
 _MUST_NOT_SHIP = (".git", ".venv", ".ansible", "molecule", "tools", "tests/output", ".ci")
-_MUST_SHIP = ("README.md", "LICENSE", "meta/runtime.yml", "playbooks/deploy.yml", "playbooks/status.yml", "playbooks/remove.yml")
+_MUST_SHIP = (
+    "README.md",
+    "LICENSE",
+    "meta/runtime.yml",
+    "meta/extensions.yml",
+    "extensions/eda/plugins/event_source/nodes.py",
+    "extensions/eda/rulebooks/follow.yml",
+    "playbooks/deploy.yml",
+    "playbooks/status.yml",
+    "playbooks/remove.yml",
+)
 
 
 def contents_problems(artifact: Path) -> list[str]:

@@ -29,7 +29,12 @@ def problems_of(name: str, text: str) -> list[str]:
     is_code = name.endswith(".py") or text.startswith("#!")
     if is_code and text.strip() and not name.endswith("__init__.py") and _LICENCE not in text:
         found.append(f"{name}:1: no line `{_LICENCE}`")
-    if name.startswith("plugins/") and name.endswith(".py") and "import " in text and "from __future__ import annotations" not in text:
+    if (
+        name.startswith(("plugins/", "extensions/"))
+        and name.endswith(".py")
+        and "import " in text
+        and "from __future__ import annotations" not in text
+    ):
         found.append(f"{name}:1: no `from __future__ import annotations`")
     if text and not text.endswith("\n"):
         found.append(f"{name}: the last line has no end")

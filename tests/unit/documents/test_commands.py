@@ -99,3 +99,13 @@ def test_the_first_documents_name_every_page() -> None:
     pages = [path.relative_to(CHECKOUT / "docs") for path in (CHECKOUT / "docs").rglob("*.md")]
     assert [str(page) for page in pages if f"](docs/{page}" not in readme] == []
     assert [page.name for page in PLATFORMS if f"](platforms/{page.name}" not in quickstart] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_what_is_to_be_installed_is_what_an_execution_environment_gets(page: str) -> None:
+    def names(text: str) -> set[str]:
+        return {re.split(r"[<>=]", word.strip("'"))[0].lower() for word in text.split()}
+
+    (command,) = re.findall(r"^pip install (.*)$", (CHECKOUT / page).read_text(), re.MULTILINE)
+    # ansible-core brings PyYAML.
+    assert names(command) == names((CHECKOUT / "meta" / "ee-requirements.txt").read_text()) - {"pyyaml"}
