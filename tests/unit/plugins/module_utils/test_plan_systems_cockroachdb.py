@@ -23,7 +23,7 @@ from jinja2 import Template
 from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.filter.cockroachdb import FilterModule
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, layout, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, layout, placement, pod
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.cockroachdb import (
     CockroachError,
     Version,
@@ -198,6 +198,17 @@ def test_flags_of_each_version(text: str) -> None:
     assert yaml.safe_load("{stderr: {filter: INFO}}") == {"stderr": {"filter": "INFO"}}
 
 
+def test_a_log_configuration_is_passed_as_it_is_and_needs_a_release() -> None:
+    log = {"sinks": {"stderr": {"filter": "WARNING", "redact": True}, "file-groups": {"ops": {"channels": ["OPS", "HEALTH"]}}}}
+    spec = role_spec("v21.1.0", role_with(system_cockroachdb_log=log))
+    for mode in ("node_name", "daemonset"):
+        args = [pod.fill(word, {**HOSTNET, "placement": mode}, spec, ipv6=False) for word in spec["args"]]
+        assert [yaml.safe_load(word.removeprefix("--log=")) for word in args if word.startswith("--log")] == [log]
+    refused = FilterModule().filters()["cockroachdb_refusal"]
+    assert refused("cockroach:v21.1.0", log=log) == ""
+    assert "needs v21.1.0 or later" in refused("cockroach:v21.1.0-alpha.3", log=log)
+
+
 # The pod, as the plan renders it
 
 
@@ -334,6 +345,7 @@ CHOICES: dict[str, list[Any]] = {
     "system_cockroachdb_http_address": ["127.0.0.1", "{host}", ""],
     "system_cockroachdb_store_options": ["", "attrs=ssd,size=90%"],
     "system_cockroachdb_max_offset": ["", "250ms"],
+    "system_cockroachdb_log": [{}, {"sinks": {"stderr": {"filter": "WARNING", "format": "json"}}}],
     "system_cockroachdb_locality": ["", "region={region},zone={zone}"],
 }
 
@@ -342,6 +354,8 @@ def test_every_flag_is_one_that_the_version_has() -> None:
     for values in itertools.product(*CHOICES.values()):
         role = role_with(**dict(zip(CHOICES, values, strict=True)))
         for version in TABLE:
+            if "alpha" in version and role["system_cockroachdb_log"]:
+                continue
             args = role_spec(version, role)["args"]
             flags = [word.partition("=")[0] for word in args if word.startswith("--")]
             scripts = " ".join(word for word in args[: args.index("start")])
