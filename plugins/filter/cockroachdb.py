@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb, cockroachdb_settings
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 
-def refusal(image: str, version: str = "") -> str:
-    """Why no spec can be made for this image, or "": asked first, because an error of a filter comes with Ansible's words around it."""
+def refusal(image: str, version: str = "", settings: Mapping[str, Any] | None = None, log: Mapping[str, Any] | None = None) -> str:
+    """Why no spec can be made for this image with these settings, or "": an error of a filter would come with Ansible's words around it."""
     try:
-        cockroachdb.image_version(image, version)
+        cockroachdb.version_flags(cockroachdb.image_version(image, version), log)
     except ValueError as error:
         return str(error)
-    return ""
+    return cockroachdb_settings.refusal(settings or {})
 
 
 class FilterModule:
@@ -30,5 +30,6 @@ class FilterModule:
             "cockroachdb_inspection": cockroachdb.inspection,
             "cockroachdb_init_member": cockroachdb.init_member,
             "cockroachdb_init_outcome": cockroachdb.init_outcome,
+            "cockroachdb_settings_changes": cockroachdb_settings.changes,
         }
         return {"cockroachdb_refusal": refusal} | {name: errors_of_input(function, name) for name, function in functions.items()}

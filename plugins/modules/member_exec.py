@@ -28,7 +28,9 @@ attributes:
         RV(skipped_members) names the members.
   diff_mode:
     description: Returns what changed, or in check mode would change, when run with C(--diff).
-    support: none
+    support: partial
+    details:
+      - It is what O(diff) says, because the module does not know what a command changes.
   idempotent:
     support: N/A
     details:
@@ -68,6 +70,12 @@ options:
         same member is left out then, unless O(read_only=true).
     type: bool
     default: true
+  diff:
+    description:
+      - What the commands change, with C(before) and C(after), to be shown with C(--diff). Ignored with O(read_only=true).
+    type: dict
+    default: {}
+    version_added: "0.4.0"
 """
 
 EXAMPLES = r"""
@@ -138,6 +146,7 @@ ARGUMENTS: dict[str, Any] = {
     "timeout": {"type": "int", "default": 60},
     "read_only": {"type": "bool", "default": False},
     "fail": {"type": "bool", "default": True},
+    "diff": {"type": "dict", "default": {}},
 }
 
 _REQUEST = {"port", "path", "body", "timeout", "tls"}
@@ -195,15 +204,16 @@ def run(call: _call.Call) -> dict[str, Any]:
     members = [Member(**member) for member in params["members"]]
     may_change = bool(commands) or any(request.body is not None for request in http.values())
     changes = may_change and bool(members) and not params["read_only"]
+    shown = {"diff": params["diff"]} if call.diff and changes and params["diff"] else {}
     if call.check_mode and changes:
-        return {"changed": True, "results": {}, "skipped_members": [member.member for member in members]}
+        return {"changed": True, "results": {}, "skipped_members": [member.member for member in members], **shown}
     try:
         clusters = call.clusters
     except client.KubeError as error:
         raise _call.Failure.of(error, results={}) from error
     stop = params["fail"] and not params["read_only"]
     results = ask_members(clusters, members, commands, http, params["timeout"], stop_at_failure=stop, read_only=params["read_only"])
-    result: dict[str, Any] = {"changed": changes, "results": results}
+    result: dict[str, Any] = {"changed": changes, "results": results, **shown}
     if params["fail"]:
         msg, more = told(results, members, commands)
         if msg:

@@ -47,7 +47,7 @@ MEMBER_EXEC = (
 from ansible.module_utils.basic import AnsibleModule
 
 def main():
-    options = ("kube_clusters", "members", "commands", "http", "timeout", "read_only", "fail")
+    options = ("kube_clusters", "members", "commands", "http", "timeout", "read_only", "fail", "diff")
     module = AnsibleModule({name: {"type": "raw"} for name in options}, supports_check_mode=True)
     results = answers(module.params["members"], module.params["commands"])
     module.exit_json(results=results, requests=0, changed=not module.params.get("read_only"))

@@ -70,6 +70,13 @@ def left(replicas: int) -> dict[str, Any]:
     return said(f"id,is_live,replicas,is_decommissioning,membership,is_draining\n9,false,{replicas},true,decommissioning,false\n")
 
 
+def in_force(merge: str, rangefeed: str) -> dict[str, Any]:
+    """`SHOW ALL CLUSTER SETTINGS` with three of its rows."""
+    rows = [f"kv.range_merge.queue_interval,{merge},d,a", f"kv.rangefeed.enabled,{rangefeed},b,b", "version,26.2,m,c"]
+    return said("\n".join(["variable,value,setting_type,description", *rows]) + "\n")
+
+
+WANTED = {"system_cockroachdb_settings": {"kv.rangefeed.enabled": True, "kv.range_merge.queue_interval": "10m"}}
 FORGET = {"hostnet_forget": {"id": "9"}}
 SCENARIOS = {
     "fresh": Scenario("init", all_of(BLANK)),
@@ -102,6 +109,31 @@ SCENARIOS = {
     ),
     "forgotten": Scenario("forget", all_of(in_cluster()), status=table("decommissioned"), variables=FORGET),
     "forget-live": Scenario("forget", all_of(in_cluster()), variables={"hostnet_forget": {"id": "3"}}),
+    "settings": Scenario(
+        "joined", all_of(in_cluster()), others={"all": [in_force("5m0s", "false"), in_force("10m0s", "true")]}, variables=WANTED
+    ),
+    "settings-same": Scenario("joined", all_of(in_cluster()), others={"all": [in_force("10m0s", "true")]}, variables=WANTED),
+    "settings-batch": Scenario(
+        "joined",
+        all_of(in_cluster()),
+        others={"all": [in_force("5m0s", "false")]},
+        variables={**WANTED, "hostnet_batch": [{"member": "east-0"}]},
+    ),
+    "settings-first": Scenario(
+        "init",
+        all_of(BLANK),
+        others={"all": [said(stderr="not yet", rc=1), in_force("5m0s", "true"), in_force("10m0s", "true")]},
+        variables=WANTED,
+    ),
+    "settings-unknown": Scenario(
+        "joined",
+        all_of(in_cluster()),
+        others={"all": [in_force("5m0s", "false")]},
+        variables={"system_cockroachdb_settings": {"kv.rangefeed.enabled": True, "kv.rangefed.enabled": True}},
+    ),
+    "settings-secret": Scenario(
+        "joined", all_of(in_cluster()), variables={"system_cockroachdb_settings": {"enterprise.license": "crl-0-hidden"}}
+    ),
     "lead": Scenario("lead", all_of(in_cluster())),
     "readdress": Scenario("readdress", all_of(in_cluster())),
     "spec": Scenario(
@@ -297,3 +329,52 @@ def test_the_spec_is_that_of_the_image_in_use(runs: Path) -> None:
     assert read[-3:] == ["sql", "--format=csv", "--execute=SHOW CLUSTER SETTING server.time_until_store_dead"]
     (write,) = settings.commands(spec, away, "write").values()
     assert write[-2:] == ["sql", "--execute=SET CLUSTER SETTING server.time_until_store_dead = '00:30:00'"]
+
+
+def test_cluster_settings_that_differ_are_set_together_on_one_member(runs: Path) -> None:
+    outcome(runs, "settings")
+    sent = calls(runs, "settings", "set")
+    assert list(sent) == ["east-0"]
+    assert [words[-3:] for words in sent["east-0"]] == [
+        [
+            "sql",
+            "--execute=SET CLUSTER SETTING kv.range_merge.queue_interval = '10m'",
+            "--execute=SET CLUSTER SETTING kv.rangefeed.enabled = true",
+        ]
+    ]
+    asked = calls(runs, "settings", "all")["east-0"]
+    assert len(asked) == 2
+    assert asked[0][-3:] == ["sql", "--format=csv", "--execute=SHOW ALL CLUSTER SETTINGS"]
+
+
+def test_cluster_settings_in_force_are_left_alone(runs: Path) -> None:
+    outcome(runs, "settings-same")
+    assert len(calls(runs, "settings-same", "all")["east-0"]) == 1
+    assert calls(runs, "settings-same", "set") == {}
+
+
+def test_a_batch_that_joins_brings_no_cluster_settings(runs: Path) -> None:
+    outcome(runs, "settings-batch")
+    assert calls(runs, "settings-batch", "all") == {}
+
+
+def test_cluster_settings_follow_the_first_init_once_sql_answers(runs: Path) -> None:
+    outcome(runs, "settings-first")
+    assert len(calls(runs, "settings-first", "all")["east-0"]) == 3
+    assert [words[-2:] for words in calls(runs, "settings-first", "set")["east-0"]] == [
+        ["sql", "--execute=SET CLUSTER SETTING kv.range_merge.queue_interval = '10m'"]
+    ]
+
+
+def test_an_unknown_cluster_setting_changes_nothing(runs: Path) -> None:
+    assert not passed(runs, "settings-unknown")
+    assert calls(runs, "settings-unknown", "set") == {}
+    said_so = " ".join((runs / "output").read_text().split())
+    assert "kv.rangefed.enabled: this version of CockroachDB has no such cluster setting" in said_so
+
+
+def test_a_secret_is_refused_as_a_cluster_setting_and_not_shown(runs: Path) -> None:
+    assert not passed(runs, "settings-secret")
+    said_so = (runs / "output").read_text()
+    assert "enterprise.license: this is a secret" in " ".join(said_so.split())
+    assert "crl-0-hidden" not in said_so

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import ipaddress
 import itertools
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,10 +103,16 @@ def image_version(image: str, version: str = "") -> Version:
     return found
 
 
-def version_flags(version: Version) -> tuple[list[str], dict[str, str]]:
-    """Flags and environment of `cockroach start` that depend on the version."""
+def version_flags(version: Version, log: Mapping[str, Any] | None = None) -> tuple[list[str], dict[str, str]]:
+    """Flags and environment of `cockroach start` that depend on the version. `log` is the log configuration, empty for this role's own."""
     # v21.1 brought --log; pre-releases of v21.1 may lack it, and the older flag does the same there.
-    flags = ["--log=sinks: {stderr: {filter: INFO}}"] if version >= Version(*OLDEST) else ["--logtostderr=INFO"]
+    if log:
+        if version < Version(*OLDEST):
+            raise CockroachError("system_cockroachdb_log needs v21.1.0 or later: its pre-releases may not have the flag --log")
+        # JSON is YAML, which is what the flag takes. https://www.cockroachlabs.com/docs/stable/configure-logs
+        flags = [f"--log={json.dumps(log, ensure_ascii=False)}"]
+    else:
+        flags = ["--log=sinks: {stderr: {filter: INFO}}"] if version >= Version(*OLDEST) else ["--logtostderr=INFO"]
     # Up to v21.1 a key must be readable by its owner alone. A Secret volume that another user than root reads is owned by root
     # and readable by the group, which v21.2 accepts (cockroachdb/cockroach#68182). The SQL client has a check of its own: the role's
     # commands have keys of their own (system_cockroachdb_own_keys).
@@ -131,7 +138,12 @@ def decommission_flags(version: Version) -> list[str]:
 
 
 def complete_spec(
-    spec: Mapping[str, Any], image: str, version: str = "", locality: str = "", extra_args: Sequence[str] = ()
+    spec: Mapping[str, Any],
+    image: str,
+    version: str = "",
+    locality: str = "",
+    extra_args: Sequence[str] = (),
+    log: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The system spec for one version: `spec` with the flags of that version, `extra_args` and, where it is not empty, the locality.
 
@@ -139,7 +151,7 @@ def complete_spec(
     text as the file `locality` beside the member's certificates.
     """
     found = image_version(image, version)
-    flags, env = version_flags(found)
+    flags, env = version_flags(found, log)
     args = [*spec["args"], *flags, *extra_args]
     complete = {**spec, "args": args, "env": {**env, **spec.get("env", {})}}
     if locality:

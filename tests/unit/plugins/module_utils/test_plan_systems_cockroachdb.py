@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import re
@@ -18,10 +19,11 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Template
 from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.filter.cockroachdb import FilterModule
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, layout, placement
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, layout, placement, pod
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.cockroachdb import (
     CockroachError,
     Version,
@@ -51,10 +53,18 @@ OTHER = "0f0f5a7b-2b8f-4d8a-9d3c-6ce8e7e41c2d"
 TABLE = ("v21.1.0-alpha.3", "v21.1.21", "v21.2.17", "v22.2.19", "v23.2.28", "v24.3.25", "v25.4.4", "v26.2.5")
 
 
+@functools.cache
+def template(text: str) -> Template:
+    environment = NativeEnvironment()
+    environment.filters["combine"] = lambda left, right: {**left, **right}
+    environment.filters |= {f"hostnet.multicluster.{name}": function for name, function in FilterModule().filters().items()}
+    return environment.from_string(text)
+
+
 def filled(value: Any, variables: dict[str, Any]) -> Any:
     """A role's YAML with its Jinja expressions evaluated."""
     if isinstance(value, str):
-        return NativeEnvironment().from_string(value).render(variables) if "{{" in value else value
+        return template(value).render(variables) if "{{" in value else value
     if isinstance(value, dict):
         return {key: filled(item, variables) for key, item in value.items()}
     if isinstance(value, list):
@@ -62,21 +72,15 @@ def filled(value: Any, variables: dict[str, Any]) -> Any:
     return value
 
 
-# Flags of `cockroach start` by the version that brought them, of those that this role has or a user may want: the tables of
-# https://www.cockroachlabs.com/docs/v21.1/cockroach-start and of the pages of v21.2 to v26.2; for --log, configure-logs; --logtostderr is older.
-FLAGS = {
-    (
-        21,
-        1,
-    ): """--accept-sql-without-tls --advertise-addr --advertise-sql-addr --attrs --cache --cert-principal-map --certs-dir --clock-device
-        --cluster-name --disable-cluster-name-verification --external-io-dir --http-addr --join --listen-addr --locality --locality-advertise-addr --log
-        --logtostderr --max-disk-temp-storage --max-offset --max-sql-memory --socket-dir --sql-addr --store --temp-dir""",
-    (22, 1): "--max-tsdb-memory",
-    (23, 1): "--advertise-http-addr --max-go-memory",
-    (24, 1): "--node-cert-distinguished-name --root-cert-distinguished-name --wal-failover",
-    (24, 3): "--locality-file",
-    (25, 2): "--tls-cipher-suites",
+# What `cockroach` takes, by version, as the vendor documents it.
+DOCUMENTED = {
+    series: {command: set(words.split()) for command, words in tables.items()}
+    for series, tables in yaml.safe_load((Path(__file__).parent / "cockroachdb_flags.yml").read_text()).items()
 }
+
+
+def documented(version: str) -> dict[str, set[str]]:
+    return DOCUMENTED["v{}.{}".format(*parse_version(version).series)]
 
 
 def role_with(**given: Any) -> dict[str, Any]:
@@ -194,6 +198,17 @@ def test_flags_of_each_version(text: str) -> None:
     assert yaml.safe_load("{stderr: {filter: INFO}}") == {"stderr": {"filter": "INFO"}}
 
 
+def test_a_log_configuration_is_passed_as_it_is_and_needs_a_release() -> None:
+    log = {"sinks": {"stderr": {"filter": "WARNING", "redact": True}, "file-groups": {"ops": {"channels": ["OPS", "HEALTH"]}}}}
+    spec = role_spec("v21.1.0", role_with(system_cockroachdb_log=log))
+    for mode in ("node_name", "daemonset"):
+        args = [pod.fill(word, {**HOSTNET, "placement": mode}, spec, ipv6=False) for word in spec["args"]]
+        assert [yaml.safe_load(word.removeprefix("--log=")) for word in args if word.startswith("--log")] == [log]
+    refused = FilterModule().filters()["cockroachdb_refusal"]
+    assert refused("cockroach:v21.1.0", log=log) == ""
+    assert "needs v21.1.0 or later" in refused("cockroach:v21.1.0-alpha.3", log=log)
+
+
 # The pod, as the plan renders it
 
 
@@ -309,13 +324,80 @@ def test_the_command_line_that_starts_in_the_container(role: dict[str, Any], tmp
     assert "livenessProbe" not in container
 
 
-@pytest.mark.parametrize("rpc_port", [26257, 26258])
+@functools.cache
+def tasks_of(name: str) -> list[Any]:
+    tasks: list[Any] = yaml.safe_load((ROLE / "tasks" / f"{name}.yml").read_text())
+    return tasks
+
+
+def role_spec(version: str, role: dict[str, Any]) -> dict[str, Any]:
+    """What tasks/spec.yml makes of the role's variables for an image of this version."""
+    task = tasks_of("spec")[-1]
+    variables = {**role, "hostnet_image": f"docker.io/cockroachdb/cockroach:{version}"}
+    variables |= {name: filled(text, variables) for name, text in task["vars"].items()}
+    spec: dict[str, Any] = filled(task["ansible.builtin.set_fact"]["hostnet_spec"], variables)
+    return spec
+
+
+# Every variable of the role that adds a flag or changes one, with and without a value of its own.
+CHOICES: dict[str, list[Any]] = {
+    "system_cockroachdb_rpc_port": [26257, 26258],
+    "system_cockroachdb_http_address": ["127.0.0.1", "{host}", ""],
+    "system_cockroachdb_store_options": ["", "attrs=ssd,size=90%"],
+    "system_cockroachdb_max_offset": ["", "250ms"],
+    "system_cockroachdb_log": [{}, {"sinks": {"stderr": {"filter": "WARNING", "format": "json"}}}],
+    "system_cockroachdb_locality": ["", "region={region},zone={zone}"],
+}
+
+
+def test_every_flag_is_one_that_the_version_has() -> None:
+    for values in itertools.product(*CHOICES.values()):
+        role = role_with(**dict(zip(CHOICES, values, strict=True)))
+        for version in TABLE:
+            if "alpha" in version and role["system_cockroachdb_log"]:
+                continue
+            args = role_spec(version, role)["args"]
+            flags = [word.partition("=")[0] for word in args if word.startswith("--")]
+            scripts = " ".join(word for word in args[: args.index("start")])
+            flags += re.findall(r"(?<!\S)--[a-z-]+", scripts)
+            known = documented(version)
+            assert set(flags) <= known["start"], (version, values)
+            assert len(flags) == len(set(flags)), (version, values)
+            (store,) = (word.removeprefix("--store=") for word in args if word.startswith("--store="))
+            assert {field.partition("=")[0] for field in store.split(",")} <= known["store fields"], (version, values)
+
+
 @pytest.mark.parametrize("version", TABLE)
-def test_every_flag_is_one_that_this_version_has(version: str, rpc_port: int) -> None:
-    flags = [word.partition("=")[0] for word in container_of(rendered(two_ports(rpc_port), version, "node_name", ["10.0.0.1"]))["args"]]
-    known = {flag for since, names in FLAGS.items() if since <= parse_version(version).series for flag in names.split()}
-    assert {flag for flag in flags if flag.startswith("--")} <= known
-    assert len(flags) == len(set(flags))
+def test_every_flag_of_a_command_is_one_that_the_version_has(role: dict[str, Any], version: str) -> None:
+    own = parse_version(version)
+    answered = {"east-0": {"drain_flags": drain_flags(own), "decommission_flags": decommission_flags(own)}}
+    variables = {
+        **role,
+        "hostnet_member": {"member": "east-0"},
+        "hostnet_forget": {"id": "9"},
+        "system_cockroachdb_asked": {"inspection": answered},
+        "system_cockroachdb_helper": "east-0",
+    }
+    drain = tasks_of("drain")[1]["hostnet.multicluster.member_exec"]["commands"]["drain"]
+    forget = tasks_of("forget")[-1]
+    variables |= {"system_cockroachdb_decommission": filled(forget["vars"]["system_cockroachdb_decommission"], variables)}
+    begin, ask = forget["block"]
+    settings = role["system_cockroachdb_operations"]["settings"]
+    commands = {
+        "init": [role["system_cockroachdb_init"]],
+        "sql": [role["system_cockroachdb_inspect"]["node_id"], settings["read"], settings["write"]],
+        "node status": [role["system_cockroachdb_inspect"]["status"]],
+        "node drain": [filled(drain, variables)],
+        "node decommission": [
+            filled(begin["hostnet.multicluster.member_exec"]["commands"]["decommission"], variables),
+            filled(ask["hostnet.multicluster.member_inspect"]["inspect"]["commands"]["decommission"], variables),
+        ],
+    }
+    for command, lists in commands.items():
+        for argv in lists:
+            assert command in " ".join(argv)
+            flags = {flag for word in argv for flag in re.findall(r"(?<!\S)--[a-z-]+", word)}
+            assert {"--certs-dir", "--host"} <= flags <= documented(version)[command], (command, argv)
 
 
 def two_ports(rpc_port: int, **given: Any) -> dict[str, Any]:
