@@ -78,7 +78,7 @@ class Running:
 
 def deployment(kubes: Sequence[KubeApi], namespace: str, per_kube_cluster: int = 2) -> list[Json]:
     """Nodes, records, ready pods and Secrets of a deployment that is well; its bindings."""
-    nodes = []
+    nodes: list[Any] = []
     for kube in kubes:
         for number in range(per_kube_cluster):
             made = create_node(kube, f"{kube.name}-{number}", address=f"10.0.{len(nodes)}.1", zone=f"{kube.name}-a")
