@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import join, names, probe
+from . import join, names, probe, roster
 from . import journal as journals
 from .gate import quorum
 from .layout import data_folder
@@ -42,6 +42,10 @@ def adoption(
     flying = journals.in_flight(found)
     resumed = flying and found.get("work") == WORK
     errors = [str(error) for error in plan.get("membership") or []]
+    for lost in hostnet.get("without_kube_clusters") or []:
+        errors += roster.not_lost(
+            str(hostnet["name"]), plan["roster"], str(lost), observed, [str(entry["kube_cluster"]) for entry in plan["members"]]
+        )
     wrong, former = _record(hostnet, observed, found if resumed else {}, wanted)
     bindings = sorted(plan["members"], key=join.canonical_key)
     errors += wrong + _answers(hostnet, bindings, inspection, wanted)

@@ -48,15 +48,8 @@ def lost_plan(
         errors.append(
             "hostnet_lost_kube_cluster is empty: name the kube cluster that is gone for good, as in -e hostnet_lost_kube_cluster=west"
         )
-    elif name in named:
-        errors.append(
-            f"kube cluster {name} is in the inventory: take it out there first. One whose members still run is no lost one; scale_down.yml has them leave"
-        )
-    elif not known and not gone and name not in recorded["lost"]:
-        errors.append(
-            f"hostnet_lost_kube_cluster is {name!r}, and {hostnet['name']} has no such kube cluster: it has "
-            f"{', '.join(sorted(recorded['kube_clusters'])) or 'none'}"
-        )
+    else:
+        errors += roster.not_lost(str(hostnet["name"]), recorded, name, named, [str(entry["kube_cluster"]) for entry in gone])
     result: Json = {"errors": errors, "prove": [], "forget": [], "roster": None, "members": left, "lines": []}
     if errors or not (known or gone):
         result["lines"] = [] if errors else [f"kube cluster {name} is taken out already: nothing to do"]
@@ -96,7 +89,8 @@ def _unsafe(
     if len(entries) - len(ill) < gate.quorum(total):
         errors.append(
             f"{len(entries) - len(ill)} of {total} members are healthy without kube cluster {name}, {gate.quorum(total)} are needed: the majority was "
-            f"lost with it. Bring it back, or go by docs/recovery.md (The majority is lost) and then playbooks/adopt.yml"
+            f"lost with it. Bring it back; or go by docs/recovery.md (The majority is lost), run playbooks/adopt.yml with "
+            f"-e hostnet_lost_kube_cluster={name}, and then this playbook once more"
         )
     minimum = int(spec.get("minimum_members", 1))
     if len(left) < minimum:

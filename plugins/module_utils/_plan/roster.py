@@ -168,7 +168,7 @@ def problems(
             errors.append(
                 f"kube cluster {name} is missing: {deployment} was deployed to {known}, and the inventory has {', '.join(sorted(uids)) or 'none'}. Add it (one "
                 f"inventory with all kube clusters, or all inventory files with -i); if it is gone for good, playbooks/forget_kube_cluster.yml takes its "
-                f"members out"
+                f"members out (with the majority: playbooks/adopt.yml with -e hostnet_lost_kube_cluster={name}, see docs/recovery.md)"
             )
     for name in sorted(joining):
         if name not in uids:
@@ -176,6 +176,19 @@ def problems(
                 f"hostnet_new_kube_clusters has {name!r}, which is not in the inventory ({', '.join(sorted(uids)) or 'none'}): correct the name"
             )
     return errors
+
+
+def not_lost(deployment: str, roster: Roster, name: str, named: Collection[str], known: Collection[str] = ()) -> list[str]:
+    """Why `name` cannot be a kube cluster that is gone for good. `named` are those of the inventory, `known` others that are known to have been one."""
+    if name in named:
+        return [
+            f"kube cluster {name} is in the inventory: take it out there first. One whose members still run is no lost one; scale_down.yml has them leave"
+        ]
+    if name in (*roster["kube_clusters"], *roster["lost"], *known):
+        return []
+    return [
+        f"hostnet_lost_kube_cluster is {name!r}, and {deployment} has no such kube cluster: it has {', '.join(sorted(roster['kube_clusters'])) or 'none'}"
+    ]
 
 
 def grown(roster: Roster, uids: Mapping[str, str]) -> Roster | None:

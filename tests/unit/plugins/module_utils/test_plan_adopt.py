@@ -58,6 +58,39 @@ class Disaster:
         return adopted
 
 
+def without_east(*survivors: str, without: tuple[str, ...] = ("east",)) -> Disaster:
+    """East is gone for good, and the majority with it; the inventory has west alone."""
+    disaster = Disaster(*survivors)
+    disaster.hostnet = plans.settings(kube_clusters=("west",), without_kube_clusters=list(without))
+    del disaster.observed["east"]
+    disaster.nodes = [node for node in disaster.nodes if node["kube_cluster"] == "west"]
+    return disaster
+
+
+def test_a_kube_cluster_that_is_gone_for_good_with_the_majority() -> None:
+    adopted = without_east("west-0", "west-1").adopt()
+    assert adopted["errors"] == []
+    assert [entry["member"] for entry in adopted["keep"]] == ["west-0", "west-1"]
+    assert [entry["member"] for entry in adopted["drop"]] == ["east-0", "east-1", "east-2"]
+    # Nobody can wait for their end there.
+    assert adopted["awaited"] == []
+
+
+@pytest.mark.parametrize(
+    ("without", "part"),
+    [
+        ((), "playbooks/adopt.yml with -e hostnet_lost_kube_cluster=east"),
+        (("east", "west"), "kube cluster west is in the inventory: take it out there first"),
+        (("east", "wset"), "hostnet_lost_kube_cluster is 'wset', and ledger has no such kube cluster"),
+    ],
+)
+def test_a_lost_kube_cluster_that_was_not_said_or_cannot_be_meant(without: tuple[str, ...], part: str) -> None:
+    adopted = without_east("west-0", "west-1", without=without).adopt()
+    assert len(adopted["errors"]) == 1
+    assert part in adopted["errors"][0]
+    assert adopted["keep"] == adopted["drop"] == []
+
+
 def refused(adopted: Json, *parts: str) -> None:
     assert len(adopted["errors"]) == 1, adopted["errors"]
     for part in parts:

@@ -67,6 +67,15 @@ def test_invariant_9_the_survivors_have_to_prove_that_they_are_dead() -> None:
     assert all("gone for good" in entry["why"] for entry in found["prove"])
 
 
+def test_after_an_adoption_without_it_nothing_but_the_record_is_left_to_change() -> None:
+    """The majority was lost with west: adopt.yml has taken its members out."""
+    hostnet, plan, status, inspection = world()
+    plan["members"] = [entry for entry in plan["members"] if entry["member"] == "east-0"]
+    found = plan_of(hostnet, plan, status, inspection)
+    assert (found["errors"], found["prove"], found["forget"]) == ([], [], [])
+    assert found["roster"]["lost"] == {"west": "uid-of-west"}
+
+
 def test_nodes_that_a_deploy_would_give_a_member_are_none_of_its_business() -> None:
     # One that a deploy would refuse, and one that it would grow to, but for the members of west, which are not ready.
     spare = [plans.node("east", "east-worker4", "10.0.0.4"), plans.node("east", "east-worker5", "10.0.0.5", ready=False)]
@@ -127,4 +136,5 @@ def test_without_a_majority_nothing_is_forgotten() -> None:
     inspection["east-0"].update(healthy=False)
     errors = plan_of(hostnet, plan, status, inspection)["errors"]
     assert any("2 of 5 members are healthy without kube cluster west, 3 are needed" in error for error in errors)
+    assert any("run playbooks/adopt.yml with -e hostnet_lost_kube_cluster=west" in error for error in errors)
     assert any("member east-0 is ok (it does not answer): mend it first" in error for error in errors)
