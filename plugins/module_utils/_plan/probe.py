@@ -87,6 +87,7 @@ def probe_errors(
                 f"{where}: hostnet_data_mount wants {hostnet['data_root']} to be a mount point, and it is {'' if facts['root'] else 'not there, '}"
                 f"on {facts['disk'].get('mount') or 'an unknown mount'}: mount the data disk there, or narrow hostnet_node_selector"
             )
+        errors += _taken_folder(hostnet, plan, result, facts)
         for port in sorted(set(facts["ports"]) & set(ports)):
             errors.append(
                 f"{where}: port {port} ({ports[port]} of {hostnet['system']}) is already taken on the host; free it or narrow hostnet_node_selector"
@@ -97,6 +98,30 @@ def probe_errors(
                 f"synchronise its clock"
             )
     return errors
+
+
+def _taken_folder(hostnet: Mapping[str, Any], plan: Mapping[str, Any], result: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """A DaemonSet's members all have a folder of the same name, so a node that has a former member's takes no other member."""
+    token = str((plan.get("identity") or {}).get("token", ""))
+    state = facts["content"].get(token, "empty")
+    if hostnet["placement"] != "daemonset" or plan["mode"] != "existing" or state == "empty":
+        return []
+    new = [
+        str(binding["member"])
+        for binding in plan["new"]
+        if (binding["kube_cluster"], binding["node"]) == (result["kube_cluster"], result["node"])
+    ]
+    whose = str(facts["markers"].get(token, {}).get("member", ""))
+    if state == "marker" and whose in new:
+        # A run that was killed between folder and binding. The admission takes it away.
+        return []
+    return [
+        (
+            f"kube cluster {result['kube_cluster']}: node {result['node']} has the folder of a former member{' ' + whose if whose else ''} "
+            f"({hostnet['data_root']}/{hostnet['name']}/{token}), and with placement daemonset all members have a folder of that name, so the node takes no "
+            f"other member: move or delete that folder there once you are sure that you do not need it, or narrow hostnet_node_selector"
+        )
+    ]
 
 
 def _epoch(timestamp: str) -> float:

@@ -103,6 +103,33 @@ def test_a_data_root_that_has_to_be_mounted_and_is_not(hostnet: Json) -> None:
     assert probe.probe_errors(wanted, SPEC, plan, answer(""), [], NOW) != []
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("content {token} data\nmarker {token} member=west-0", True),
+        ("content {token} unreadable", True),
+        ("content {token} marker\nmarker {token} member=west-0", True),
+        # What a run has left that was killed before it wrote the binding.
+        ("content {token} marker\nmarker {token} member=west-1", False),
+        ("content {token} empty", False),
+        ("content another data", False),
+        ("", False),
+    ],
+)
+def test_a_node_that_had_a_member_of_a_daemonset_takes_no_other_one(hostnet: Json, said: str, refused: bool) -> None:
+    plan = first_plan(hostnet, mode="existing", identity={"token": plans.TOKEN})
+    daemonset = {**hostnet, "placement": "daemonset"}
+    found = answer(said.format(token=plans.TOKEN))
+    errors = probe.probe_errors(daemonset, SPEC, plan, found, [], NOW)
+    assert len(errors) == refused
+    if refused:
+        for part in ("kube cluster west: node west-worker2", f"/var/lib/hostnet/ledger/{plans.TOKEN}", "move or delete that folder there"):
+            assert part in errors[0]
+    assert probe.probe_errors(hostnet, SPEC, plan, found, [], NOW) == []
+    # Of a claim that is gone on with, _plan/claim.py decides.
+    assert probe.probe_errors(daemonset, SPEC, {**plan, "mode": "unfinished"}, found, [], NOW) == []
+
+
 def test_a_clock_behind_the_newest_certificate_is_an_error(hostnet: Json) -> None:
     certificates = [{"not_before": "2020-01-01T00:00:00Z"}, {"not_before": "2026-11-22T10:00:00Z"}]
     valid_from = probe._epoch("2026-11-22T10:00:00Z")
