@@ -58,6 +58,16 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
     )
     recorded, seen = binding.get("disk") or {}, (facts or {}).get("disk") or {}
     if facts and facts.get("lost") and binding["admission"] not in facts["content"]:
+        # A DaemonSet's folder has the same name after every admission, so an old disk that comes back over it would start by itself.
+        if hostnet["placement"] == "daemonset" and _below(str(recorded.get("mount", "")), str(seen.get("mount", ""))):
+            return (
+                "not_mounted",
+                (
+                    f"{here}: hostnet_lost_disks is refused, because its data was on what was mounted at {recorded['mount']}, and {hostnet['data_root']} is on "
+                    f"{seen['mount']} now: with placement daemonset the old disk would start as the member if it came back there. Mount another disk at "
+                    f"{recorded['mount']} (with hostnet_data_mount=true no member is admitted without one) and run it again, or replace the VM"
+                ),
+            )
         return "reimaged", f"{here}: hostnet_lost_disks says that its disk is gone for good"
     if not facts or not seen:
         return (
@@ -93,9 +103,8 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
             ),
         )
     if recorded["mount"] != seen["mount"]:
-        shorter = recorded["mount"].startswith(f"{seen['mount'].rstrip('/')}/")
         return (
-            "not_mounted" if shorter else "other_disk",
+            "not_mounted" if _below(recorded["mount"], seen["mount"]) else "other_disk",
             (
                 f"{here}: its data was on what is mounted at {recorded['mount']}, and {hostnet['data_root']} is on {seen['mount']} now. Mount the disks as "
                 f"they were, and the member starts by itself. {gone}"
@@ -131,6 +140,11 @@ def without_folder(hostnet: Mapping[str, Any], binding: Mapping[str, Any], facts
         "reimaged",
         f"{here}: its recorded disk ({_disk(seen)}) is mounted at {seen['mount']} and has no data of the member, so it does not start",
     )
+
+
+def _below(recorded: str, seen: str) -> bool:
+    """Whether the recorded mount point is below the one that is seen: nothing is mounted there now."""
+    return bool(seen) and recorded != seen and recorded.startswith(f"{seen.rstrip('/')}/")
 
 
 def _differ(recorded: str, seen: str) -> bool:

@@ -516,6 +516,27 @@ def test_a_human_says_that_the_disk_is_gone() -> None:
     assert disk.facts_of([BINDING], [], ["east-1"]) == {}
 
 
+@pytest.mark.parametrize(
+    ("recorded", "found", "kind"),
+    [
+        (RECORDED, ON_ROOT, "not_mounted"),
+        ({**RECORDED, "mounted": False, "mount": "/var/lib"}, ON_ROOT, "not_mounted"),
+        # Another disk lies where the old one would come back.
+        (RECORDED, {"id": "fsid:def"}, "reimaged"),
+        ({**RECORDED, "mounted": False, "mount": "/"}, ON_ROOT, "reimaged"),
+        ({}, ON_ROOT, "reimaged"),
+    ],
+)
+def test_invariant_8_a_daemonset_takes_no_folder_that_an_old_disk_could_come_back_over(recorded: Json, found: Json, kind: str) -> None:
+    """Its folder has the same name after every admission, and a kubelet compares no marker."""
+    facts = {**seen(disk=found), "lost": True}
+    binding = {**BINDING, "admission": plans.TOKEN, "admission_id": ADMISSION, "disk": recorded}
+    said, reason = disk.without_folder({**HOSTNET, "placement": "daemonset"}, binding, facts)
+    assert said == kind, reason
+    assert ("Mount another disk at" in reason) is (kind == "not_mounted")
+    assert disk.without_folder(HOSTNET, binding, facts)[0] == "reimaged", "of node_name each admission has a folder of its own"
+
+
 def test_a_mount_that_is_required_counts_without_a_record_too() -> None:
     facts = seen(disk=ON_ROOT)
     assert disk.without_folder({**HOSTNET, "data_mount": True}, {**BINDING, "disk": {}}, facts)[0] == "not_mounted"
