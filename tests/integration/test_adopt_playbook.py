@@ -163,3 +163,25 @@ def test_it_is_finished_wherever_it_was_killed(ledger: Ledger) -> None:
     status = ledger.play("status.yml")
     assert status.rc == 0, status.output
     assert "healthy, 1 of 1 members, cluster id 64" in status.output
+
+
+def test_a_kube_cluster_that_is_gone_for_good_with_the_majority(ledger: Ledger) -> None:
+    """Nobody reaches east any more: adopt.yml goes without it, and then forget_kube_cluster.yml may take it out of the record."""
+    east, west = ledger.world.kubes
+    left: Json = {"hostnet_kube_clusters": [west.entry]}
+    lost: Json = {**left, "hostnet_lost_kube_cluster": "east"}
+    ledger.tell(100, "west-0")
+    assert "playbooks/adopt.yml with -e hostnet_lost_kube_cluster=east" in made_up.message(ledger.adopt(**left))
+    before = east.request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps")["items"]
+    run = ledger.adopt(**lost)
+    assert run.rc == 0, run.output
+    assert ledger.get(west, "cluster-id")["data"]["cluster_id"] == "64"
+    assert sorted(ledger.get(west, "members")["data"]) == ["ordinals", "west-0"]
+    assert ledger.get(west, "join")["data"]["seeds"] == "10.0.1.1"
+    assert east.request_json("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps")["items"] == before
+    forgotten = ledger.play("forget_kube_cluster.yml", **lost)
+    assert forgotten.rc == 0, forgotten.output
+    record = ledger.get(west, "kube-clusters-2")["data"]
+    assert (list(json.loads(record["kube_clusters"])), list(json.loads(record["lost"]))) == (["west"], ["east"])
+    # So that what is left in east can be removed after this test.
+    west.request_json("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps")
