@@ -51,6 +51,7 @@ soak: lab
 	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_neighbours.py tests/rollout/test_disasters.py tests/rollout/test_settings.py tests/rollout/test_clouds.py tests/rollout/test_certificates.py tests/rollout/test_events.py
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/own_system
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
+	@.venv/bin/python tests/gates/docs_site.py
 	@$(MAKE) faults
 
 faults: lab

@@ -276,7 +276,8 @@ def test_a_status_shows_what_it_can_reach() -> None:
     ]
     assert not status["healthy"]
     assert status["problems"][0] == "kube cluster west does not answer: kube cluster west: nobody answers"
-    assert status["kube_clusters"][1] == {"name": "west", "uid": "", "absent": True, "error": "kube cluster west: nobody answers"}
+    said = "kube cluster west: nobody answers"
+    assert status["kube_clusters"][1] == {"name": "west", "uid": "", "absent": True, "error": said, "lock_read": False}
     lines = classify.status_table(status)
     assert any("west-0  unknown" in line for line in lines)
 
