@@ -69,7 +69,7 @@ class Rulebook:
         for part in ("plugins", "roles", "meta", "galaxy.yml", "extensions/eda/plugins"):
             (home / part).symlink_to(CHECKOUT / part)
         text = (CHECKOUT / "extensions" / "eda" / "rulebooks" / "follow.yml").read_text()
-        quick, changed = re.subn(r"once_after: \d+ seconds", "once_after: 2 seconds", text)
+        quick, changed = re.subn(r"once_after: \d+ seconds", "once_after: 5 seconds", text)
         assert changed == 4
         (home / "extensions" / "eda" / "rulebooks" / "follow.yml").write_text(quick)
         (home / "playbooks").mkdir()
@@ -123,9 +123,16 @@ class Rulebook:
 
 @pytest.fixture
 def rulebook(kube: KubeApi, tmp_path: Path) -> Iterator[Rulebook]:
+    """It starts into a storm: three VMs are gone, two other members are not ready, and two new nodes are there. So all of that comes at once."""
     if shutil.which("java") is None:
         pytest.skip("NOT RUN: ansible-rulebook needs Java 17, and there is no java here (openjdk-17-jre-headless)")
     made.deployment([kube], NAMESPACE, 5)
+    for number in range(3):
+        kube.request_json("DELETE", f"/api/v1/nodes/east-{number}")
+    for number in (3, 4):
+        made.ready(kube, NAMESPACE, f"east-{number}", False)
+    for number in (7, 8):
+        create_node(kube, f"east-{number}", address=f"10.0.7.{number}", zone="east-a")
     running = Rulebook(tmp_path, kube)
     try:
         yield running
@@ -134,32 +141,22 @@ def rulebook(kube: KubeApi, tmp_path: Path) -> Iterator[Rulebook]:
 
 
 def test_a_storm_is_one_action_and_they_run_one_after_another(rulebook: Rulebook, kube: KubeApi) -> None:
-    kube.request_json("PATCH", "/api/v1/nodes/east-4", {"spec": {"unschedulable": True}}, MERGE)
-    notes = rulebook.until("upgrade")
-    common = {"name": NAME, "namespace": NAMESPACE, "system": "etcd", "placement": "node_name", "limit": None, "inventory": "mine"}
-    follow = {"playbook": "upgrade", "work": "replace", "tasks": "wait", **common}
-    assert notes == [follow]
-    # Three VMs are deleted, two other members lose their readiness, and two new nodes come.
-    for number in range(3):
-        kube.request_json("DELETE", f"/api/v1/nodes/east-{number}")
-        made.ready(kube, NAMESPACE, f"east-{number}", False)
-    for number in (3, 4):
-        made.ready(kube, NAMESPACE, f"east-{number}", False)
-    for number in (7, 8):
-        create_node(kube, f"east-{number}", address=f"10.0.7.{number}", zone="east-a")
     rulebook.until("repair")
-    # What comes after it is the last thing that could hide a second one.
-    kube.request_json(
-        "PATCH", "/api/v1/nodes/east-4", {"metadata": {"annotations": {"weave.works/kured-reboot-in-progress": "yes"}}}, MERGE
-    )
-    made.secret(kube, NAMESPACE, "east-3", "2020-01-01T00:00:00Z")
+    kube.request_json("PATCH", "/api/v1/nodes/east-4", {"spec": {"unschedulable": True}}, MERGE)
+    rulebook.until("upgrade")
     # Dates are read again when the records change.
+    made.secret(kube, NAMESPACE, "east-3", "2020-01-01T00:00:00Z")
     made.touch(kube, NAMESPACE)
     notes = rulebook.until("rotate_certificates")
-    ran = [note["playbook"] for note in notes]
-    assert sorted(ran) == ["repair", "rotate_certificates", "status", "upgrade", "upgrade"]
-    assert ran[:3] == ["upgrade", "status", "repair"]
-    assert [note["work"] for note in notes if note["playbook"] == "upgrade"] == ["replace", "reboot"]
-    assert all(note["limit"] is None for note in notes)
+    # Eight events were one call, and nothing that came later hid a second one: they run in their order.
+    common = {"name": NAME, "namespace": NAMESPACE, "system": "etcd", "placement": "node_name", "limit": None, "inventory": "mine"}
+    nothing = {**common, "work": "", "tasks": ""}
+    assert notes == [
+        {"playbook": "status", **nothing},
+        {"playbook": "repair", **nothing},
+        {"playbook": "upgrade", **common, "work": "replace", "tasks": "wait"},
+        {"playbook": "rotate_certificates", **nothing},
+    ]
     told = rulebook.log.read_text(errors="replace")
+    assert told.count("[received event]") == 10
     assert "made-up-secret" not in told
