@@ -151,8 +151,11 @@ def _caught_up(
 def _contradicted(hostnet: Mapping[str, Any], name: str, own: Sequence[Mapping[str, Any]], observed: Observed) -> list[str]:
     """Where all other copies agree on a member of kube cluster `name`, and its own copy, which knows of no other ordinals, says something else.
 
-    A member that its own copy alone lacks has left, and is none of them. What a rollout in flight writes may be in some kube clusters only.
+    A member that its own copy alone lacks has left, and is none of them. What a rollout in flight writes may be in some kube clusters only. Before the
+    deployment is finished, or where its records are gone, other refusals come first.
     """
+    if not all(any(found.get(key) for found in observed.values()) for key in ("identity", "cluster_record")):
+        return []
     writing = _being_written(observed)
     highest = _highest(observed[name], name)
     # Whoever knows of less was written before, and has nothing to say: a deploy that was killed, or version 0.2.0.
@@ -169,7 +172,7 @@ def _contradicted(hostnet: Mapping[str, Any], name: str, own: Sequence[Mapping[s
             continue
         theirs = said[0]
         told = (
-            f"has member {member} (node {entry['node']}, admission {entry['admission']}), which the others have not: it may have left since"
+            f"has member {member} (node {entry['node']}, admission {entry.get('admission')}), which the others have not: it may have left since"
             if theirs is None
             else f"says of member {member} "
             + ", ".join(

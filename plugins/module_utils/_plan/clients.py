@@ -93,6 +93,9 @@ def spec_problems(spec: Mapping[str, Any]) -> list[str]:
     """What is wrong with `client` of a spec, in words."""
     layout = spec.get("client") or {}
     problems = []
+    if not spec.get("ports"):
+        # That is said already.
+        return []
     if "{user}" not in str(layout.get("file", "{user}")):
         problems.append("client.file must have {user} in it: each client has files of its own")
     if _needs_addresses(spec) and not (layout.get("endpoints") or {}).get("format"):

@@ -86,7 +86,7 @@ def test_what_cannot_be_planned_is_an_error_of_a_whole_plan(monkeypatch: pytest.
 def test_a_plan_has_all_that_a_plan_of_nothing_has() -> None:
     """Roles read it after a failure too."""
     assert set(decide()) == {"changed", *rollout.nothing([])}
-    assert set(decide(before={**rollout.nothing([]), "shared": True})) == {"changed", "shared", *rollout.nothing([])}
+    assert set(decide(before={**rollout.nothing([]), "shared": True})) == {"changed", "shared", "alone", *rollout.nothing([])}
 
 
 def test_it_runs_on_the_controller_alone() -> None:

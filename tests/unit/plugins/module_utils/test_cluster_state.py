@@ -213,4 +213,4 @@ def test_a_bound_node_in_no_list_is_read_by_name_before_anybody_calls_it_missing
 def test_a_kube_cluster_that_does_not_answer_is_not_asked_for_nodes_by_name() -> None:
     known = deployed()["kube_clusters"]
     known["west"]["absent"] = True
-    assert {name for name, _node in state._not_listed(known, [])} == {"east"}
+    assert {entry["kube_cluster"] for entry in state._bound(known)} == {"east"}
