@@ -192,7 +192,7 @@ def _seconds(text: str) -> Fraction | None:
 
 
 def _size(wish: str, now: str) -> tuple[bool, str]:
-    (value, _), (current, rounded) = (_read(_bytes, text, "a size such as 64MiB", whose) for text, whose in _both(wish, now))
+    (value, _exactly), (current, rounded) = (_read(_bytes, text, "a size such as 64MiB", whose) for text, whose in _both(wish, now))
     return abs(value - current) <= rounded, quoted(wish)
 
 
