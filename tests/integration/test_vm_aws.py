@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from ansible_collections.hostnet.multicluster.plugins.modules import vm_aws
-from support.clouds import environment, moto, packages
+from support.clouds import moto, packages
+from support.environments import made
 from support.kube_api import KubeApi, create_node
 from support.run import PlayRun
 from support.vm_roles import run_role, told, vm_of
@@ -56,7 +57,7 @@ class Account:
         )
 
     def ask(self, service: str, call: str, **options: Any) -> Json:
-        command = [environment() / "bin" / "python", "-c", _CLIENT, REGION, self.url]
+        command = [made("clouds") / "bin" / "python", "-c", _CLIENT, REGION, self.url]
         asked = json.dumps([service, call, options])
         done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, env={**_LOGIN, "PATH": "/usr/bin"})
         assert done.returncode == 0, done.stderr
