@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -246,7 +247,8 @@ def test_what_is_said() -> None:
         "  reboot failpoints 1/2 journal:note:after: killed after 1.0 s, done: nobody",
         "  reboot failpoints 2/2 journal:end:after: killed after 1.0 s, done: east-0",
     ]
-    assert outcome.line() == (
+    # How long it took is this machine's affair.
+    assert re.sub(r"seconds \d+", "seconds 0", outcome.line()) == (
         "reboot failpoints: PASSED: tried 2, passed 2, runs 3, seconds 0, s/member 3, acknowledged 9, lost 0, unknown 1, gap ms 7, late ms -, "
         "down -, checker holds"
     )
