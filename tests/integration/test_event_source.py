@@ -27,6 +27,14 @@ def kubes(kube_api: KubeApi, kube_api_two: KubeApi) -> Iterator[list[KubeApi]]:
     for kube in both:
         delete_nodes(kube)
     yield both
+    # Other files' deployments would find their members here as neighbours.
+    for kube in both:
+        for kind in ("pods", "configmaps"):
+            for item in kube.request_json("GET", f"/api/v1/{kind}")["items"]:
+                metadata = item["metadata"]
+                if metadata["name"].startswith(f"{NAME}-") and metadata["namespace"].startswith("test-"):
+                    path = f"/api/v1/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}"
+                    kube.request_json("DELETE", path, {"gracePeriodSeconds": 0})
     for kube in both:
         delete_nodes(kube)
 
