@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
-from ansible.plugins.action import ActionBase
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import ARGUMENT_SPEC as CERTIFICATES
-from ansible_collections.hostnet.multicluster.plugins.action.host_certificates import LoadedVault, with_ca
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki import place
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.authority import CaState, ca_state
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.clients import clients_of
@@ -24,6 +22,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.library 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import CertificateError, Lifetime
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.clients import kept
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.pki import InPkiFolder
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -36,13 +35,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
 _COLLECTION = Path(__file__).parents[2]
 
 
-class ActionModule(ActionBase):
+class ActionModule(InPkiFolder):
     """Collects what only Ansible knows (inventory sources, the playbook's folder, collections), and leaves the rest to module_utils."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_diff = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -68,7 +62,7 @@ class ActionModule(ActionBase):
         missing = missing_library()
         if missing:
             return CaState(request.ca_certificate or folder / "ca.crt", request.ca_private_key or folder / "ca.key", problem=missing)
-        return ca_state(request, LoadedVault(self._loader._vault.secrets), datetime.now(UTC))
+        return ca_state(request, self._vault(), datetime.now(UTC))
 
     def _clients(self, folder: Path, ca: dict[str, Any]) -> list[str]:
         try:
@@ -78,10 +72,7 @@ class ActionModule(ActionBase):
             return []
 
     def _request(self, folder: Path, ca: dict[str, Any]) -> Request:
-        return with_ca(Request(folder, [], Lifetime(365, 30)), ca, self._path, bool(self._loader._vault.secrets))
-
-    def _path(self, given: str) -> Path:
-        return Path(str(self._loader.path_dwim(str(given))))
+        return self._with_ca(Request(folder, [], Lifetime(365, 30)), ca)
 
     @staticmethod
     def _old_roots(playbook_dir: str) -> set[str]:

@@ -31,6 +31,35 @@ attributes:
     support: full
 """
 
+    # Modules whose work an action plugin does on the controller, in its own files.
+    ON_CONTROLLER = r"""
+options: {}
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    support: full
+  bypass_host_loop:
+    description: Forces a global task that does not execute per host.
+    support: none
+    details:
+      - Use C(run_once).
+  become:
+    description: Is usable alongside become keywords.
+    support: none
+    details:
+      - Files are read and written as the user who runs Ansible.
+  connection:
+    description: Uses the target's configured connection information to execute code on it.
+    support: none
+    details:
+      - Nothing is executed on the target.
+  delegation:
+    description: Can be used in conjunction with delegate_to and related keywords.
+    support: none
+    details:
+      - The work is done on the controller, whatever the target is.
+"""
+
     # Modules with the option kube_clusters: those that are in the action group of meta/runtime.yml.
     ACTION_GROUP = r"""
 options: {}

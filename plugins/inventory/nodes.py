@@ -132,7 +132,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster impo
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import named as named_clusters
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.session import libraries
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import Node, host_names, merge_sources, unknown_error
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.nodes import LISTED, Node, host_names, merge_sources, unknown_error
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
 
 preload.for_all_forks()
@@ -140,8 +140,6 @@ preload.for_all_forks()
 _FILE_NAMES = ("hostnet.yml", "hostnet.yaml")
 _TEMPLATED = ("kube_clusters", "kubeconfig", "node_selector", "address_type", "absent_ok")
 _PARENT_GROUP = "hostnet_nodes"
-# What an inventory lists where nobody has said which nodes are meant. No playbook takes it for a selector.
-_LISTED = "!node-role.kubernetes.io/control-plane"
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -255,7 +253,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             clusters = client.connect(options["kube_clusters"])
             nodes, states = read_nodes(
                 clusters,
-                _LISTED if options["node_selector"] is None else options["node_selector"],
+                LISTED if options["node_selector"] is None else options["node_selector"],
                 options["address_type"],
                 options["absent_ok"],
             )

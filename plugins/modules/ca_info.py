@@ -90,6 +90,7 @@ requirements:
   - cryptography >= 41 (on the controller)
 extends_documentation_fragment:
   - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.on_controller
 attributes:
   diff_mode:
     support: N/A
@@ -100,29 +101,9 @@ attributes:
     support: full
     membership:
       - hostnet.multicluster.hostnet
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
-    support: full
   bypass_host_loop:
-    description: Forces a global task that does not execute per host.
-    support: none
     details:
       - Use C(run_once), and give the certificates of all hosts in one call.
-  become:
-    description: Is usable alongside become keywords.
-    support: none
-    details:
-      - Files are read and written as the user who runs Ansible.
-  connection:
-    description: Uses the target's configured connection information to execute code on it.
-    support: none
-    details:
-      - Nothing is executed on the target.
-  delegation:
-    description: Can be used in conjunction with delegate_to and related keywords.
-    support: none
-    details:
-      - The work is done on the controller, whatever the target is.
 seealso:
   - module: hostnet.multicluster.host_certificates
 author:

@@ -255,6 +255,8 @@ options:
     type: dict
 requirements:
   - cryptography >= 41 (on the controller)
+extends_documentation_fragment:
+  - hostnet.multicluster.attributes.on_controller
 attributes:
   check_mode:
     description: Can run in check mode and return the changed status and the diff without changing anything.
@@ -276,29 +278,9 @@ attributes:
     support: full
     membership:
       - hostnet.multicluster.hostnet
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
-    support: full
   bypass_host_loop:
-    description: Forces a global task that does not execute per host.
-    support: none
     details:
       - Use C(run_once), and give the certificates of all hosts in one call.
-  become:
-    description: Is usable alongside become keywords.
-    support: none
-    details:
-      - Files are read and written as the user who runs Ansible.
-  connection:
-    description: Uses the target's configured connection information to execute code on it.
-    support: none
-    details:
-      - Nothing is executed on the target.
-  delegation:
-    description: Can be used in conjunction with delegate_to and related keywords.
-    support: none
-    details:
-      - The work is done on the controller, whatever the target is.
   vault:
     description: Can automatically decrypt Ansible vaulted files.
     support: full

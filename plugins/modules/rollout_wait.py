@@ -174,8 +174,8 @@ from typing import Any
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import waits as look
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_nodes, with_bound
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import names, waits
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_of_members
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import waits
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -227,11 +227,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
     bound = [*(params["bindings"] or []), *filter(None, (record["old"], record.get("new")))]
 
     def read() -> list[Any]:
-        extra = names.member_selectors(hostnet["name"])
-        nodes, _states = read_nodes(
-            call.clusters, hostnet["node_selector"], hostnet["address_type"], extra_selectors=extra, with_version=False
-        )
-        return with_bound(call.clusters, nodes, bound, hostnet["address_type"])
+        return read_of_members(call.clusters, hostnet["name"], hostnet["node_selector"], hostnet["address_type"], bound)
 
     patient = not once and params["until"] != "turn"
     ended = look.wait(read, _judge(params), params["interval"], 0 if once else params["timeout"], patient, show)

@@ -15,7 +15,7 @@ from ansible.module_utils.common.parameters import remove_values
 
 from .._plan import documents, events, names, withheld
 from .._plan.certificates import iso
-from .._plan.nodes import node_facts
+from .._plan.nodes import LISTED, node_facts
 from .._plan.selector import matches, parse_selector
 from . import kinds
 from .client import METADATA_ONLY, WATCH_SECONDS, Json, KubeCluster, KubeError
@@ -24,8 +24,6 @@ from .membership import records_of, refuse_edited
 from .observe import pod_summary
 from .watch import Objects, Seen, follow
 
-# What an inventory lists where nobody has said which nodes are meant.
-_LISTED = "!node-role.kubernetes.io/control-plane"
 # How often the dates of certificates are read: of Secrets the metadata alone, which no watch here asks for.
 _DATES_SECONDS = 300.0
 # After an API server has refused, or did not answer for the length of a watch.
@@ -146,7 +144,7 @@ class Source:
         """Raises KubeError and ValueError where something of it cannot be right: a context that is missing, a selector that is none."""
         self._settings = settings
         self._wanted = (settings["namespace"], settings["name"]) if settings["name"] else None
-        self._selector = settings["node_selector"] if settings["node_selector"] is not None else _LISTED
+        self._selector = settings["node_selector"] if settings["node_selector"] is not None else LISTED
         try:
             parse_selector(self._selector)
         except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from .._plan import follow, generations, names
 from . import kinds
 from .client import Json, KubeCluster, KubeError, each_cluster
-from .nodes import read_nodes, with_bound
+from .nodes import read_of_members
 from .observe import pod_summary
 from .waits import NODES_A_SECOND, Progress
 
@@ -111,14 +111,9 @@ def _look(clusters: dict[str, KubeCluster], wanted: Wanted, picture: Picture) ->
 
     def one(cluster: KubeCluster) -> tuple[list[Any], list[follow.Guards], str]:
         try:
-            nodes, _states = read_nodes(
-                {cluster.name: cluster},
-                wanted.node_selector,
-                wanted.address_type,
-                extra_selectors=(*names.member_selectors(wanted.name), wanted.extra_selector),
-                with_version=False,
+            nodes = read_of_members(
+                {cluster.name: cluster}, wanted.name, wanted.node_selector, wanted.address_type, wanted.bindings, [wanted.extra_selector]
             )
-            nodes = with_bound({cluster.name: cluster}, nodes, wanted.bindings, wanted.address_type)
             pods, _version = cluster.list(kinds.POD, wanted.namespace, names.guard_selector(wanted.name))
         except KubeError as error:
             if not error.passing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
-from .._plan import held
+from .._plan import held, names
 from .._plan.labels import LabelChange, annotation_patch, label_changes, label_patch
 from .._plan.listed import some
 from .._plan.nodes import Node, node_facts
@@ -156,6 +156,20 @@ def with_bound(
     bound = {(str(entry["kube_cluster"]), str(entry["node"])) for entry in bindings if entry["kube_cluster"] in clusters}
     more = read_named(clusters, bound - {(node["kube_cluster"], node["name"]) for node in nodes}, address_type)
     return sorted([*nodes, *more], key=lambda node: (node["kube_cluster"], node["name"]))
+
+
+def read_of_members(
+    clusters: dict[str, KubeCluster],
+    name: str,
+    node_selector: str,
+    address_type: str,
+    bindings: Iterable[Mapping[str, Any]],
+    extra_selectors: Sequence[str] = (),
+) -> list[Node]:
+    """All nodes that may matter to deployment `name`: those that match, those with its labels, and those that `bindings` name (with_bound)."""
+    own = (*names.member_selectors(name), *extra_selectors)
+    nodes, _states = read_nodes(clusters, node_selector, address_type, extra_selectors=own, with_version=False)
+    return with_bound(clusters, nodes, bindings, address_type)
 
 
 def read_labels(clusters: dict[str, KubeCluster]) -> dict[str, dict[str, NodeLabels]]:

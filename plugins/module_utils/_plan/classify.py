@@ -10,6 +10,7 @@ from typing import Any
 
 from . import admission, dead, disk, expiry, join, journal, progress, signs
 from .layout import ca_certificate, data_folder
+from .listed import aligned
 from .names import OUT_OF_SERVICE
 
 Json = dict[str, Any]
@@ -338,14 +339,13 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
                 entry["started_at"] or "-",
             )
         )
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(_COLUMNS))]
     lines = [
         (
             f"{status['deployment']} ({status['system']}, {status['placement']}): {'healthy' if status['healthy'] else 'NOT HEALTHY'}, "
             f"{sum(entry['healthy'] for entry in status['members'])} of {len(status['members'])} members, cluster id {status['cluster_id'] or '-'}"
         )
     ]
-    lines += ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += aligned([[str(cell) for cell in row] for row in rows])
     for name, entries in sorted(status["join_lists"].items()):
         lines.append(f"join list in {name}: {', '.join(entries) or '-'}")
     lines += [

@@ -16,6 +16,7 @@ from typing import Any
 from . import join
 from .certificates import file_name_problem, iso
 from .layout import SHARED_FOLDER, all_ports
+from .listed import aligned
 from .trust_revisions import short
 
 Json = dict[str, Any]
@@ -244,9 +245,7 @@ def lines(
             for row in table
         ),
     ]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(_COLUMNS))]
-    told = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    told.append(f"what a client needs is in {hostnet['pki_dir']}/{SHARED_FOLDER}/CLIENT/, for each one that is not left alone")
+    told = [*aligned(cells), f"what a client needs is in {hostnet['pki_dir']}/{SHARED_FOLDER}/CLIENT/, for each one that is not left alone"]
     told += [f"kube cluster {name} does not answer" for name in silent]
     if not verified:
         told.append("no kube cluster says which CA is recorded: it was not verified that members trust this one")

@@ -40,8 +40,6 @@ ENDS: Final[dict[str, str]] = {
 LASTING: Final = ("gone", "back", "not_ready", "member_not_ready")
 # Of a kube cluster that has lost its records, or has none yet.
 _NOTHING: Final[Json] = {"members": [], "members_found": False, "ordinals": {}}
-# Signs of nodes that are rebooted, and keep their VM.
-_REBOOTS = ("machineconfiguration.openshift.io/desiredConfig", "weave.works/kured-reboot-in-progress")
 
 
 @dataclass
@@ -154,7 +152,7 @@ def work_of(sign: Mapping[str, Any]) -> str:
     """What a playbook would have to follow: VMs that are replaced, or rebooted. "" where the VM is off: nothing is left to follow."""
     if sign["level"] == signs.OFF:
         return ""
-    return "reboot" if sign["sign"] in _REBOOTS else "replace"
+    return "reboot" if sign["sign"] in signs.REBOOTS else "replace"
 
 
 @dataclass

@@ -18,6 +18,8 @@ IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 STATUS_ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
+# What is listed where nobody has said which nodes are meant. No playbook takes it for a selector.
+LISTED = "!node-role.kubernetes.io/control-plane"
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 # The old names are still set by some clouds and kept on nodes that were made long ago.
 _REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")

@@ -239,9 +239,9 @@ def rollout_plan(
         errors += selector_errors(hostnet)
     if not request.get("abort") and work != "scale_down":
         errors += refusals.too_long(hostnet, planned, bindings, nodes, done)
+    is_down = steps.is_down(journal or {}, list(bindings.values()))
     if not request.get("abort"):
-        down = in_hand if steps.is_down(journal or {}, list(bindings.values())) else ""
-        errors += refusals.not_startable(hostnet, planned, home, flying, down)
+        errors += refusals.not_startable(hostnet, planned, home, flying, in_hand if is_down else "")
     # Nothing was done yet for which its VM was needed, and whose VM is gone has to be proven dead before somebody takes its place.
     vm_gone = bool(record.get("old")) and record.get("work") not in ("repair", "scale_down") and follow.is_lost(record["old"], nodes)
     # A repair that comes into a rollout mends, and takes nobody down whose turn that rollout had begun. One that drains is not well until it was stopped.
@@ -265,7 +265,7 @@ def rollout_plan(
         ),
         "yields": bool(in_hand)
         and not request.get("abort")
-        and not steps.is_down(journal or {}, list(bindings.values()))
+        and not is_down
         and (bool(mends or waits) or another_ones or vm_gone or not order.may_go_on(request, record, home)),
         "hold": hold,
         "over": over,

@@ -67,6 +67,8 @@ _AKS_EVENT = "VMEventScheduled"
 _MCO = "machineconfiguration.openshift.io"
 # https://kured.dev/docs/configuration/
 _KURED = "weave.works/kured-reboot-in-progress"
+# Signs of nodes that are rebooted, and keep their VM.
+REBOOTS = (f"{_MCO}/desiredConfig", _KURED)
 
 
 def signs(node: Mapping[str, Any]) -> list[Sign]:
