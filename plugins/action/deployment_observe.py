@@ -44,9 +44,7 @@ class ActionModule(InProcess):
     """Brings the filter and the display to the module."""
 
     arguments = deployment_observe.ARGUMENTS
+    always = True
     perform_run = _observe
     shows = True
     facts = deployment_observe.FACTS
-
-    def in_process(self) -> bool:
-        return True

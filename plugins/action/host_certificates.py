@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.before import issued
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import KEY_TYPES, USAGES, lifetime_of
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.pki import PkiAction
 
@@ -90,4 +91,5 @@ class ActionModule(PkiAction):
             known_nkeys=options["known_nkeys"],
             renew=options["renew"],
         )
-        return ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
+        result = ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
+        return {**result, "noted": issued(result["certificates"])}

@@ -24,7 +24,7 @@ def _inspect(call: _call.Call, show: Callable[[str], None]) -> Json:
             raise ValueError(wrong)
         shape = questions.filter_named(asked["filter"])
     except ValueError as error:
-        raise _call.Failure(str(error), inspection={}, samples=0, blocked=[], lost=[]) from error
+        raise _call.Failure(str(error), inspection={}, samples=0, blocked=[], lost=[], refusal="") from error
     return member_inspect.inspect(call, shape, show)
 
 
@@ -32,8 +32,6 @@ class ActionModule(InProcess):
     """Brings the filter and the display to the module."""
 
     arguments = member_inspect.ARGUMENTS
+    always = True
     perform_run = _inspect
     shows = True
-
-    def in_process(self) -> bool:
-        return True

@@ -12,3 +12,4 @@ from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process im
 class ActionModule(InProcess):
     arguments = member_stop.ARGUMENTS
     perform_run = member_stop.run
+    facts = member_stop.FACTS

@@ -12,3 +12,4 @@ from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process im
 class ActionModule(InProcess):
     arguments = neighbours_info.ARGUMENTS
     perform_run = neighbours_info.run
+    facts = neighbours_info.FACTS

@@ -34,8 +34,6 @@ class ActionModule(InProcess):
     """Brings what was observed to the module."""
 
     arguments = rollout_next.ARGUMENTS
+    always = True
     perform_run = _decide
     facts = rollout_next.FACTS
-
-    def in_process(self) -> bool:
-        return True

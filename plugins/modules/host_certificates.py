@@ -369,6 +369,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+noted:
+  description: By C(name), what a rollout's journal says of its certificates - nothing secret.
+  returned: success
+  type: dict
 ca:
   description: The CA named C(ca).
   returned: success

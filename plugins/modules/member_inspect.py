@@ -76,12 +76,18 @@ options:
     default: {}
   gates:
     description:
-      - What must not speak against going on, a list of dictionaries with C(say) (a text) and C(find) (a JMESPath expression).
-      - P(hostnet.multicluster.rollout_gates#filter) gives those of a system. docs/systems.md describes what the expressions see.
+      - What must not speak against going on. Each is a name, V(stop), V(replace) (stop, and the disk goes), V(leave) (replace, and nobody comes), V(admit),
+        V(alive), V(dead) or V(settled), which stands for the gates of every system and those of O(spec), or a dictionary with C(say) (a text) and C(find)
+        (a JMESPath expression). docs/systems.md describes what the expressions see.
       - A gate that cannot be evaluated is closed.
     type: list
-    elements: dict
+    elements: raw
     default: []
+  work:
+    description:
+      - For which work of a rollout the gates are asked. Those of O(spec) that are C(not_for) it are left out.
+    type: str
+    default: ""
   member:
     description:
       - Name of the member that the gates are about. Empty means that they are about no single one.
@@ -108,7 +114,7 @@ options:
     default: false
   processes:
     description:
-      - Processes that may be dead, for the gates C(alive) and C(dead) of P(hostnet.multicluster.rollout_gates#filter), which ask the others about them.
+      - Processes that may be dead, for the gates V(alive) and V(dead) of O(gates), which ask the others about them.
     type: list
     elements: dict
     default: []
@@ -180,7 +186,7 @@ EXAMPLES = r"""
     members: "{{ hostnet_targets }}"
     inspect: "{{ hostnet_spec.inspect }}"
     spec: "{{ hostnet_spec }}"
-    gates: "{{ 'settled' | hostnet.multicluster.rollout_gates(hostnet_spec) }}"
+    gates: [settled]
     member: east-0
     expected: "{{ hostnet_bindings | map(attribute='member') }}"
     samples: 3
@@ -211,6 +217,10 @@ lost:
   returned: always
   type: list
   elements: str
+refusal:
+  description: Why nobody takes the places of O(processes), and what to do; empty where nothing speaks against it.
+  returned: always
+  type: str
 requests:
   description: API requests sent, over all kube clusters.
   returned: always
@@ -236,6 +246,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.insp
 )
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Kept
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, gate
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -254,7 +265,8 @@ ARGUMENTS: dict[str, Any] = {
         },
     },
     "spec": {"type": "dict", "default": {}},
-    "gates": {"type": "list", "elements": "dict", "default": []},
+    "gates": {"type": "list", "elements": "raw", "default": []},
+    "work": {"type": "str", "default": ""},
     "member": {"type": "str", "default": ""},
     "expected": {"type": "list", "elements": "str", "default": []},
     "bindings": {"type": "list", "elements": "dict", "default": []},
@@ -308,14 +320,18 @@ def inspect(call: _call.Call, shape: Shape, show: Any) -> Json:
 
 def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
     params = call.params
-    questions, spec, gates = asked(params), params["spec"], params["gates"]
+    questions, spec = asked(params), params["spec"]
+    try:
+        gates = gate.named(params["gates"], spec, params["work"])
+    except ValueError as error:
+        raise _call.Failure(f"gates: {error}", inspection={}, samples=0, blocked=[], lost=[], refusal="") from error
 
     if not gates:
         try:
             said = answers(call.clusters, params["members"], questions, spec, shape, kept)
         except ValueError as error:
-            raise _call.Failure(str(error), inspection={}, samples=1, blocked=[], lost=[]) from error
-        return {"changed": False, "inspection": said, "samples": 1, "blocked": [], "lost": []}
+            raise _call.Failure(str(error), inspection={}, samples=1, blocked=[], lost=[], refusal="") from error
+        return {"changed": False, "inspection": said, "samples": 1, "blocked": [], "lost": [], "refusal": ""}
 
     def sample() -> Json:
         return ask(call.clusters, params["members"], questions, spec, shape, kept)
@@ -341,6 +357,7 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
         vanished=lambda names: vanished(call.clusters, [entry for entry in params["bindings"] if entry["member"] in names]),
         without=params["without_lost"],
     )
+    found["refusal"] = dead.refusal(found["inspection"], params["processes"], params["timeout"])
     waited_for = not params["without_lost"] or params["member"] in found["lost"]
     if found["blocked"] and found["lost"] and waited_for and not call.check_mode:
         raise _call.Failure(f"{wait.what}: {'; '.join(found['blocked'])}", **found)

@@ -33,10 +33,9 @@ options:
     required: true
   pods:
     description:
-      - The pods. One that is gone already is fine.
+      - The pods. One that is gone already is fine. Either these or O(member).
     type: list
     elements: dict
-    required: true
     suboptions:
       kube_cluster:
         description:
@@ -59,6 +58,29 @@ options:
             C(node.kubernetes.io/out-of-service). Where neither holds this is ignored.
         type: bool
         default: false
+  member:
+    description:
+      - A binding. All pods of its member end, as O(observed) has them, and nobody waits for the kubelet of a VM that is gone by the fact
+        C(hostnet_deployment). Needs the action plugin, which is used where the connection is local.
+    type: dict
+    version_added: "0.4.0"
+  observed:
+    description:
+      - What M(hostnet.multicluster.deployment_info) returned as C(kube_clusters). Without it, that of the fact C(hostnet_deployment).
+    type: dict
+    version_added: "0.4.0"
+  outdated:
+    description:
+      - Only pods of O(member) that do not run O(image) or, without O(image), that are older than what their workload says.
+    type: bool
+    default: false
+    version_added: "0.4.0"
+  image:
+    description:
+      - The image that pods are to run, for O(outdated).
+    type: str
+    default: ""
+    version_added: "0.4.0"
   grace_seconds:
     description:
       - Seconds that a process may take to end. Without it, each pod's own grace period.
@@ -103,6 +125,9 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, pods
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import rollout
+
+FACTS = ("hostnet_deployment",)
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -111,7 +136,6 @@ ARGUMENTS: dict[str, Any] = {
     "pods": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "options": {
             "kube_cluster": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
@@ -119,13 +143,31 @@ ARGUMENTS: dict[str, Any] = {
             "force": {"type": "bool", "default": False},
         },
     },
+    "member": {"type": "dict"},
+    "observed": {"type": "dict"},
+    "outdated": {"type": "bool", "default": False},
+    "image": {"type": "str", "default": ""},
     "grace_seconds": {"type": "int"},
     "timeout": {"type": "int", "default": 120},
 }
 
 
-def run(call: _call.Call) -> dict[str, Any]:
+def _pods_of_member(params: dict[str, Any], facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of `member`, by what was observed."""
+    seen = facts.get("hostnet_deployment")
+    if seen is None:
+        raise _call.Failure("member needs the fact hostnet_deployment: observe the deployment first, and give the task connection: local")
+    observed = seen["kube_clusters"] if params["observed"] is None else params["observed"]
+    found = rollout.stale_pods(params["member"], observed, seen["nodes"])
+    return rollout.outdated(found, observed, params["image"]) if params["outdated"] else found
+
+
+def run(call: _call.Call, facts: dict[str, Any] | None = None) -> dict[str, Any]:
     params = call.params
+    if (params["pods"] is None) == (params["member"] is None):
+        raise _call.Failure("give either pods or member")
+    if params["pods"] is None:
+        params["pods"] = _pods_of_member(params, facts or {})
     stray = _call.stray(params, "pods")
     if stray:
         raise _call.Failure(stray)

@@ -65,6 +65,12 @@ options:
       - Whose cordon it is, for example the name of a deployment.
     type: str
     required: true
+  gone_ok:
+    description:
+      - A node that is gone, or is another VM by its UID, is left out. Otherwise it is an error, except with O(state=uncordoned).
+    type: bool
+    default: false
+    version_added: "0.4.0"
   exclude:
     description:
       - Label selector of pods that are left alone, in all namespaces; for example the deployment's members, which the play stops itself.
@@ -251,6 +257,7 @@ ARGUMENTS: dict[str, Any] = {
     },
     "state": {"type": "str", "choices": list(STATES), "required": True},
     "owner": {"type": "str", "required": True},
+    "gone_ok": {"type": "bool", "default": False},
     "exclude": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 300},
     "grace_seconds": {"type": "int"},
@@ -272,6 +279,7 @@ def run(call: _call.Call) -> dict[str, Any]:
         timeout=params["timeout"],
         grace_seconds=params["grace_seconds"],
         keep_cordon=params["keep_cordon"],
+        gone_ok=params["gone_ok"],
         dry_run=call.check_mode,
         lock=params["lock"],
     )

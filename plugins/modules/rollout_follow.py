@@ -94,10 +94,9 @@ options:
     default: false
   until:
     description:
-      - Version of the kubelet by name of kube cluster. With it, the upgrade is over when the nodes of O(followed) in these kube clusters have it, or a newer
-        one, and generations do not count.
-    type: dict
-    default: {}
+      - Version of the kubelet, for all kube clusters or by name of kube cluster. With it, the upgrade is over when the nodes of O(followed) in these kube
+        clusters have it, or a newer one, and generations do not count.
+    type: raw
   in_place:
     description:
       - Whether the VMs stay and are rebooted. Generations of nodes say nothing of that, so only O(until) ends it, and nobody has a second turn.
@@ -192,6 +191,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, follow
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import versions
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -207,7 +207,7 @@ ARGUMENTS: dict[str, Any] = {
     "moved": {"type": "list", "elements": "str", "default": []},
     "waiting": {"type": "list", "elements": "str", "default": []},
     "may_end": {"type": "bool", "default": False},
-    "until": {"type": "dict", "default": {}},
+    "until": {"type": "raw"},
     "in_place": {"type": "bool", "default": False},
     "pool_label": {"type": "str", "default": ""},
     "seen": {"type": "dict", "default": {}},
@@ -237,7 +237,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
         params["among"],
         params["followed"],
         params["moved"],
-        params["until"],
+        versions.by_kube_cluster(params["until"], list(call.clusters)),
         params["pool_label"],
         params["may_end"],
         params["in_place"],

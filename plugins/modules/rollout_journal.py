@@ -208,6 +208,11 @@ ansible_facts:
       description: The same as RV(journal).
       type: dict
       returned: success
+    hostnet_turn:
+      description: What it says of the member in hand - C(step) (the step that was begun last), C(must_finish) (one was begun that cannot be undone),
+        C(undone) (what is noted when its steps were undone) and C(processes) (its old process, where its place is taken).
+      type: dict
+      returned: success
 requests:
   description: API requests sent.
   returned: always
@@ -225,6 +230,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster impo
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import journal as journals
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import lock as locks
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import journal as plan
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import turn
 
 ARGUMENTS: client.Json = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -272,6 +278,10 @@ def _refuse_to_forget(given: client.Json, found: dict[str, client.Json | None]) 
         )
 
 
+def _facts(journal: client.Json) -> client.Json:
+    return {"hostnet_journal": journal, "hostnet_turn": turn.said(journal)}
+
+
 def run(call: Call) -> client.Json:
     params = call.params
     given, op, step = params["journal"], params["op"], params["step"]
@@ -279,7 +289,7 @@ def run(call: Call) -> client.Json:
         # Whoever changes something after this looks at it.
         params["lock"] = None
         latest = plan.newest(journals.read(call.clusters, params["name"], params["namespace"])) or {}
-        return {"changed": False, "journal": latest, "ansible_facts": {"hostnet_journal": latest}}
+        return {"changed": False, "journal": latest, "ansible_facts": _facts(latest)}
     try:
         _failpoint.wanted()
         lock = _checked_lock(call)
@@ -317,7 +327,7 @@ def run(call: Call) -> client.Json:
             _refuse_to_forget(given, documents)
         journals.write(clusters, lock, after, found)
         _failpoint.reach(_failpoint.place(op, step, params["member"], "after"))
-    result: client.Json = {"changed": True, "journal": after, "ansible_facts": {"hostnet_journal": after}}
+    result: client.Json = {"changed": True, "journal": after, "ansible_facts": _facts(after)}
     if call.diff:
         result["diff"] = {"before": "", "after": f"journal {after['sequence']}: {plan.describe(op, step, after)}\n"}
     return result

@@ -150,6 +150,10 @@ goes_first:
   type: list
   elements: str
   sample: [west-0]
+vm:
+  description: What a hook is told of the VM, C(hostnet_vm).
+  returned: success, with O(until=vm_done)
+  type: dict
 nodes:
   description: The nodes of O(kube_clusters) as they were seen last, as M(hostnet.multicluster.nodes_info) returns them.
   returned: success
@@ -175,7 +179,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import waits as look
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.nodes import read_of_members
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import waits
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import successor, waits
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -234,6 +238,8 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
     found = ended.said["found"] if ended.said else {}
     if not ended.done and not once:
         raise _call.Failure(ended.missing, **found, waited=ended.waited)
+    if params["action"]:
+        found = {**found, "vm": successor.vm(record, params["action"])}
     return {"changed": False, "done": ended.done, **found, "nodes": ended.nodes, "waited": ended.waited}
 
 

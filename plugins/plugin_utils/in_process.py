@@ -44,13 +44,15 @@ class InProcess(ActionBase):
     """Base class of the action plugins: `arguments` and `perform_run` are ARGUMENTS and run of the module of the same name.
 
     With `shows`, `perform_run` is also given `show`, which takes a line for whoever watches while it runs. With `facts`, it is also given those facts,
-    by name: what is read a thousand members at a time is not to be copied by a template, which takes ten seconds for it.
+    by name: what is read a thousand members at a time is not to be copied by a template, which takes ten seconds for it. With `always`, it runs nowhere else:
+    filters, facts and the display are in Ansible's own process alone.
     """
 
     arguments: ClassVar[Json] = {}
     perform_run: ClassVar[Callable[..., Json]]
     shows: ClassVar[bool] = False
     facts: ClassVar[Sequence[str]] = ()
+    always: ClassVar[bool] = False
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -82,6 +84,8 @@ class InProcess(ActionBase):
 
     def in_process(self) -> bool:
         """Whether this call needs no process of its own: not another machine, user or time."""
+        if self.always:
+            return True
         become = getattr(self._connection, "become", None)
         return self._connection.transport == "local" and not become and not self._task.async_val
 

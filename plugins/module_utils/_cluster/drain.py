@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Request:
-    """What shall become of the nodes. `timeout` and `grace_seconds` in seconds; None: the pods' own grace periods.
+    """What shall become of the nodes. `timeout` and `grace_seconds` in seconds; None: the pods' own grace periods. `gone_ok`: as gone nodes are to an uncordon.
 
     `lock` (None for none) was verified by the caller. It is verified again before anything that is written after a wait:
     minutes may have gone by.
@@ -50,6 +50,7 @@ class Request:
     timeout: float = 300.0
     grace_seconds: int | None = None
     keep_cordon: bool = False
+    gone_ok: bool = False
     dry_run: bool = False
     lock: Json | None = None
 
@@ -163,10 +164,10 @@ class _ClusterRun:
             self.budgets = self.cluster.list(POD_DISRUPTION_BUDGET)[0]
 
     def _checked(self, name: str, node: Json | None, uid: str, state: str) -> Json | None:
-        """The node; or None where it is gone (or is another VM), which is what an uncordon wants. Raises KubeError else."""
+        """The node; or None where it is gone (or is another VM), which is fine for an uncordon and with `gone_ok`. Raises KubeError else."""
         if node is not None and uid in ("", node["metadata"]["uid"]):
             return node
-        if state == plan.UNCORDONED:
+        if state == plan.UNCORDONED or self.request.gone_ok:
             return None
         if node is None:
             raise KubeError(self.cluster.name, f"Node {name}", "there is no such node; correct its name or leave it out", 404, "NotFound")

@@ -79,16 +79,17 @@ def old_id(inspection: Mapping[str, Mapping[str, Any]], binding: Mapping[str, An
     return ""
 
 
-def issued(certificates: Sequence[Mapping[str, Any]], member: str) -> list[Json]:
-    """What the journal notes about the certificates of a member: nothing secret."""
-    return [
-        {
-            "file": entry["file"],
-            "serial": entry["serial"],
-            "not_after": entry["not_after"],
-            "addresses": [name.removeprefix("IP:") for name in entry.get("sans", []) if name.startswith("IP:")],
-            "reason": entry.get("reason", ""),
-        }
-        for entry in certificates
-        if entry["name"] == member
-    ]
+def issued(certificates: Sequence[Mapping[str, Any]]) -> dict[str, list[Json]]:
+    """What the journal notes about the certificates of each member, by its name: nothing secret."""
+    found: dict[str, list[Json]] = {}
+    for entry in certificates:
+        found.setdefault(str(entry["name"]), []).append(
+            {
+                "file": entry["file"],
+                "serial": entry["serial"],
+                "not_after": entry["not_after"],
+                "addresses": [name.removeprefix("IP:") for name in entry.get("sans", []) if name.startswith("IP:")],
+                "reason": entry.get("reason", ""),
+            }
+        )
+    return found

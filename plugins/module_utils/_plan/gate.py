@@ -95,6 +95,31 @@ def is_for(entry: Gate, work: str) -> bool:
     return work not in ([left_out] if isinstance(left_out, str) else left_out)
 
 
+def named(given: Sequence[str | Gate], spec: Mapping[str, Any], work: str = "") -> list[Json]:
+    """The gates of these names, each once, and those that are given whole.
+
+    Names are `stop`, `replace` (stop, and the disk goes), `leave` (replace, and nobody comes), `admit`, `alive`, `dead` and `settled`: the gates of every
+    system, then the system's own, without those that are `not_for` this work. Raises ValueError for another name.
+    """
+    found: list[Json] = []
+    for entry in given:
+        more = _of_name(entry, spec, work) if isinstance(entry, str) else [dict(entry)]
+        found += [gate for gate in more if gate not in found]
+    return found
+
+
+def _of_name(name: str, spec: Mapping[str, Any], work: str) -> list[Json]:
+    gone = name in ("replace", "leave")
+    kind = "stop" if gone else name
+    generic = {**GENERIC, **PROOF}
+    if kind not in generic:
+        raise ValueError(f"there is no gate {name!r}; known are replace, leave, {', '.join(generic)}")
+    own = spec.get("gates") or {}
+    more = own.get("leave", []) if name == "leave" else []
+    found = [*generic[kind], *(ONLY_COPY if gone else []), *own.get(kind, []), *more]
+    return [{key: value for key, value in entry.items() if key != "not_for"} for entry in found if is_for(entry, work)]
+
+
 def document(
     inspection: Mapping[str, Mapping[str, Any]],
     member: str = "",

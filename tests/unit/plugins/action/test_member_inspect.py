@@ -91,7 +91,7 @@ def test_processes_that_must_be_dead(run: Any) -> None:
     """What only they need is asked for them alone, and what the filter then says of them closes the gates."""
     east1 = {"member": "east-1", "process": "east-1", "address": "10.0.0.2"}
     seen = {"east-0": {**HEALTHY, "peers": [{"id": "b", "name": "east-1", "address": "10.0.0.2", "live": True}]}}
-    gates = "{{ 'alive' | hostnet.multicluster.rollout_gates({}) }}"
+    gates = ["alive"]
     liveness = {"filter": "told", "liveness": {"http": {"x": {"port": "y"}}}}
     done: PlayRun = run(
         task(seen, gates=gates, processes=[east1], timeout=1, interval=0.3, what="asking who is dead"),

@@ -336,3 +336,20 @@ def test_whose_vm_is_gone_is_read_from_its_node_and_never_guessed() -> None:
     bindings[3]["node_uid"] = "another"
     elsewhere = {**bindings[1], "kube_cluster": "west"}
     assert inspect.vanished({"east": FakeCluster()}, [*bindings, elsewhere]) == ["gone", "other"]  # type: ignore[dict-item]
+
+
+def test_gates_that_do_not_hold_for_a_work() -> None:
+    own = {"gates": {"stop": [{"say": "full", "find": "full", "not_for": ["restart"]}, {"say": "sick", "find": "sick"}]}}
+    said = [
+        [each["say"] for each in gate.named(["stop"], own, work) if each["say"] in ("full", "sick")] for work in ("", "reboot", "restart")
+    ]
+    assert said == [["full", "sick"], ["full", "sick"], ["sick"]]
+    assert all(set(each) == {"say", "find"} for each in gate.named(["stop"], own))
+
+
+def test_gates_of_several_names_come_once() -> None:
+    own = {"say": "mine", "find": "x"}
+    both = gate.named(["admit", "dead", own, "admit"], {})
+    assert both == [*gate.named(["admit"], {}), *[each for each in gate.named(["dead"], {}) if each not in gate.named(["admit"], {})], own]
+    with pytest.raises(ValueError, match="there is no gate 'stopp'; known are replace, leave, stop"):
+        gate.named(["stopp"], {})

@@ -269,7 +269,7 @@ def test_a_certificate_that_was_kept_is_not_called_issued() -> None:
     """In the shape that the rollout notes."""
     binding = {"file": "peer", "not_after": "2027-01-01T00:00:00Z", "sans": ["IP:10.0.0.1", "DNS:east-0"], "name": "east-0"}
     told = [{**binding, "serial": "aa", "reason": "it lacks 10.0.0.1"}, {**binding, "serial": "bb", "reason": ""}]
-    issued = before.issued(told, "east-0")
+    issued = before.issued(told)["east-0"]
     text = Shape(rollout_html({"steps": [entry(1, "east-0", "certify", 0, 1, detail={"issued": issued})]})).text
     assert "Certificates issued 1" in text
     assert "1 issued, 1 found in place" in text

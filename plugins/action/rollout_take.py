@@ -1,0 +1,16 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""rollout_take always runs in Ansible's own process: what was observed is there."""
+
+from __future__ import annotations
+
+from ansible_collections.hostnet.multicluster.plugins.modules import rollout_take
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
+
+
+class ActionModule(InProcess):
+    arguments = rollout_take.ARGUMENTS
+    always = True
+    perform_run = rollout_take.decide
+    facts = rollout_take.FACTS
