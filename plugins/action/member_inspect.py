@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.modules import member_inspect
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils import questions
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.members import OfMembers
 
 Json = dict[str, Any]
 
@@ -24,14 +24,20 @@ def _inspect(call: _call.Call, show: Callable[[str], None]) -> Json:
             raise ValueError(wrong)
         shape = questions.filter_named(asked["filter"])
     except ValueError as error:
-        raise _call.Failure(str(error), inspection={}, samples=0, blocked=[], lost=[], refusal="") from error
+        raise _call.Failure(str(error), inspection={}, targets=[], samples=0, blocked=[], lost=[], refusal="") from error
     return member_inspect.inspect(call, shape, show)
 
 
-class ActionModule(InProcess):
-    """Brings the filter and the display to the module."""
+class ActionModule(OfMembers):
+    """Brings the filter, the display and what is known of the deployment to the module."""
 
     arguments = member_inspect.ARGUMENTS
     always = True
     perform_run = _inspect
     shows = True
+
+    def by_facts(self, result: Json) -> Json:
+        plan = (self.fact("hostnet_deployment") or {}).get("plan")
+        if self.bindings is None or not plan:
+            return {}
+        return member_inspect.judged(plan, self.bindings, result["inspection"])

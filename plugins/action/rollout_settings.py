@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ansible_collections.hostnet.multicluster.plugins.modules import rollout_settings
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.members import OfMembers
 
 
-class ActionModule(InProcess):
+class ActionModule(OfMembers):
     arguments = rollout_settings.ARGUMENTS
     perform_run = rollout_settings.run

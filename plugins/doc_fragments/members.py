@@ -12,6 +12,8 @@ options:
   members:
     description:
       - The members that can be asked, and the pods that they run in.
+      - Or bindings, such as C(hostnet_bindings). Those are asked whose container runs by the fact C(hostnet_deployment), which the role preflight makes
+        together with the fact C(hostnet).
     type: list
     elements: dict
     required: true

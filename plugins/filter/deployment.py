@@ -21,8 +21,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     observation,
     placement,
     probe,
-    progress,
-    proof,
     removal,
     serving,
     status_metrics,
@@ -31,7 +29,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
     withheld,
     workloads,
 )
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.html import render
@@ -77,24 +74,11 @@ def alive(bindings: Sequence[Mapping[str, Any]], seen: Deployment) -> list[Json]
     return observation.live_members(bindings, seen["kube_clusters"], seen["nodes"])
 
 
-def renewed(seen: Deployment, parts: Mapping[str, Mapping[str, Any]]) -> Deployment:
-    """What was `seen` of a deployment, with those parts of it that were read again (observation.renewed), and the join list in force by them."""
-    kube_clusters = observation.renewed(seen["kube_clusters"], parts)
-    listed = any("join" in part for part in parts.values())
-    plan = {**seen["plan"], "seeds": observation.seeds(kube_clusters)} if listed else seen["plan"]
-    return {**seen, "kube_clusters": kube_clusters, "plan": plan}
-
-
 def mark_nodes(
     hostnet: Mapping[str, Any], spec: Mapping[str, Any], bindings: Sequence[Mapping[str, Any]], seen: Deployment, token: str
 ) -> list[Json]:
     """The nodes of members whose folders have no marker yet (admission.mark_nodes)."""
     return admission.mark_nodes(hostnet, spec, bindings, seen["nodes"], seen["kube_clusters"], token)
-
-
-def strangers(plan: Mapping[str, Any], inspection: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Peers that the members list and that no binding of `plan` accounts for, a sentence each."""
-    return copies.unknown_peers(plan["members"], plan["new"], inspection)
 
 
 def status_html(status: Mapping[str, Any]) -> str:
@@ -115,8 +99,6 @@ class FilterModule:
             "deployment_changes": deploy_changes.deploy_changes,
             "deployment_kube_clusters": withheld.withheld,
             "deployment_admitted": admission.admitted,
-            "deployment_renewed": renewed,
-            "deployment_live": alive,
             "deployment_certificates": member_certificates.wanted_certificates,
             "deployment_behind": serving.behind,
             "deployment_probe_errors": probe.probe_errors,
@@ -126,20 +108,14 @@ class FilterModule:
             "deployment_mark_nodes": mark_nodes,
             "deployment_probe_nodes": probe.probe_nodes,
             "deployment_with_disks": admission.with_disks,
-            "deployment_with_progress": progress.with_progress,
             "deployment_removal": removal.removal,
-            "deployment_confirmed": removal.confirmed,
             "deployment_data_root": data_root.normal_root,
-            "deployment_expect": observation.expected,
-            "deployment_verdict": proof.verdict,
             "deployment_script": script,
             "deployment_namespaces": namespace.namespace_objects,
             "deployment_objects": objects,
             "deployment_images": workloads.images,
             "deployment_trial_errors": trial.trial_errors,
             "deployment_trial_pods": trial.trial_pods,
-            "deployment_targets": classify.member_targets,
-            "deployment_strangers": strangers,
             "deployment_table": classify.status_table,
             "deployment_html": status_html,
             "deployment_metrics": status_metrics.metrics,

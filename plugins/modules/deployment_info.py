@@ -38,23 +38,11 @@ options:
     required: true
   expect:
     description:
-      - Members to wait for. The wait ends before its time where the node of one of them is gone; such members are C(lost) in what the failure returns.
+      - Bindings of the members to wait for. Of each C(kube_cluster), C(member) and C(node) count, the node that it is bound to.
+      - The wait ends before its time where the node of one of them is gone; such members are C(lost) in what the failure returns.
     type: list
     elements: dict
     default: []
-    suboptions:
-      kube_cluster:
-        description: The member's kube cluster.
-        type: str
-        required: true
-      member:
-        description: The member's name.
-        type: str
-        required: true
-      node:
-        description: The node that the member is bound to.
-        type: str
-        required: true
   absent_ok:
     description:
       - Names of kube clusters that may fail to answer. They are C(absent) in the result then, with nothing else. Only to look on.
@@ -75,6 +63,25 @@ options:
     elements: str
     choices: [pods, records]
     default: []
+    version_added: "0.4.0"
+  renew:
+    description:
+      - Whether what is read takes the place of what the fact C(hostnet_deployment) has of it. The whole of that is in RV(deployment) then, for the next fact.
+      - The fact is taken as it is - a template would need ten seconds to hand over a thousand members.
+    type: bool
+    default: false
+    version_added: "0.4.0"
+  members:
+    description:
+      - Bindings of members, about which RV(targets) and RV(members) say something.
+    type: list
+    elements: dict
+    default: []
+    version_added: "0.4.0"
+  hostnet:
+    description:
+      - The settings of the deployment, as the role preflight makes them, for RV(targets).
+    type: dict
     version_added: "0.4.0"
   nodes:
     description: Which nodes are read too, as M(hostnet.multicluster.nodes_info) does. None without this option.
@@ -220,6 +227,20 @@ nodes:
   returned: with O(nodes)
   type: list
   elements: dict
+deployment:
+  description: The fact C(hostnet_deployment) with what was read, and with the join list that is in force by it where only records or only pods were read.
+  returned: success, with O(renew)
+  type: dict
+members:
+  description: O(members), with C(live), whether each has a ready pod on the VM that it was admitted to, under the address that it was admitted with.
+  returned: success, with O(renew)
+  type: list
+  elements: dict
+targets:
+  description: Those of O(members) whose container runs, as M(hostnet.multicluster.member_exec) takes them.
+  returned: success, with O(hostnet)
+  type: list
+  elements: dict
 requests:
   description: API requests sent.
   returned: always
@@ -231,25 +252,21 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, nodes, observe
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import observation
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
     "lock": client.lock_argument(),
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
-    "expect": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "kube_cluster": {"type": "str", "required": True},
-            "member": {"type": "str", "required": True},
-            "node": {"type": "str", "required": True},
-        },
-    },
+    "expect": {"type": "list", "elements": "dict", "default": []},
     "absent_ok": {"type": "list", "elements": "str", "default": []},
     "read_lock": {"type": "bool", "default": False},
     "only": {"type": "list", "elements": "str", "choices": ["pods", "records"], "default": []},
+    "renew": {"type": "bool", "default": False},
+    "members": {"type": "list", "elements": "dict", "default": []},
+    "hostnet": {"type": "dict"},
     "nodes": {
         "type": "dict",
         "options": {
@@ -266,7 +283,11 @@ ARGUMENTS: dict[str, Any] = {
 def run(call: _call.Call) -> dict[str, Any]:
     # Whoever changes something after this looks at it.
     call.params["lock"] = None
-    name, namespace, expect = call.params["name"], call.params["namespace"], call.params["expect"]
+    name, namespace = call.params["name"], call.params["namespace"]
+    try:
+        expect = observation.expected(call.params["expect"])
+    except KeyError as error:
+        raise _call.Failure(f"expect: a member has no {error.args[0]}; give its binding") from error
     # Nothing was created in check mode, so there is nothing to wait for.
     if expect and not call.check_mode:
         condition, timeout = call.params["condition"], call.params["timeout"]
@@ -294,6 +315,16 @@ def run(call: _call.Call) -> dict[str, Any]:
 
     of_nodes, of_deployment = client.in_parallel(lambda read: read(), (read_nodes, read_deployment))
     return {"changed": False, **of_deployment, **of_nodes}
+
+
+def renewed(seen: Deployment, parts: dict[str, Any], whole: bool) -> Deployment:
+    """What was `seen` of a deployment, with what was read again: a part of it, and the join list in force by that, or the `whole` of it."""
+    if whole:
+        return {**seen, "kube_clusters": parts}
+    kube_clusters = observation.renewed(seen["kube_clusters"], parts)
+    listed = any("join" in part for part in parts.values())
+    plan = {**seen["plan"], "seeds": observation.seeds(kube_clusters)} if listed else seen["plan"]
+    return {**seen, "kube_clusters": kube_clusters, "plan": plan}
 
 
 def main() -> None:

@@ -50,6 +50,11 @@ options:
         which is taken as it is - a template would need ten seconds to hand over a thousand members.
     type: bool
     default: false
+  members:
+    description:
+      - Bindings that count in place of those that are recorded, where somebody is about to record others.
+    type: list
+    elements: dict
   read_lock:
     description:
       - Whether the holder of the lock is read too, which is one request more for each kube cluster.
@@ -141,6 +146,15 @@ inspection:
   description: What the members said, by member. Empty without O(ask).
   returned: success
   type: dict
+verdict:
+  description: Whether the recorded members are one cluster, C(errors) and the C(cluster_id) that they report. Null without O(ask).
+  returned: success
+  type: dict
+silent:
+  description: Names of those of RV(bindings) whose nodes are not Ready, so that nobody can confirm what becomes of their pods.
+  returned: success
+  type: list
+  elements: str
 requests:
   description: API requests sent, over all kube clusters.
   returned: always
@@ -154,6 +168,7 @@ from typing import Any
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client, lock, state
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.inspect import Shape
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import proof, removal
 
 FACTS = ("hostnet_deployment", "hostnet_inspection")
 
@@ -164,6 +179,7 @@ ARGUMENTS: dict[str, Any] = {
     "spec": {"type": "dict", "required": True},
     "check_settings": {"type": "bool", "default": True},
     "known": {"type": "bool", "default": False},
+    "members": {"type": "list", "elements": "dict"},
     "read_lock": {"type": "bool", "default": False},
     "ask": {"type": "bool", "default": False},
     "inspected": {"type": "bool", "default": False},
@@ -203,6 +219,7 @@ def observe(
         params["look"],
         params["lost_disks"],
         params["read_lock"],
+        params["members"],
     )
 
     def still_held() -> None:
@@ -213,8 +230,14 @@ def observe(
         seen = state.observed(call.clusters, wanted, shape, show, call.check_mode, still_held)
     except ValueError as error:
         raise _call.Failure(str(error)) from error
+    deployment = seen["deployment"]
+    plan, asked = deployment["plan"], seen["status"] is not None
+    more = {
+        "verdict": proof.verdict(plan, plan["members"], seen["inspection"]) if asked else None,
+        "silent": removal.silent(seen["bindings"], deployment["nodes"]),
+    }
     # What is known is not handed back: it is large, and as it was.
-    return {"changed": False, **{key: value for key, value in seen.items() if key != "deployment" or known is None}}
+    return {"changed": False, **{key: value for key, value in seen.items() if key != "deployment" or known is None}, **more}
 
 
 def main() -> None:

@@ -202,6 +202,30 @@ inspection:
   type: dict
   sample:
     east-0: {reachable: true, healthy: true, reason: "", cluster_id: c1d, id: "8e9e", version: 3.6.16, leader: false, role: voter, peers: []}
+targets:
+  description: Those of O(members) that were asked, as M(hostnet.multicluster.member_exec) takes them.
+  returned: always
+  type: list
+  elements: dict
+  version_added: "0.4.0"
+bindings:
+  description: The bindings, with how far the log of each member has come, where its system tells that.
+  returned: success, where O(members) are bindings
+  type: list
+  elements: dict
+  version_added: "0.4.0"
+verdict:
+  description: Whether the members are one cluster, C(errors) and the C(cluster_id) that they report, by what the fact C(hostnet_deployment) has on record.
+  returned: success, where O(members) are bindings
+  type: dict
+  sample: {errors: [], cluster_id: c1d}
+  version_added: "0.4.0"
+unknown_peers:
+  description: Peers that the members list and that no binding accounts for, a sentence each. Looked for while members are to be admitted.
+  returned: success, where O(members) are bindings
+  type: list
+  elements: str
+  version_added: "0.4.0"
 samples:
   description: How often the members were asked.
   returned: always
@@ -246,7 +270,8 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.insp
 )
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.member import members_argument
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.port_forward import Kept
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import bindings as copies
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, gate, progress, proof
 
 ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
@@ -324,14 +349,14 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
     try:
         gates = gate.named(params["gates"], spec, params["work"])
     except ValueError as error:
-        raise _call.Failure(f"gates: {error}", inspection={}, samples=0, blocked=[], lost=[], refusal="") from error
+        raise _call.Failure(f"gates: {error}", inspection={}, targets=[], samples=0, blocked=[], lost=[], refusal="") from error
 
     if not gates:
         try:
             said = answers(call.clusters, params["members"], questions, spec, shape, kept)
         except ValueError as error:
-            raise _call.Failure(str(error), inspection={}, samples=1, blocked=[], lost=[], refusal="") from error
-        return {"changed": False, "inspection": said, "samples": 1, "blocked": [], "lost": [], "refusal": ""}
+            raise _call.Failure(str(error), inspection={}, targets=params["members"], samples=1, blocked=[], lost=[], refusal="") from error
+        return {"changed": False, "inspection": said, "targets": params["members"], "samples": 1, "blocked": [], "lost": [], "refusal": ""}
 
     def sample() -> Json:
         return ask(call.clusters, params["members"], questions, spec, shape, kept)
@@ -357,13 +382,23 @@ def _inspect(call: _call.Call, shape: Shape, show: Any, kept: Kept) -> Json:
         vanished=lambda names: vanished(call.clusters, [entry for entry in params["bindings"] if entry["member"] in names]),
         without=params["without_lost"],
     )
-    found["refusal"] = dead.refusal(found["inspection"], params["processes"], params["timeout"])
+    refusal = dead.refusal(found["inspection"], params["processes"], params["timeout"])
+    found = {**found, "targets": params["members"], "refusal": refusal}
     waited_for = not params["without_lost"] or params["member"] in found["lost"]
     if found["blocked"] and found["lost"] and waited_for and not call.check_mode:
         raise _call.Failure(f"{wait.what}: {'; '.join(found['blocked'])}", **found)
     if found["blocked"] and not call.check_mode:
         raise _call.Failure(f"{wait.what}: not within {wait.timeout:g} s: {'; '.join(found['blocked'])}", **found)
     return {"changed": False, **found}
+
+
+def judged(plan: Json, bindings: list[Json], inspection: Json) -> Json:
+    """What the answers of these members say of the deployment that `plan` (deployment_plan's) is of."""
+    return {
+        "bindings": progress.with_progress(bindings, inspection),
+        "verdict": proof.verdict(plan, bindings, inspection),
+        "unknown_peers": copies.unknown_peers(plan["members"], plan["new"], inspection) if plan["new"] else [],
+    }
 
 
 def main() -> None:

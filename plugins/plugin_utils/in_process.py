@@ -62,13 +62,36 @@ class InProcess(ActionBase):
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         result: Json = super().run(tmp, task_vars)
         del tmp
-        arguments = self._with_secrets(task_vars or {})
-        self._facts = {name: (task_vars or {}).get(name) for name in self.facts}
+        self._known = task_vars or {}
+        arguments = self.with_facts(self._with_secrets(self._known))
         if self.in_process():
             result.update(self._perform(arguments))
         else:
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=bool(self._task.async_val)))
+        if not result.get("failed"):
+            result.update(_as_json(self.by_facts(result)))
         return result
+
+    def with_facts(self, arguments: Json) -> Json:
+        """The task's arguments as the module takes them. Overridden where facts have what they only name."""
+        return arguments
+
+    def by_facts(self, result: Json) -> Json:
+        """What facts add to the module's result."""
+        del result
+        return {}
+
+    def fact(self, name: str) -> Any:
+        """A fact as it is, or None. What a task gives under its name in `vars` is a template."""
+        value = self._known.get(name)
+        return self._templar.template(value) if isinstance(value, str) else value
+
+    def observed(self) -> Any:
+        """The fact hostnet_deployment."""
+        found = self.fact("hostnet_deployment")
+        if found is None:
+            raise AnsibleActionFail("there is no fact hostnet_deployment: observe the deployment first")
+        return found
 
     def _with_secrets(self, task_vars: Json) -> Json:
         """The task's arguments, and what the facts of the roles lack. The task's own stay without it: Ansible gives those to callbacks."""
@@ -103,7 +126,7 @@ class InProcess(ActionBase):
             run = type(self).perform_run
             shown = functools.partial(run, show=self._display.display) if self.shows else run
             if self.facts:
-                shown = functools.partial(shown, facts=_as_json(self._facts))
+                shown = functools.partial(shown, facts=_as_json({name: self.fact(name) for name in self.facts}))
             result = _call.perform(self.arguments, shown, params, bool(self._task.check_mode), bool(getattr(self._task, "diff", False)))
         if self._display.verbosity >= 3:
             result["invocation"] = {"module_args": remove_values(params, secrets)}

@@ -270,3 +270,39 @@ def test_deployment_info_examples(run_tasks: Any, kube_clusters: list[Json], kub
     run = run_tasks(yaml.safe_load(deployment_info.EXAMPLES), variables={"hostnet_kube_clusters": kube_clusters})
     assert run.rc == 0, run.output
     assert set(run.of("deployment_info")[0]["kube_clusters"]) == {"east", "west"}
+
+
+def test_what_is_known_is_renewed_and_says_who_can_be_asked(run_tasks: Any, args: Json, kube_api: KubeApi, namespace: str) -> None:
+    hostnet = plans.settings(namespace=namespace, kube_clusters=("east", "west"))
+    first, second = plans.admitted(hostnet, plans.spec_of("etcd"), plans.five_nodes())[:2]
+    nodes = plans.five_nodes()
+    known = {"nodes": nodes, "kube_clusters": {name: plans.nothing() for name in ("east", "west")}, "plan": {"seeds": ["10.0.0.1"]}}
+    create_pod(kube_api, namespace, first["member"], first["node"])
+    set_status(kube_api, namespace, first["member"])
+    module = "hostnet.multicluster.deployment_info"
+    about = {"members": "{{ members }}", "hostnet": "{{ hostnet }}"}
+    tasks: list[Json] = [
+        {module: {**args, "renew": True}, "ignore_errors": True},
+        {"ansible.builtin.set_fact": {"hostnet_deployment": known}},
+        {module: {**args, "renew": True, "only": ["pods"], **about}, "register": "read"},
+        {"ansible.builtin.set_fact": {"hostnet_deployment": "{{ read.deployment }}"}},
+        {
+            "hostnet.multicluster.member_exec": {
+                "kube_clusters": args["kube_clusters"],
+                "members": "{{ members }}",
+                "commands": {"a": ["x"]},
+            }
+        },
+        {module: {**args, "expect": [{"member": "east-0", "kube_cluster": "east"}]}, "ignore_errors": True},
+    ]
+    run = run_tasks(tasks, check=True, variables={"hostnet": hostnet, "members": [first, second]})
+    assert run.rc == 0, run.output
+    unknown, read, unbound = run.of("deployment_info")
+    assert (unknown["failed"], unknown["msg"]) == (True, "there is no fact hostnet_deployment: observe the deployment first")
+    assert [pod["member"] for pod in read["deployment"]["kube_clusters"]["east"]["pods"]] == [first["member"]]
+    assert (read["deployment"]["plan"], read["deployment"]["nodes"]) == (known["plan"], nodes)
+    assert [(entry["member"], entry["live"]) for entry in read["members"]] == [(first["member"], True), (second["member"], False)]
+    assert [target["pod"] for target in read["targets"]] == [f"ledger-{first['member']}-0"]
+    # By the same pods a module finds members whose bindings it is given.
+    assert run.of("member_exec")[0]["skipped_members"] == [first["member"]]
+    assert unbound["msg"] == "expect: a member has no node; give its binding"

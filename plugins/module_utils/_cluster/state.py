@@ -36,7 +36,8 @@ class Wanted:
     `hostnet` and `spec` are the deployment's settings and its system's spec, `journal` the one that is gone by ({} for none). `known` was read a
     moment ago and is not read again, `inspection` was said a moment ago and nobody is asked again. `questions`: what the members are asked, and once more
     for `patience` seconds while no majority of them is well; None asks nobody. `look`: at the disks of members whose folders are not there, and nobody
-    knows why; those of `lost_disks` are gone for good, as a human says. `with_lock`: read who holds it.
+    knows why; those of `lost_disks` are gone for good, as a human says. `with_lock`: read who holds it. `bindings` count in place of those that are
+    recorded.
     """
 
     hostnet: Json
@@ -49,6 +50,7 @@ class Wanted:
     look: bool = False
     lost_disks: Sequence[str] = ()
     with_lock: bool = False
+    bindings: Sequence[Json] | None = None
 
 
 def read(clusters: dict[str, KubeCluster], hostnet: Json, spec: Json, with_lock: bool = False) -> Deployment:
@@ -90,7 +92,10 @@ def observed(
     hostnet, spec = wanted.hostnet, wanted.spec
     deployment = wanted.known or read(clusters, hostnet, spec, wanted.with_lock)
     plan = deployment["plan"]
-    bindings = rebind.bindings_in_force(plan["members"], wanted.journal if in_flight(wanted.journal) else {})
+    bindings = wanted.bindings
+    if bindings is None:
+        bindings = rebind.bindings_in_force(plan["members"], wanted.journal if in_flight(wanted.journal) else {})
+    bindings = list(bindings)
     targets = classify.member_targets(hostnet, bindings, deployment["kube_clusters"])
     questions = wanted.questions
     if questions is None:

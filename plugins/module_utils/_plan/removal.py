@@ -15,10 +15,10 @@ from .layout import data_folder
 Json = dict[str, Any]
 
 
-def confirmed(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The bindings of members whose end can be awaited: the kubelet of a node that is not Ready confirms nothing."""
-    silent = {(node["kube_cluster"], node["name"]) for node in nodes if not node["ready"]}
-    return [dict(binding) for binding in bindings if (binding["kube_cluster"], binding["node"]) not in silent]
+def silent(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of members whose end cannot be awaited: the kubelet of a node that is not Ready confirms nothing."""
+    away = {(node["kube_cluster"], node["name"]) for node in nodes if not node["ready"]}
+    return [str(binding["member"]) for binding in bindings if (binding["kube_cluster"], binding["node"]) in away]
 
 
 def remove_nodes(

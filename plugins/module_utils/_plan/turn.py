@@ -10,7 +10,6 @@ from typing import Any
 
 from . import before, dead, follow, rebind, sharing, steps, successor
 from .journal import in_flight
-from .progress import with_progress
 
 Json = dict[str, Any]
 
@@ -108,7 +107,7 @@ def bound(
     if state == "stopped":
         return rebind.stopped(bindings, member, True)
     if state == "started":
-        return with_progress(rebind.stopped(bindings, member, False), inspection or {})
+        return rebind.stopped(bindings, member, False, inspection)
     if state == "booted":
         return rebind.booted(bindings, member, nodes, same_vm)
     if state == "certified":

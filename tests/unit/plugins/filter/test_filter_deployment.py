@@ -12,11 +12,10 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import deployment, member_certificates, node_scripts, proof
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_certificates, node_scripts
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from support import plans
 from support.collection import CHECKOUT
-from support.plans import Json
 
 SPEC = plans.spec_of("etcd")
 HOSTNET = plans.settings()
@@ -99,19 +98,3 @@ def test_errors_of_input_are_one_line() -> None:
 def test_filters_keep_the_documentation_of_their_functions() -> None:
     for name, function in filters.FilterModule().filters().items():
         assert function.__doc__, name
-
-
-def test_filters_pass_results_through() -> None:
-    observed: dict[str, Json] = {name: plans.nothing() for name in ("east", "west")}
-    plan = deployment.deployment_plan(HOSTNET, SPEC, plans.five_nodes(), observed)
-    assert filters.FilterModule().filters()["deployment_verdict"](plan, BINDINGS, {}) == proof.verdict(plan, BINDINGS, {})
-
-
-def test_what_is_read_again_takes_the_place_of_what_was_and_the_list_in_force_goes_with_it() -> None:
-    before = seen(EVERYBODY, ["10.0.0.1"])
-    pods = filters.renewed(before, {"east": {"pods": []}, "west": {"pods": []}})
-    assert (pods["kube_clusters"]["east"]["pods"], pods["plan"]["seeds"]) == ([], ["10.0.0.1"])
-    lists = filters.renewed(before, {name: {"join": {"seeds": "10.0.0.12,10.0.1.1"}} for name in ("east", "west")})
-    assert lists["plan"]["seeds"] == ["10.0.0.12", "10.0.1.1"]
-    assert len(lists["kube_clusters"]["east"]["pods"]) == 3
-    assert before["plan"]["seeds"] == ["10.0.0.1"], "what was is as it was"
