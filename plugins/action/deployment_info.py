@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, observation
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import classify, observation, rollout
 from ansible_collections.hostnet.multicluster.plugins.modules import deployment_info
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
 
@@ -30,7 +30,10 @@ class ActionModule(InProcess):
         if given.get("renew"):
             seen = deployment_info.renewed(self.observed(), kube_clusters, whole=not given.get("only"))
             found["deployment"] = seen
-            found["members"] = observation.live_members(given.get("members") or [], seen["kube_clusters"], seen["nodes"])
+            members = observation.live_members(given.get("members") or [], seen["kube_clusters"], seen["nodes"])
+            found["members"] = members
+            if given.get("only") == ["records"]:
+                found["problems"] = rollout.join_problems(members, kube_clusters)
         if given.get("hostnet"):
             known = found["deployment"]["kube_clusters"] if found else kube_clusters
             found["targets"] = classify.member_targets(given["hostnet"], given.get("members") or [], known)

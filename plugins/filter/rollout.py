@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_labels, observation, rollout
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import member_labels, rollout
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 
@@ -21,7 +21,5 @@ class FilterModule:
             "rollout_drain_nodes": rollout.drain_nodes,
             "rollout_cordoned": rollout.cordoned,
             "rollout_touched": rollout.touched,
-            "rollout_join_problems": rollout.join_problems,
-            "rollout_seeds": observation.seeds,
         }
         return {name: errors_of_input(function) for name, function in functions.items()}

@@ -236,6 +236,11 @@ members:
   returned: success, with O(renew)
   type: list
   elements: dict
+problems:
+  description: What is wrong with the join lists, unequal or with an address that is nobody's of O(members) who is live.
+  returned: success, with O(renew) and O(only=records)
+  type: list
+  elements: str
 targets:
   description: Those of O(members) whose container runs, as M(hostnet.multicluster.member_exec) takes them.
   returned: success, with O(hostnet)
