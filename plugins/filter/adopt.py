@@ -5,22 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt, claim
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import adopt
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.state import Deployment
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 
 Json = dict[str, Any]
-
-
-def judged(
-    hostnet: Mapping[str, Any], seen: Deployment, inspection: Mapping[str, Mapping[str, Any]], looked: Sequence[Mapping[str, Any]]
-) -> Deployment:
-    """The deployment with what became of a claim without cluster id in its plan (claim.judge)."""
-    outcome = claim.judge(hostnet, seen["plan"], seen["nodes"], seen["kube_clusters"], inspection, looked)
-    return {**seen, "plan": {**seen["plan"], **outcome}}
 
 
 def adoption(hostnet: Mapping[str, Any], seen: Deployment, inspection: Mapping[str, Mapping[str, Any]], wanted: str) -> Json:
@@ -33,9 +25,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
-            "adopt_former_data": adopt.former_data,
             "adopt_plan": adoption,
-            "claim_judged": judged,
-            "claim_look_nodes": claim.look_nodes,
         }
         return {name: errors_of_input(function) for name, function in functions.items()}

@@ -67,6 +67,15 @@ class Call:
             self._verified = True
         return self._clusters
 
+    def part(self, arguments: Json, options: Json) -> Call:
+        """The call of another module, with those `arguments`, as a part of this one: with its connections. What `options` lack has its default.
+
+        Raises KubeError, and LockLost (which is one).
+        """
+        defaults = {name: option.get("default") for name, option in arguments.items()}
+        params = {**defaults, "kube_clusters": self.params["kube_clusters"], **options}
+        return Call(params, self.check_mode, self.diff, self.clusters)
+
     def other(self, options: Json) -> client.KubeCluster:
         """One more kube cluster, which has no part of the deployment: its lock is not looked for there, but before what is sent again."""
         found = client.connect([options])[options["name"]]

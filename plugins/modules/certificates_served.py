@@ -47,9 +47,26 @@ options:
   issued:
     description:
       - RV(hostnet.multicluster.host_certificates#module:certificates), what there is on the controller.
+      - With O(hostnet) it comes from O(certificates).
     type: list
     elements: dict
-    required: true
+    default: []
+  hostnet:
+    description:
+      - The settings of the deployment. With it O(issued) and O(objects) are what the deployment has to have by O(certificates), O(identity), O(members),
+        which are the bindings of all, and the fact C(hostnet_deployment).
+    type: dict
+    version_added: "0.4.0"
+  identity:
+    description:
+      - The identity record, with O(hostnet).
+    type: dict
+    version_added: "0.4.0"
+  certificates:
+    description:
+      - What M(hostnet.multicluster.host_certificates) has returned, with O(hostnet).
+    type: dict
+    version_added: "0.4.0"
   trust:
     description:
       - Clients' certificates that each port is shown too, and whether it has to accept them. A member has a turn as well where it does not do as it should,
@@ -87,7 +104,7 @@ options:
       - Those of members that are not in O(members), because they do not run, are written last.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       kube_cluster:
         description:
@@ -237,7 +254,10 @@ ARGUMENTS: dict[str, Any] = {
     "lock": client.lock_argument(),
     "members": members_argument(),
     "spec": {"type": "dict", "required": True},
-    "issued": {"type": "list", "elements": "dict", "required": True},
+    "issued": {"type": "list", "elements": "dict", "default": []},
+    "hostnet": {"type": "dict"},
+    "identity": {"type": "dict"},
+    "certificates": {"type": "dict"},
     "trust": {
         "type": "list",
         "elements": "dict",
@@ -250,7 +270,7 @@ ARGUMENTS: dict[str, Any] = {
             "private_key": {"type": "path", "required": True, "no_log": False},
         },
     },
-    "objects": objects.objects_argument(),
+    "objects": {**objects.objects_argument(), "required": False, "default": []},
     "name": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     # Names of Secrets, not what is in them.

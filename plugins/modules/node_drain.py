@@ -31,10 +31,9 @@ extends_documentation_fragment:
 options:
   nodes:
     description:
-      - The nodes.
+      - The nodes. May be left out with O(state=uncordoned), for all nodes of O(kube_clusters) that are cordoned.
     type: list
     elements: dict
-    required: true
     suboptions:
       kube_cluster:
         description:
@@ -239,7 +238,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import client
-from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.drain import Request, Target, change_nodes
+from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.drain import Request, Target, change_nodes, cordoned
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.drain import STATES, option_errors, rules
 
 ARGUMENTS: dict[str, Any] = {
@@ -248,7 +247,6 @@ ARGUMENTS: dict[str, Any] = {
     "nodes": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "options": {
             "kube_cluster": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
@@ -283,7 +281,10 @@ def run(call: _call.Call) -> dict[str, Any]:
         dry_run=call.check_mode,
         lock=params["lock"],
     )
-    targets = [Target(entry["kube_cluster"], entry["name"], entry["uid"]) for entry in params["nodes"]]
+    if params["nodes"] is None:
+        targets = cordoned(call.clusters)
+    else:
+        targets = [Target(entry["kube_cluster"], entry["name"], entry["uid"]) for entry in params["nodes"]]
     outcome = change_nodes(call.clusters, targets, request)
     result = {"changed": outcome.changed, "nodes": outcome.nodes, "diff": outcome.diff}
     if outcome.failures:

@@ -51,6 +51,18 @@ options:
         type: bool
         default: false
         version_added: "0.3.0"
+  members:
+    description:
+      - Bindings, in place of O(nodes). Each node of one of O(kube_clusters) that still is the VM of a member gets the labels that a deployment gives it, and
+        is guarded. The nodes are those of the fact C(hostnet_deployment). Requires O(hostnet).
+    type: list
+    elements: dict
+    version_added: "0.4.0"
+  hostnet:
+    description:
+      - The settings of the deployment, for O(members).
+    type: dict
+    version_added: "0.4.0"
   guarded_by:
     description:
       - Name of the deployment that nodes are guarded for. The last one that guards a node takes the annotation away.
@@ -169,6 +181,8 @@ ARGUMENTS: dict[str, Any] = {
             "guarded": {"type": "bool", "default": False},
         },
     },
+    "members": {"type": "list", "elements": "dict"},
+    "hostnet": {"type": "dict"},
     "guarded_by": {"type": "str"},
     "release": {"type": "bool", "default": False},
     "gone_ok": {"type": "bool", "default": False},

@@ -190,7 +190,7 @@ def plan(given: Json) -> Json:
 
 def join_list(given: Json) -> Json:
     """The objects of a deployment, applied once as they are and once with a member fewer in the join lists. {facts} -> {requests: of both, changed}"""
-    from ansible_collections.hostnet.multicluster.plugins.filter import deployment as filters
+    from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.placement import deployment_objects
 
     facts = json.loads(Path(given["facts"]).read_text())
     hostnet, spec = facts["hostnet"], facts["spec"]
@@ -203,9 +203,8 @@ def join_list(given: Json) -> Json:
             name: {**found, "pods": [{**pod, "ready": pod["ready"] and pod["member"] != gone} for pod in found["pods"]]}
             for name, found in seen["kube_clusters"].items()
         }
-        objects = filters.FilterModule().filters()["deployment_objects"](
-            hostnet, spec, planned["identity"], planned["members"], {**seen, "kube_clusters": there}, facts["certificates"]
-        )
+        known: Any = {**seen, "kube_clusters": there}
+        objects = deployment_objects(hostnet, spec, planned["identity"], planned["members"], known, facts["certificates"])
         begun = time.monotonic()
         return _perform("manifests", {"kube_clusters": hostnet["kube_clusters"], "objects": objects}), time.monotonic() - begun
 

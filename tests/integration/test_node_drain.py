@@ -297,6 +297,21 @@ def test_a_node_that_is_gone(drain: Run, kube_api: KubeApi, create_node: Run) ->
     freed = drain("east-1", "east-2", state="uncordoned")
     assert [node["gone"] for node in freed["nodes"]] == [False, True]
     assert not freed["changed"]
+    left_out = drain("east-1", "east-2", state="cordoned", gone_ok=True)
+    assert [node["gone"] for node in left_out["nodes"]] == [False, True]
+    assert cordon(kube_api, "east-1") == (True, "ledger")
+
+
+def test_all_nodes_may_be_uncordoned_and_nothing_else(
+    run_module: Run, kube_api: KubeApi, kube_clusters: list[Json], create_node: Run
+) -> None:
+    create_node(kube_api, "east-human", unschedulable=True)
+    create_node(kube_api, "east-ours", unschedulable=True, annotations={CORDONED_BY_ANNOTATION: "ledger"})
+    args = {"kube_clusters": kube_clusters, "owner": "ledger"}
+    assert "nodes is missing: only state=uncordoned" in run_module("node_drain", {**args, "state": "drained"})["msg"]
+    done = run_module("node_drain", {**args, "state": "uncordoned"})
+    assert [(node["name"], node["changed"]) for node in done["nodes"]] == [("east-human", False), ("east-ours", True)]
+    assert [cordon(kube_api, name) for name in ("east-human", "east-ours")] == [(True, None), (False, None)]
 
 
 def test_thirty_pods_on_three_nodes_of_two_kube_clusters_with_few_requests(

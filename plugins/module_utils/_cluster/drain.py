@@ -36,6 +36,18 @@ class Target:
     uid: str = ""
 
 
+def cordoned(clusters: dict[str, KubeCluster]) -> list[Target]:
+    """All nodes of these kube clusters that are cordoned, by whomever. Whose cordon may be taken away, change_nodes knows. Raises KubeError."""
+
+    def of(cluster: KubeCluster) -> list[Target]:
+        found = [item for items, _version in cluster.pages(NODE, object_hook=_slim) for item in items]
+        return [
+            Target(cluster.name, item["metadata"]["name"], item["metadata"]["uid"]) for item in found if item["spec"].get("unschedulable")
+        ]
+
+    return [target for targets in each_cluster(clusters, of).values() for target in targets]
+
+
 @dataclass(frozen=True)
 class Request:
     """What shall become of the nodes. `timeout` and `grace_seconds` in seconds; None: the pods' own grace periods. `gone_ok`: as gone nodes are to an uncordon.

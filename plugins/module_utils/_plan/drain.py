@@ -84,9 +84,11 @@ def rules(exclude: str, force_unmanaged: bool, delete_empty_dir: bool) -> Rules:
 def option_errors(params: Mapping[str, Any]) -> list[str]:
     """What is wrong with the options of module node_drain, one sentence each; [] where all is well."""
     errors = []
+    if params["nodes"] is None and params["state"] != UNCORDONED:
+        errors.append(f"nodes is missing: only state={UNCORDONED} may be for all nodes")
     known = [entry["name"] for entry in params["kube_clusters"]]
     seen: set[tuple[str, str]] = set()
-    for entry in params["nodes"]:
+    for entry in params["nodes"] or []:
         where = f"nodes: node {entry['name']} (kube cluster {entry['kube_cluster']})"
         if entry["kube_cluster"] not in known:
             errors.append(f"{where}: kube_clusters has no entry of that name; it has {', '.join(known) or 'none'}")

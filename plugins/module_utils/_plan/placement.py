@@ -13,15 +13,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import bindings as copies
-from . import join, names, neighbours
+from . import join, names, neighbours, observation
 from .certificate_secrets import HOSTS_PER_SECRET, certificate_secret, secret_number
 from .guards import guard_objects
 from .layout import all_ports
 from .metadata import metadata_of
 from .pod import fill, is_ipv6
+from .state import Deployment
 from .workloads import daemon_set, stateful_set
 
 Json = dict[str, Any]
+
+
+def deployment_objects(
+    hostnet: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    bindings: Sequence[Mapping[str, Any]],
+    seen: Deployment,
+    issued: Mapping[str, Any],
+    state: str = "existing",
+    together: bool = False,
+) -> list[Json]:
+    """Objects of the admitted `bindings` for `manifests`; the join list is made of the live ones and keeps entries of the one in force.
+
+    The plan of what was `seen` has that list (`seeds`) and the highest `ordinals`; `issued` is what host_certificates returned. Members that start
+    `together` are as good to join as any other. Where nobody is live there is nothing to choose from, and the list in force stays: it names where the
+    members were.
+    """
+    plan = seen["plan"]
+    seeds = plan["seeds"]
+    alive = observation.live_members(bindings, seen["kube_clusters"], seen["nodes"])
+    live = [{**entry, "live": True} for entry in bindings] if together else alive
+    candidates = (
+        live if any(entry["live"] for entry in live) else [{**entry, "live": not seeds or entry["address"] in seeds} for entry in bindings]
+    )
+    entries = join.join_list(candidates, seeds, int(hostnet["join_per_cluster"]))
+    settings = {
+        **hostnet,
+        "ordinals": plan["ordinals"],
+        "nkeys": issued["nkeys"],
+        "trust": plan.get("trust"),
+        "trusted_file": issued.get("ca", {}).get("trusted"),
+    }
+    return render_objects(settings, spec, identity, bindings, entries, state, issued["certificates"])
 
 
 def render_objects(

@@ -376,16 +376,6 @@ def drain_nodes(bindings: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[s
     ]
 
 
-def cordoned(nodes: Sequence[Mapping[str, Any]], kube_clusters: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """`nodes` of node_drain: those of these kube clusters that are cordoned, by whomever. node_drain knows whose cordon it may take away."""
-    names = [entry["name"] for entry in kube_clusters]
-    return [
-        {"kube_cluster": node["kube_cluster"], "name": node["name"], "uid": node["uid"]}
-        for node in nodes
-        if node["unschedulable"] and node["kube_cluster"] in names
-    ]
-
-
 def outdated(pods: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], image: str) -> list[Json]:
     """Those of `pods` (of stale_pods) that have to end, so that others come: a pod that was started anew before a kill is not stopped a second time.
 

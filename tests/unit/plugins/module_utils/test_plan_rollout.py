@@ -554,14 +554,6 @@ class TestResuming:
         for down in set(left) & set(table.TAKES_DOWN):
             assert set(left[: left.index(down)]) & set(table.GATES) or "leave" in table.begun_steps(journal)
 
-    def test_cordoned_nodes_are_those_of_the_kube_clusters_that_are_asked(self) -> None:
-        nodes = [
-            {"kube_cluster": kube, "name": f"{kube}-1", "uid": "u", "unschedulable": off}
-            for kube in ("east", "west")
-            for off in (True, False)
-        ]
-        assert rollout.cordoned(nodes, [{"name": "west"}]) == [{"kube_cluster": "west", "name": "west-1", "uid": "u"}]
-
     def test_the_last_step_is_that_of_whatever_member(self) -> None:
         assert table.last_step(steps_journal(["gate", "lead"])) == "lead"
         assert table.last_step({"member": None, "steps": []}) == ""
