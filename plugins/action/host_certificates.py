@@ -9,10 +9,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.before import issued
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import KEY_TYPES, USAGES, lifetime_of
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import (
+    KEY_TYPES,
+    USAGES,
+    CertificateError,
+    lifetime_of,
+)
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.member_certificates import wanted_certificates
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.serving import behind
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.pki import PkiAction
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -60,6 +69,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "files": {"type": "dict", "default": {}},
         },
     },
+    "members": {"type": "list", "elements": "dict"},
+    "hostnet": {"type": "dict"},
+    "spec": {"type": "dict"},
     # Not used: they come from the module_defaults of the action group.
     "kube_clusters": {"type": "list", "elements": "dict"},
     "lock": {"type": "dict"},
@@ -71,11 +83,35 @@ class ActionModule(PkiAction):
 
     arguments = ARGUMENT_SPEC
 
+    def _of_members(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        """The certificates that O(members) and clients have to have, with what is left to defaults."""
+        if options["members"] is None:
+            return []
+        if options["hostnet"] is None or options["spec"] is None:
+            raise CertificateError("members: give hostnet and spec too")
+        try:
+            wanted = wanted_certificates(options["hostnet"], options["spec"], options["members"])
+        except ValueError as error:
+            raise CertificateError(str(error)) from error
+        validation = ArgumentSpecValidator({"certificates": ARGUMENT_SPEC["certificates"]}).validate({"certificates": wanted})
+        if validation.error_messages:
+            raise CertificateError("; ".join(validation.error_messages))
+        found: list[dict[str, Any]] = validation.validated_parameters["certificates"]
+        return found
+
+    def _behind(self, options: dict[str, Any], issued: list[dict[str, Any]]) -> list[str]:
+        known = self._known.get("hostnet_deployment")
+        if not known or not options["members"]:
+            return []
+        recorded = {str(binding["member"]) for binding in known["plan"]["members"]}
+        members = [binding for binding in options["members"] if binding["member"] in recorded]
+        return behind(members, known["kube_clusters"], issued)
+
     def done(self, options: dict[str, Any]) -> dict[str, Any]:
         ca = options["ca"]
         request = Request(
             pki_dir=self._path(options["pki_dir"]),
-            certificates=options["certificates"],
+            certificates=[*self._of_members(options), *options["certificates"]],
             lifetime=lifetime_of(options["valid_days"], options["renew_days"]),
             key_type=str(options["key_type"]),
             organization=str(options["organization"]),
@@ -91,5 +127,5 @@ class ActionModule(PkiAction):
             known_nkeys=options["known_nkeys"],
             renew=options["renew"],
         )
-        result = ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
-        return {**result, "noted": issued(result["certificates"])}
+        found = ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
+        return {**found, "noted": issued(found["certificates"]), "behind": self._behind(options, found["certificates"])}

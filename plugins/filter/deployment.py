@@ -10,14 +10,8 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import (
     classify,
-    data_root,
-    deploy_changes,
-    member_certificates,
-    serving,
     status_metrics,
     status_page,
-    trial,
-    withheld,
 )
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import errors_of_input
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.html import render
@@ -35,13 +29,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         functions: dict[str, Callable[..., Any]] = {
-            "deployment_changes": deploy_changes.deploy_changes,
-            "deployment_kube_clusters": withheld.withheld,
-            "deployment_certificates": member_certificates.wanted_certificates,
-            "deployment_behind": serving.behind,
-            "deployment_data_root": data_root.normal_root,
-            "deployment_trial_errors": trial.trial_errors,
-            "deployment_trial_pods": trial.trial_pods,
             "deployment_table": classify.status_table,
             "deployment_html": status_html,
             "deployment_metrics": status_metrics.metrics,

@@ -243,6 +243,22 @@ options:
     elements: str
     default: []
     version_added: "0.4.0"
+  members:
+    description:
+      - Bindings of members. They and the clients have to have the certificates that O(spec) says, in front of O(certificates).
+    type: list
+    elements: dict
+    version_added: "0.4.0"
+  hostnet:
+    description:
+      - The settings of the deployment, for O(members).
+    type: dict
+    version_added: "0.4.0"
+  spec:
+    description:
+      - The spec of its system, for O(members); docs/systems.md describes it.
+    type: dict
+    version_added: "0.4.0"
   kube_clusters:
     description:
       - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
@@ -492,6 +508,12 @@ nkeys:
   returned: success
   type: dict
   sample: {system: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}
+behind:
+  description: Those of O(members) that have another certificate in their Secret than these, or none, by what the fact C(hostnet_deployment) has seen.
+  returned: success
+  type: list
+  elements: str
+  version_added: "0.4.0"
 requests:
   description: API requests made, as every module of this collection counts them. Always 0 here.
   returned: success

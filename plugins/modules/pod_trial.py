@@ -29,7 +29,7 @@ options:
       - One entry for each kube cluster that is asked.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       kube_cluster:
         description:
@@ -40,6 +40,23 @@ options:
         description:
           - The pod, with a namespace that exists. Without it only O(priority_class) and O(pull_secrets) are looked for.
         type: dict
+  hostnet:
+    description:
+      - The settings of a deployment. Then a pod of its members is tried in each kube cluster whose namespace is there, by the fact C(hostnet_deployment), and
+        what speaks against it is a failure. All other options but O(spec) and O(new) come from there.
+    type: dict
+    version_added: "0.4.0"
+  spec:
+    description:
+      - The spec of its system; docs/systems.md describes it. Required with O(hostnet).
+    type: dict
+    version_added: "0.4.0"
+  new:
+    description:
+      - Whether members that a deploy would add count too, with O(hostnet). A quota that is full matters only to those.
+    type: bool
+    default: true
+    version_added: "0.4.0"
   priority_class:
     description:
       - Name of the PriorityClass that has to be in each of these kube clusters. Those of Kubernetes itself (C(system-...)) always are.
@@ -128,12 +145,15 @@ ARGUMENTS: dict[str, Any] = {
     "pods": {
         "type": "list",
         "elements": "dict",
-        "required": True,
+        "default": [],
         "options": {
             "kube_cluster": {"type": "str", "required": True},
             "definition": {"type": "dict"},
         },
     },
+    "hostnet": {"type": "dict"},
+    "spec": {"type": "dict"},
+    "new": {"type": "bool", "default": True},
     "priority_class": {"type": "str", "default": ""},
     "namespace": {"type": "str", "default": ""},
     # Names of Secrets, not what is in them.

@@ -111,6 +111,7 @@ class PkiAction(InPkiFolder):
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         result: Json = super().run(tmp, task_vars)
         del tmp
+        self._known = task_vars or {}
         missing = missing_library()
         if missing:
             raise AnsibleActionFail(f"{missing}. {missing_required_lib(f'cryptography >= {MINIMUM_CRYPTOGRAPHY}')}")

@@ -24,6 +24,8 @@ Json = dict[str, Any]
 Options = Mapping[str, Mapping[str, Any]]
 
 PREFIX = re.compile(r"hostnet_|system_(?:cockroachdb|etcd|nats)_")
+COLLECTION = "hostnet.multicluster."
+SYSTEMS = ("cockroachdb", "etcd", "nats")
 # Facts and variables that the roles make for each other. Who runs two playbooks at once finds them when the second one begins.
 FACTS = frozenset(
     f"hostnet_{name}"
@@ -118,6 +120,21 @@ def check(given: Mapping[str, Any], names: Sequence[str], options: Options, requ
     errors = [problem for name in sorted(given) for problem in _wrong(name, given[name], options[name])]
     unknown_errors, warnings = _unknown(names, options)
     return {"errors": errors + unknown_errors, "warnings": warnings}
+
+
+def system_role(system: str) -> str:
+    """The role of a system: the collection's own, a user's `system_X`, or the one that is named whole."""
+    if "." in system:
+        return system
+    return f"{COLLECTION if system in SYSTEMS else ''}system_{system}"
+
+
+def no_such_system(system: str) -> str:
+    """The error about a system without a role."""
+    return (
+        f"hostnet_system is {json.dumps(system)}, and there is no role {system_role(system)}: use one of {', '.join(SYSTEMS)}, or write that role as "
+        f"docs/systems.md describes"
+    )
 
 
 def _required(options: Options, name: str) -> str:

@@ -1953,7 +1953,7 @@ class TestPods:
             "reissued": True,
             "reason": "new",
         }
-        assert before.issued([certificate, {**certificate, "name": "east-2"}], "east-1") == [
+        assert before.issued([certificate, {**certificate, "name": "east-2"}])["east-1"] == [
             {
                 "file": "server",
                 "serial": "1f",

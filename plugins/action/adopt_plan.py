@@ -1,0 +1,20 @@
+# Copyright: hostnet.multicluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""adopt_plan always runs in Ansible's own process: what was observed is there."""
+
+from __future__ import annotations
+
+from ansible_collections.hostnet.multicluster.plugins.modules import adopt_plan
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
+
+
+class ActionModule(InProcess):
+    """Brings what was observed to the module."""
+
+    arguments = adopt_plan.ARGUMENTS
+    perform_run = adopt_plan.decide
+    facts = adopt_plan.FACTS
+
+    def in_process(self) -> bool:
+        return True
