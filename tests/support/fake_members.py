@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
 
 
 # What asks nobody is what it is.
-REAL = ("etcd_membership",)
+REAL = ("etcd_membership", "nats_membership")
 
 NATS_REQUEST = (
     ANSWERS
