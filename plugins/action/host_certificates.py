@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import KEY_TYPES, USAGES, lifetime_of
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.pki import PkiAction
 
@@ -59,6 +60,15 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "files": {"type": "dict", "default": {}},
         },
     },
+    "shown_trust": {
+        "type": "dict",
+        "options": {
+            "revision": {"type": "int", "required": True},
+            "trusted": {"type": "list", "elements": "str", "required": True},
+            "issuer": {"type": "str", "required": True},
+            "dropped": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     # Not used: they come from the module_defaults of the action group.
     "kube_clusters": {"type": "list", "elements": "dict"},
     "lock": {"type": "dict"},
@@ -71,10 +81,10 @@ class ActionModule(PkiAction):
     arguments = ARGUMENT_SPEC
 
     def done(self, options: dict[str, Any]) -> dict[str, Any]:
-        ca = options["ca"]
+        ca, trust = options["ca"], options["shown_trust"]
         request = Request(
             pki_dir=self._path(options["pki_dir"]),
-            certificates=options["certificates"],
+            certificates=[*options["certificates"], *trust_revisions.probes(trust)],
             lifetime=lifetime_of(options["valid_days"], options["renew_days"]),
             key_type=str(options["key_type"]),
             organization=str(options["organization"]),
@@ -90,4 +100,5 @@ class ActionModule(PkiAction):
             known_nkeys=options["known_nkeys"],
             renew=options["renew"],
         )
-        return ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
+        found = ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
+        return {**found, "shown": trust_revisions.shown(trust, found["certificates"]) if trust else []}
