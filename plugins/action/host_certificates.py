@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.before import issued
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.certificates import (
     KEY_TYPES,
@@ -72,6 +73,15 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "members": {"type": "list", "elements": "dict"},
     "hostnet": {"type": "dict"},
     "spec": {"type": "dict"},
+    "shown_trust": {
+        "type": "dict",
+        "options": {
+            "revision": {"type": "int", "required": True},
+            "trusted": {"type": "list", "elements": "str", "required": True},
+            "issuer": {"type": "str", "required": True},
+            "dropped": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     # Not used: they come from the module_defaults of the action group.
     "kube_clusters": {"type": "list", "elements": "dict"},
     "lock": {"type": "dict"},
@@ -108,10 +118,10 @@ class ActionModule(PkiAction):
         return behind(members, known["kube_clusters"], issued)
 
     def done(self, options: dict[str, Any]) -> dict[str, Any]:
-        ca = options["ca"]
+        ca, trust = options["ca"], options["shown_trust"]
         request = Request(
             pki_dir=self._path(options["pki_dir"]),
-            certificates=[*self._of_members(options), *options["certificates"]],
+            certificates=[*self._of_members(options), *options["certificates"], *trust_revisions.probes(trust)],
             lifetime=lifetime_of(options["valid_days"], options["renew_days"]),
             key_type=str(options["key_type"]),
             organization=str(options["organization"]),
@@ -128,4 +138,6 @@ class ActionModule(PkiAction):
             renew=options["renew"],
         )
         found = ensure_certificates(self._with_ca(request, ca), self._vault(), datetime.now(UTC), check_mode=bool(self._task.check_mode))
-        return {**found, "noted": issued(found["certificates"]), "behind": self._behind(options, found["certificates"])}
+        certificates = found["certificates"]
+        shown = trust_revisions.shown(trust, certificates) if trust else []
+        return {**found, "noted": issued(certificates), "behind": self._behind(options, certificates), "shown": shown}

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.filters import refusal_as_text
 
 
 class FilterModule:
@@ -18,6 +17,4 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "nats_inspection": nats.inspection,
-            "nats_not_joined": nats.not_joined,
-            "nats_forgettable": refusal_as_text(nats.forgettable, ask="", id=""),
         }

@@ -227,6 +227,30 @@ options:
         type: dict
         default: {}
         version_added: "0.4.0"
+  shown_trust:
+    description:
+      - A trust revision. A client's certificate of each of its CAs is issued too, C(trust/) in O(pki_dir), to be shown to members, RV(shown).
+    type: dict
+    version_added: "0.4.0"
+    suboptions:
+      revision:
+        description: Its number.
+        type: int
+        required: true
+      trusted:
+        description: SHA-256 fingerprints of the CAs that members trust, the older one first.
+        type: list
+        elements: str
+        required: true
+      issuer:
+        description: That one of them which issues certificates.
+        type: str
+        required: true
+      dropped:
+        description: Those that were trusted by the revision before, and are not any more.
+        type: list
+        elements: str
+        default: []
   nkeys:
     description:
       - Names of keys of NATS users, V(system) for instance. C(NAME.nk) in O(pki_dir) holds the seed, with the mode C(0600); it is made where it
@@ -437,7 +461,7 @@ cas:
   type: dict
   sample: {}
 certificates:
-  description: The certificates in the order of O(certificates).
+  description: The certificates in the order of O(certificates), then those of O(shown_trust).
   returned: success
   type: list
   elements: dict
@@ -503,6 +527,14 @@ certificates:
       type: str
       returned: always
       sample: "SANs differ (missing IP:10.0.0.1; extra IP:10.0.0.9)"
+shown:
+  description:
+    - Which clients' certificates members have to accept, and which they must not, by O(shown_trust), as M(hostnet.multicluster.certificates_served) takes
+      them in O(hostnet.multicluster.certificates_served#module:trust). Empty without it.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 nkeys:
   description: The public keys of O(nkeys), by name. Empty in check mode for one that would be made.
   returned: success

@@ -105,6 +105,19 @@ options:
         type: list
         elements: str
         default: []
+  trust_phase:
+    description:
+      - The phase of an exchange of the CA whose revision is written, the one that follows O(trust). Without it O(trust) itself is.
+      - A phase that is not the next one is an error, and then nothing is written.
+    type: str
+    choices: [trust, issue, drop, abandon]
+    version_added: "0.4.0"
+  new_ca_fingerprint:
+    description:
+      - SHA-256 fingerprint of the new CA, with O(trust_phase=trust).
+    type: str
+    default: ""
+    version_added: "0.4.0"
   run_id:
     description: Who claims. Only for people that read the record.
     type: str
@@ -241,6 +254,8 @@ ARGUMENTS: dict[str, Any] = {
             "dropped": {"type": "list", "elements": "str", "default": []},
         },
     },
+    "trust_phase": {"type": "str", "choices": [*trust_revisions.PHASES, trust_revisions.ABANDON]},
+    "new_ca_fingerprint": {"type": "str", "default": ""},
     "run_id": {"type": "str", "default": ""},
     "cluster_id": {"type": "str", "default": ""},
     "former_cluster_id": {"type": "str"},
@@ -274,12 +289,24 @@ def write_roster(call: _call.Call, claim: client.Json, labels: dict[str, str]) -
     return created
 
 
-def write_trust(call: _call.Call, labels: dict[str, str]) -> list[str]:
-    """Writes the trust revision that was given, from the second one on. Returns the kube clusters that got it."""
-    wanted = call.params["trust"]
-    if wanted is None or wanted["revision"] == 1:
-        return []
+def wanted_trust(params: client.Json) -> trust_revisions.Trust | None:
+    """The trust revision that is to be written: the one that was given, or the one that follows it. Raises IdentityConflict where none does."""
+    wanted = params["trust"]
+    if wanted is None:
+        return None
     trust = trust_revisions.make(wanted["revision"], wanted["trusted"], wanted["issuer"], wanted["dropped"])
+    if params["trust_phase"] is None:
+        return trust
+    try:
+        return trust_revisions.following(trust, params["trust_phase"], params["new_ca_fingerprint"])
+    except ValueError as error:
+        raise IdentityConflict(str(error)) from error
+
+
+def write_trust(call: _call.Call, trust: trust_revisions.Trust | None, labels: dict[str, str]) -> list[str]:
+    """Writes this trust revision, from the second one on. Returns the kube clusters that got it."""
+    if trust is None or trust["revision"] == 1:
+        return []
     if trust_revisions.parse(trust_revisions.dump(trust)) != trust:
         raise IdentityConflict(
             f"trust is {trust}, which is no trust revision: trusted needs one or two fingerprints, and issuer must be one of them"
@@ -308,6 +335,7 @@ def adopted(params: client.Json, claim: client.Json, replaced: list[str]) -> dic
 def claim_and_record(call: _call.Call) -> dict[str, Any]:
     """Writes what is missing and returns the module's result. Raises IdentityConflict and KubeError."""
     params = call.params
+    trust = wanted_trust(params)
     labels = record_labels(params["name"], params["system"])
     claim = {
         "token": params["token"],
@@ -360,7 +388,7 @@ def claim_and_record(call: _call.Call) -> dict[str, Any]:
     identity, claimed = write_record(call.clusters, params["namespace"], name, labels, claim, call.check_mode)
     created += claimed
     refuse_another(params, identity, claim)
-    created += write_roster(call, identity, labels) + write_trust(call, labels)
+    created += write_roster(call, identity, labels) + write_trust(call, trust, labels)
     text = "".join(f"identity record in kube cluster {name}\n" for name in sorted(set(created)))
     return {
         "changed": bool(created),

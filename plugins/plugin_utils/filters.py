@@ -12,25 +12,6 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 
-def refusal_as_text(function: Callable[..., Any], key: str = "", **nothing: Any) -> Callable[..., Any]:
-    """`function` as a filter whose refusal is a result: `error`, with `nothing` beside it, for an assertion to say.
-
-    What `function` returns is a dictionary, or becomes one with that `key`.
-
-    An error of a filter reaches a user in Ansible's words about templates, with the sentence somewhere in them.
-    """
-
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            found = function(*args, **kwargs)
-            return {**({key: found} if key else found), "error": ""}
-        except ValueError as error:
-            return {**nothing, "error": str(error)}
-
-    return called
-
-
 def errors_of_input(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
     """`function` as a filter: errors that a user's input can cause end as one line, after the filter's `name` if given, not as a traceback."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -209,6 +210,26 @@ def test_cluster_id_of_another_claim_is_refused(run_module: Any, claim: Json, ku
     assert result["failed"]
     assert "cluster id c1d is recorded for token 'ledger-1', and this run has token 'ledger-2'" in result["msg"]
     assert records(kubes, namespace) == before
+
+
+def test_a_phase_is_recorded_as_the_revision_that_follows(run_module: Any, claim: Json, kubes: dict[str, KubeApi], namespace: str) -> None:
+    old, new = claim["ca_fingerprint"], "cd" * 32
+    trust = {"revision": 1, "trusted": [old], "issuer": old, "dropped": []}
+    run_module("identity", {**claim, "trust": trust})
+    before = records(kubes, namespace)
+    refused = run_module("identity", {**claim, "trust": trust, "trust_phase": "issue"})
+    assert refused["msg"] == "hostnet_ca_phase is issue, and no CA is being exchanged: begin with hostnet_ca_phase=trust"
+    nobody = run_module("identity", {**claim, "trust": trust, "trust_phase": "trust"})
+    assert nobody["msg"] == "the CA with the fingerprint '' is no new one"
+    assert records(kubes, namespace) == before
+    begun = run_module("identity", {**claim, "trust": trust, "trust_phase": "trust", "new_ca_fingerprint": new})
+    assert begun["changed"]
+    for kube in kubes.values():
+        found = record(kube, namespace, "ledger-trust-2")
+        assert found is not None
+        assert found["data"] == {"revision": "2", "trusted": json.dumps([old, new]), "issuer": old, "dropped": "[]"}
+    second = {"revision": 2, "trusted": [old, new], "issuer": old, "dropped": []}
+    assert not run_module("identity", {**claim, "trust": second})["changed"]
 
 
 def test_without_the_namespace_the_error_names_kube_cluster_and_object(run_module: Any, claim: Json) -> None:

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,15 @@ def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str
     return gate.evaluate(gates, gate.document(inspect(members), member, list(ADDRESSES)))
 
 
+def not_joined(seen: Mapping[str, Json], names: Sequence[str]) -> list[str]:
+    """Those servers of `names` that the leader does not list as up to date, as the role's task `joined` has it. Without a leader: all of them."""
+    peers = next((entry["peers"] for _name, entry in sorted(seen.items()) if entry["leader"]), [])
+    return [name for name in names if name not in {peer["name"] for peer in peers if peer["current"] and not peer["offline"]}]
+
+
 def all_current(members: Sequence[str]) -> dict[str, Json] | None:
     seen = inspect(members)
-    formed = all(entry["healthy"] for entry in seen.values()) and not nats.not_joined(seen, members)
+    formed = all(entry["healthy"] for entry in seen.values()) and not not_joined(seen, members)
     meshed = all(all(peer["address"] for peer in entry["peers"]) for entry in seen.values())
     return seen if formed and meshed else None
 
@@ -396,13 +402,13 @@ def test_growth_from_three_to_four(tmp_path: Path) -> None:
 
     with small.running():
         names = [item["member"] for item in first]
-        wait_for(lambda: not nats.not_joined(look(names), names), "three servers")
-        assert nats.not_joined(look(names), ["west-0"]) == ["west-0"]
+        wait_for(lambda: not not_joined(look(names), names), "three servers")
+        assert not_joined(look(names), ["west-0"]) == ["west-0"]
         small.bindings.append(binding("west", 0, "192.0.2.161"))
         small.hostnet["kube_clusters"].append({"name": "west"})
         small.start("west-0", state="existing")
         names.append("west-0")
-        wait_for(lambda: not nats.not_joined(look(names), names), "the fourth server")
+        wait_for(lambda: not not_joined(look(names), names), "the fourth server")
         assert json.loads(get(address["east-0"], "/varz")["body"])["jetstream"]["meta"]["cluster_size"] == 4
 
 
@@ -436,7 +442,7 @@ def test_a_server_leaves_for_good(tmp_path: Path) -> None:
         return not closed_gates([*gate.GENERIC["settled"], *before["gates"]["settled"]], "", asked)
 
     with deployment.running(), contextlib.ExitStack() as clients:
-        wait_for(lambda: ready(members) and not nats.not_joined(look(members), members), "five servers")
+        wait_for(lambda: ready(members) and not not_joined(look(members), members), "five servers")
         old = clients.enter_context(contextlib.closing(Client(address["east-0"], context(deployment.pki))))
         for name, replicas in (("orders", 3), ("wide", 4), ("pairs", 2)):
             made = old.request(

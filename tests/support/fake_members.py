@@ -80,6 +80,18 @@ class ActionModule(ActionBase):
 )
 
 
+# What asks nobody is what it is, and so is what asks members by ask_members, which gives the written answers.
+REAL = ("etcd_membership", "nats_membership", "cockroachdb_spec", "cockroachdb_init", "cockroachdb_settings")
+ASK = (
+    ANSWERS
+    + """
+import dataclasses
+
+def ask_members(clusters, members, commands, http, timeout, **_how):
+    return answers([dataclasses.asdict(member) for member in members], commands)
+"""
+)
+
 NATS_REQUEST = (
     ANSWERS
     + """
@@ -102,10 +114,20 @@ def with_written_answers(collection: Path) -> None:
     """Makes the collection in this folder: this checkout's roles and filters, with a member_exec and a member_inspect that ask nobody."""
     (collection / "plugins" / "modules").mkdir(parents=True)
     (collection / "plugins" / "action").mkdir()
-    for part in ("filter", "module_utils", "plugin_utils"):
+    for part in ("filter", "plugin_utils"):
         (collection / "plugins" / part).symlink_to(CHECKOUT / "plugins" / part)
+    (collection / "plugins" / "module_utils" / "_cluster").mkdir(parents=True)
+    for folder in ("module_utils", "module_utils/_cluster"):
+        for path in (CHECKOUT / "plugins" / folder).iterdir():
+            if path.name not in ("_cluster", "ask.py", "__pycache__"):
+                (collection / "plugins" / folder / path.name).symlink_to(path)
+    real = (CHECKOUT / "plugins" / "module_utils" / "_cluster" / "ask.py").read_text()
+    (collection / "plugins" / "module_utils" / "_cluster" / "ask.py").write_text(f"{real}\n\n{ASK}")
     for part in ("roles", "meta", "galaxy.yml"):
         (collection / part).symlink_to(CHECKOUT / part)
+    for name in REAL:
+        for kind in ("modules", "action"):
+            (collection / "plugins" / kind / f"{name}.py").symlink_to(CHECKOUT / "plugins" / kind / f"{name}.py")
     (collection / "plugins" / "modules" / "member_exec.py").write_text(MEMBER_EXEC)
     (collection / "plugins" / "modules" / "nats_request.py").write_text(NATS_REQUEST)
     (collection / "plugins" / "action" / "member_inspect.py").write_text(MEMBER_INSPECT)

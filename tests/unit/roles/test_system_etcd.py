@@ -16,6 +16,7 @@ from support.fake_members import play_on, with_written_answers
 Json = dict[str, Any]
 ADDRESSES = {"east-0": "10.0.0.1", "east-1": "10.0.0.12", "west-0": "10.1.0.1"}
 IDS = {"east-0": 160, "east-1": 161, "west-0": 162}
+NEW = {"member": "west-1", "process": "west-1", "kube_cluster": "west", "address": "10.1.0.2"}
 FORGET = {"id": "a1", "address": "10.0.0.12", "process": "east-1", "member": "east-1"}
 
 
@@ -35,6 +36,13 @@ def listed(learner: str = "", **addresses: str) -> Json:
         {"ID": IDS[name], "name": name, "peerURLs": [f"https://{host}:2380"], "isLearner": name == learner} for name, host in found.items()
     ]
     return said({"members": members})
+
+
+def announced(address: str) -> Json:
+    """The member list with a learner at this address that has never started."""
+    body = json.loads(listed()["stdout"])
+    body["members"].append({"ID": 255, "name": "", "peerURLs": [f"https://{address}:2380"], "isLearner": True})
+    return said(body)
 
 
 GONE: Json = {"rc": None, "stdout": "", "stderr": "", "error": "exec in pod a/b: pod b does not have a host assigned"}
@@ -74,12 +82,17 @@ SCENARIOS: dict[str, tuple[str, list[str], list[str], Json, Json]] = {
         {"hostnet": {"name": "ledger", "kube_clusters": [], "timeout": 2}},
         listed("east-0"),
     ),
+    "admit": ("admit", ["west-0"], list(ADDRESSES), {"hostnet_batch": [NEW]}, listed()),
+    "admit again": ("admit", ["west-0"], list(ADDRESSES), {"hostnet_batch": [NEW]}, announced(NEW["address"])),
+    "admit after one that is lost": ("admit", ["west-0"], list(ADDRESSES), {"hostnet_batch": [NEW]}, announced("10.0.0.98")),
+    "admit without a voter": ("admit", ["west-0"], [], {"hostnet_batch": [NEW]}, listed()),
     "taken": ("readdress", ["west-0"], ["east-1", "west-0"], {}, listed(east_0="10.0.0.12", east_1="10.0.0.1")),
 }
 
 
 def binding(member: str) -> Json:
-    return {"member": member, "process": member, "kube_cluster": member.rpartition("-")[0], "address": ADDRESSES[member]}
+    kube = member.rpartition("-")[0]
+    return {"member": member, "process": member, "kube_cluster": kube, "address": ADDRESSES[member], "node": f"vm-{member}"}
 
 
 def target(member: str, folder: Path) -> Json:
@@ -114,6 +127,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "hostnet_targets": [target(member, folder) for member in running],
             "hostnet_member": binding("east-0"),
             "hostnet_bindings": [binding(member) for member in ADDRESSES],
+            "hostnet_deployment": {"nodes": []},
             **variables,
         }
     asked = {
@@ -125,8 +139,8 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks_of_play = [
         {"include_role": {"name": "hostnet.multicluster.system_etcd", "tasks_from": "spec"}},
         # As the gate before it does.
-        {"hostnet.multicluster.member_inspect": asked, "register": "asked", "when": "tasks_from in ['lead', 'joined']"},
-        {"set_fact": {"hostnet_inspection": "{{ asked.inspection }}"}, "when": "tasks_from in ['lead', 'joined']"},
+        {"hostnet.multicluster.member_inspect": asked, "register": "asked", "when": "tasks_from in ['lead', 'joined', 'admit']"},
+        {"set_fact": {"hostnet_inspection": "{{ asked.inspection }}"}, "when": "tasks_from in ['lead', 'joined', 'admit']"},
         {"include_role": {"name": "hostnet.multicluster.system_etcd", "tasks_from": "{{ tasks_from }}"}},
         {"copy": {"content": "done", "dest": "{{ done }}", "mode": "0600"}},
     ]
@@ -155,6 +169,17 @@ def test_the_leader_is_asked_to_hand_over_and_nobody_else(runs: Path) -> None:
     assert sent(runs, "follower", "move") == {}
     assert sent(runs, "away", "move") == {}
     assert not (runs / "stuck" / "done").exists()
+
+
+def test_a_member_is_announced_once_and_one_that_will_never_start_goes_first(runs: Path) -> None:
+    assert_passed(runs, "admit", "admit again", "admit after one that is lost")
+    add = {"east-0": [["member", "add", "west-1", "--learner", "--peer-urls=https://10.1.0.2:2380"]]}
+    assert (sent(runs, "admit", "add"), sent(runs, "admit", "remove")) == (add, {})
+    assert (sent(runs, "admit again", "add"), sent(runs, "admit again", "remove")) == ({}, {})
+    lost = "admit after one that is lost"
+    assert (sent(runs, lost, "add"), sent(runs, lost, "remove")) == (add, {"east-0": [["member", "remove", "ff"]]})
+    assert not (runs / "admit without a voter" / "done").exists()
+    assert "no member of ledger is a healthy voter that can be asked" in " ".join((runs / "output").read_text().split())
 
 
 def test_nothing_to_drain(runs: Path) -> None:

@@ -38,8 +38,24 @@ def answers(name: str, gone: Json | None) -> Json:
     return {"varz": answer(varz), "routez": answer({"routes": []}), "healthz": answer({"status": "ok"}), "jsz": answer(jsz)}
 
 
+def led(*, leader: str = LEADER, **states: Json) -> Json:
+    """An inspection with what a leader says of west-1."""
+    peers = [{"name": "west-1", "current": True, "offline": False, **state} for state in states.values()]
+    return {name: {"leader": name == leader, "peers": peers} for name in SERVERS}
+
+
 DOWN, UP = {"offline": True, "current": False}, {"offline": False, "current": True}
 OK = {"success": True}
+HOSTNET: Json = {
+    "name": "ledger",
+    "kube_clusters": [],
+    "timeout": 10,
+    "pki_dir": "/pki",
+    "ca": {},
+    "probe_image": "i",
+    "pull_secrets": [],
+}
+BATCH: Json = {"hostnet_batch": [{"member": "west-1", "process": "west-1"}]}
 # name: (task file, what servers say of west-1 in the order of samples, the answer of NATS, variables)
 SCENARIOS: dict[str, tuple[str, list[Json | None], Json, Json]] = {
     "removed": ("forget", [UP, DOWN, DOWN, None], OK, {}),
@@ -48,6 +64,12 @@ SCENARIOS: dict[str, tuple[str, list[Json | None], Json, Json]] = {
     "refused": ("forget", [DOWN, None], {"error": {"err_code": 10076, "description": "no"}}, {}),
     "up": ("forget", [UP], OK, {}),
     "stays": ("forget", [DOWN], OK, {}),
+    "joined": ("joined", [DOWN, DOWN, UP], OK, {**BATCH, "hostnet_inspection": {}}),
+    "joined before": ("joined", [DOWN], OK, {**BATCH, "hostnet_inspection": led(it={})}),
+    "nobody new": ("joined", [DOWN], OK, {"hostnet_inspection": {}}),
+    "late": ("joined", [DOWN], OK, {**BATCH, "hostnet_inspection": led(it={"offline": True}), "hostnet": {**HOSTNET, "timeout": 2}}),
+    "not listed": ("joined", [None], OK, {**BATCH, "hostnet_inspection": led(), "hostnet": {**HOSTNET, "timeout": 2}}),
+    "leaderless": ("joined", [UP], OK, {**BATCH, "hostnet_inspection": led(leader="", it={})}),
     "asks": ("lead", [DOWN], {"data": {"account": "$SYS"}}, {"hostnet_work": "scale_down"}),
     "somebody": ("lead", [DOWN], {"data": {"account": "$G"}}, {"hostnet_work": "scale_down"}),
     "reboot": ("lead", [DOWN], OK, {"hostnet_work": "reboot"}),
@@ -79,15 +101,7 @@ def runs_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hosts[name] = {
             "tasks_from": tasks,
             "done": str(folder / "done"),
-            "hostnet": {
-                "name": "ledger",
-                "kube_clusters": [],
-                "timeout": 10,
-                "pki_dir": "/pki",
-                "ca": {},
-                "probe_image": "i",
-                "pull_secrets": [],
-            },
+            "hostnet": HOSTNET,
             "hostnet_targets": [target(member, folder) for member in SERVERS],
             "hostnet_member": {"member": "east-0"},
             "hostnet_forget": FORGET,
@@ -126,6 +140,26 @@ def test_it_fails_where_the_server_stays_or_is_up(runs: Path) -> None:
     output = " ".join((runs / "output").read_text().split())
     assert "JetStream's leader still sees it: west-1" in output
     assert "JetStream's leader still lists it: west-1" in output
+
+
+def samples(runs: Path, name: str) -> int:
+    asked_of = runs / name / f"{LEADER}.varz"
+    return len(asked_of.read_text().splitlines()) if asked_of.exists() else 0
+
+
+def test_a_new_server_is_waited_for_until_the_leader_has_it_caught_up(runs: Path) -> None:
+    assert_passed(runs, "joined", "joined before", "nobody new", "leaderless")
+    assert {name: samples(runs, name) for name in ("joined", "joined before", "nobody new", "leaderless")} == {
+        "joined": 3,
+        "joined before": 0,
+        "nobody new": 0,
+        "leaderless": 1,
+    }
+    for name in ("late", "not listed"):
+        assert not (runs / name / "done").exists(), name
+        assert samples(runs, name) > 0
+    output = " ".join((runs / "output").read_text().split())
+    assert "after 2 seconds JetStream's leader does not have these servers caught up: west-1." in output
 
 
 def test_who_is_going_to_remove_a_server_is_let_in_before_anything_is_changed(runs: Path) -> None:

@@ -251,6 +251,22 @@ def init_member(members: Sequence[Mapping[str, Any]], claimed: Iterable[str] = (
     return min(candidates, key=join.canonical_key)
 
 
+def refuse_init(inspected: Mapping[str, Mapping[str, Any]], members: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> None:
+    """Raises CockroachError where `init` must not run: it succeeds on every blank node, also beside a running cluster with the same cluster name.
+
+    So every one of the `members` must be among those that were `asked`, answer, and be blank or of one cluster.
+    """
+    ids = sorted({str(view["cluster_id"]) for view in inspected.values() if view["cluster_id"]})
+    silent = [name for name, view in inspected.items() if not view["reachable"]]
+    absent = [str(member["member"]) for member in members if member["member"] not in asked]
+    if len(ids) > 1 or silent or absent:
+        raise CockroachError(
+            f"CockroachDB was not initialised. Cluster ids found: {', '.join(ids) or 'none'}. Members that do not answer: {', '.join(silent) or 'none'}. "
+            f"Members without a running container: {', '.join(absent) or 'none'}. Start every member, then deploy again; with two cluster ids, keep the "
+            f"cluster that holds your data and remove the other members' data."
+        )
+
+
 def init_outcome(result: Mapping[str, Any]) -> str:
     """`initialized`, `already` or, for anything else, the reason for failure.
 

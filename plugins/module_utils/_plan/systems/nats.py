@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -263,16 +263,6 @@ def _live(said: Mapping[str, Any], name: str, heard: bool) -> bool | None:
     return False if said["connected"] is not None and name not in said["connected"] else None
 
 
-def not_joined(inspected: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
-    """Those servers of `names` that the leader of the meta group does not list as up to date. Without a leader: all of them."""
-    wanted = list(names)
-    for name in sorted(inspected):
-        if inspected[name]["leader"]:
-            current = {peer["name"] for peer in inspected[name]["peers"] if peer["current"] and not peer["offline"]}
-            return [name for name in wanted if name not in current]
-    return wanted
-
-
 def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str, Any]) -> Json:
     """Through whom a server is taken out of JetStream's meta group, and which: {`ask`, `id`}; both empty where it is in it no more.
 
@@ -304,3 +294,12 @@ def forgettable(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str,
             f"NATS' server {name} was not removed: {len(up)} of {len(peers)} servers are up to date, and {len(peers) // 2 + 1} have to agree"
         )
     return {"ask": leaders[0], "id": str(listed[0]["id"])}
+
+
+def removal(inspected: Mapping[str, Mapping[str, Any]], forget: Mapping[str, Any]) -> list[Json]:
+    """What JetStream is told so that the server of `forget` leaves the meta group: empty, or one {`ask`, `subject`, `body`}. Raises as `forgettable`."""
+    found = forgettable(inspected, forget)
+    if not found["ask"]:
+        return []
+    body = {"peer": str(forget["process"]), "peer_id": found["id"]}
+    return [{"ask": found["ask"], "subject": "$JS.API.SERVER.REMOVE", "body": body}]

@@ -63,6 +63,20 @@ def test_relative_paths_start_at_the_playbook(tmp_path: Path) -> None:
     assert not run(tmp_path, pki_dir=str(tmp_path / "pki"), ca=given)["changed"]
 
 
+def test_what_members_are_shown(tmp_path: Path) -> None:
+    fingerprint = run(tmp_path, pki_dir="pki")["ca"]["fingerprint"]
+    trust = {"revision": 1, "trusted": [fingerprint], "issuer": fingerprint, "dropped": []}
+    result = run(tmp_path, pki_dir="pki", shown_trust=trust)
+    (shown,) = result["shown"]
+    place = tmp_path / "pki" / "trust" / fingerprint[:16]
+    assert shown == {"ca": fingerprint, "accepted": True, "certificate": f"{place}.crt", "private_key": f"{place}.key"}
+    assert place.with_suffix(".crt").exists()
+    assert [entry["name"] for entry in result["certificates"]] == ["east-0", "trust"]
+    again = run(tmp_path, pki_dir="pki", shown_trust=trust)
+    assert (again["changed"], again["shown"]) == (False, [shown])
+    assert run(tmp_path, pki_dir="pki")["shown"] == []
+
+
 def test_check_mode(tmp_path: Path) -> None:
     assert run(tmp_path, pki_dir="pki", check=True)["changed"]
     assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,7 @@ from jinja2 import Template
 from jinja2.nativetypes import NativeEnvironment
 
 from ansible_collections.hostnet.multicluster.plugins.filter.cockroachdb import FilterModule
+from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate, join, layout, placement, pod
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems.cockroachdb import (
     CockroachError,
@@ -41,11 +42,14 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
     parse_node_id,
     parse_status,
     parse_version,
+    refuse_init,
     same_address,
     shorten,
     version_flags,
 )
+from ansible_collections.hostnet.multicluster.plugins.modules import cockroachdb_spec
 from support.collection import CHECKOUT
+from support.in_process import perform
 
 ROLE = CHECKOUT / "roles" / "system_cockroachdb"
 CLUSTER = "6ce8e7e4-2b8f-4d8a-9d3c-8f0f5a7b1c2d"
@@ -57,7 +61,6 @@ TABLE = ("v21.1.0-alpha.3", "v21.1.21", "v21.2.17", "v22.2.19", "v23.2.28", "v24
 def template(text: str) -> Template:
     environment = NativeEnvironment()
     environment.filters["combine"] = lambda left, right: {**left, **right}
-    environment.filters |= {f"hostnet.multicluster.{name}": function for name, function in FilterModule().filters().items()}
     return environment.from_string(text)
 
 
@@ -204,9 +207,8 @@ def test_a_log_configuration_is_passed_as_it_is_and_needs_a_release() -> None:
     for mode in ("node_name", "daemonset"):
         args = [pod.fill(word, {**HOSTNET, "placement": mode}, spec, ipv6=False) for word in spec["args"]]
         assert [yaml.safe_load(word.removeprefix("--log=")) for word in args if word.startswith("--log")] == [log]
-    refused = FilterModule().filters()["cockroachdb_refusal"]
-    assert refused("cockroach:v21.1.0", log=log) == ""
-    assert "needs v21.1.0 or later" in refused("cockroach:v21.1.0-alpha.3", log=log)
+    assert not made(image="cockroach:v21.1.0", log=log).get("failed")
+    assert "needs v21.1.0 or later" in made(image="cockroach:v21.1.0-alpha.3", log=log)["msg"]
 
 
 # The pod, as the plan renders it
@@ -332,11 +334,15 @@ def tasks_of(name: str) -> list[Any]:
 
 def role_spec(version: str, role: dict[str, Any]) -> dict[str, Any]:
     """What tasks/spec.yml makes of the role's variables for an image of this version."""
-    task = tasks_of("spec")[-1]
+    task = tasks_of("spec")[0]
     variables = {**role, "hostnet_image": f"docker.io/cockroachdb/cockroach:{version}"}
     variables |= {name: filled(text, variables) for name, text in task["vars"].items()}
-    spec: dict[str, Any] = filled(task["ansible.builtin.set_fact"]["hostnet_spec"], variables)
+    spec: dict[str, Any] = made(**filled(task["hostnet.multicluster.cockroachdb_spec"], variables))["spec"]
     return spec
+
+
+def made(**options: Any) -> dict[str, Any]:
+    return perform(cockroachdb_spec, {"spec": {"args": []}, **options})
 
 
 # Every variable of the role that adds a flag or changes one, with and without a value of its own.
@@ -404,7 +410,7 @@ def two_ports(rpc_port: int, **given: Any) -> dict[str, Any]:
     """What tasks/spec.yml makes of the role's variables."""
     role = role_with(system_cockroachdb_rpc_port=rpc_port, **given)
     tasks = yaml.safe_load((ROLE / "tasks" / "spec.yml").read_text())
-    more = filled(tasks[-1]["vars"]["system_cockroachdb_own_sql"], role)
+    more = filled(tasks[0]["vars"]["system_cockroachdb_own_sql"], role)
     return {
         **role,
         "system_cockroachdb_spec": {**role["system_cockroachdb_spec"], "args": [*role["system_cockroachdb_spec"]["args"], *more]},
@@ -988,9 +994,42 @@ def test_the_first_member_that_is_repaired_may_find_ranges_without_a_replica() -
     ]
 
 
-def test_the_filters_report_input_in_one_line() -> None:
+def test_the_spec_is_refused_in_one_line() -> None:
+    refused = made(image="x")
+    assert (refused["failed"], refused["requests"]) == (True, 0)
+    assert refused["msg"].startswith("the tag of image 'x' is no version of CockroachDB")
+    settings = {"enterprise.license": "crl-0-hidden"}
+    refused = made(image="cockroach:v26.2.5", settings=settings)
+    assert "enterprise.license: this is a secret" in refused["msg"]
+    assert "must have the name of each setting" in made(image="cockroach:v26.2.5", settings=["x"])["msg"]
+
+
+def test_a_setting_that_is_refused_is_in_no_invocation() -> None:
+    call = _call.Call(
+        {"spec": {"args": []}, "image": "x", "version": "", "locality": "", "log": {}, "extra_args": [], "settings": {"a.b": "hidden"}}
+    )
+    with pytest.raises(_call.Failure):
+        cockroachdb_spec.run(call)
+    assert "hidden" not in str(call.params)
+
+
+def test_init_is_refused_where_it_might_make_a_second_cluster() -> None:
+    members = [{"member": "east-0"}, {"member": "west-0"}]
+    blank = {name: {"reachable": True, "cluster_id": ""} for name in ("east-0", "west-0")}
+    refuse_init(blank, members, list(blank))
+    refuse_init({**blank, "west-0": {"reachable": True, "cluster_id": CLUSTER}}, members, list(blank))
+    for inspected, asked, why in (
+        ({name: {"reachable": True, "cluster_id": name} for name in blank}, list(blank), "Cluster ids found: east-0, west-0."),
+        ({**blank, "west-0": {"reachable": False, "cluster_id": ""}}, list(blank), "Members that do not answer: west-0."),
+        ({"east-0": blank["east-0"]}, ["east-0"], "Members without a running container: west-0."),
+    ):
+        with pytest.raises(CockroachError) as refused:
+            refuse_init(inspected, members, asked)
+        assert why in str(refused.value)
+
+
+def test_the_filter_reports_input_in_one_line() -> None:
     filters = FilterModule().filters()
     assert set(filters) == {path.stem for path in (CHECKOUT / "plugins" / "filter").glob("cockroachdb_*.yml")}
-    with pytest.raises(AnsibleFilterError, match="cockroachdb_spec: the tag of image 'x'"):
-        filters["cockroachdb_spec"]({"args": []}, "x")
-    assert filters["cockroachdb_init_outcome"](ok("Cluster successfully initialized")) == "initialized"
+    with pytest.raises(AnsibleFilterError, match="cockroachdb_inspection: invalid literal"):
+        filters["cockroachdb_inspection"]({}, [], {"ports": {"sql": "x"}})

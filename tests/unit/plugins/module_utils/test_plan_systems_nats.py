@@ -240,18 +240,6 @@ def test_a_server_without_jetstream_is_not_healthy() -> None:
     assert one["reason"] == "it knows no leader of JetStream"
 
 
-def test_not_joined_asks_the_leader() -> None:
-    lagging = {
-        "replicas": [{"name": "east-0", "current": True, "peer": "SzJoZiQg"}, {"name": "east-1", "current": False, "peer": "qEhu2Hj6"}]
-    }
-    seen = nats.inspection({"east-0": answers("east-0"), "west-0": answers("west-0", varz=answer(varz("west-0", meta=lagging)))})
-    assert nats.not_joined(seen, ["west-0", "east-0", "east-1", "east-2"]) == ["east-1", "east-2"]
-    assert nats.not_joined({"east-0": seen["east-0"]}, ["east-0"]) == ["east-0"]
-    offline = {"replicas": [{"name": "east-0", "current": True, "offline": True, "peer": "SzJoZiQg"}]}
-    alone = nats.inspection({"west-0": answers("west-0", varz=answer(varz("west-0", meta=offline)))})
-    assert nats.not_joined(alone, ["east-0"]) == ["east-0"]
-
-
 def seen_with(**leader: Any) -> dict[str, Json]:
     """What three servers say, where the leader of everything says `leader` of its assets."""
     return nats.inspection({name: answers(name, jsz=answer(jsz(name, **(leader if name == "west-0" else {})))) for name in ADDRESSES})
@@ -503,9 +491,7 @@ def test_users_lines_are_the_last_of_the_configuration() -> None:
 
 
 def test_filters() -> None:
-    filters = FilterModule().filters()
-    assert filters["nats_inspection"]({}) == {}
-    assert filters["nats_not_joined"]({}, []) == []
+    assert FilterModule().filters()["nats_inspection"]({}) == {}
 
 
 def test_only_the_public_half_of_the_systems_key_is_in_the_configuration() -> None:
@@ -545,6 +531,9 @@ def test_the_leader_is_asked_to_remove_who_is_down() -> None:
     assert nats.forgettable(five(gone={"name": "", "address": ""}), GONE) == {"ask": "e", "id": "id-gone"}
     done = {name: {**entry, "peers": entry["peers"][:-1]} for name, entry in five().items()}
     assert nats.forgettable(done, GONE) == {"ask": "", "id": ""}
+    assert nats.removal(done, GONE) == []
+    body = {"peer": "gone", "peer_id": "id-gone"}
+    assert nats.removal(five(), GONE) == [{"ask": "e", "subject": "$JS.API.SERVER.REMOVE", "body": body}]
 
 
 @pytest.mark.parametrize(
