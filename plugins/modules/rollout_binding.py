@@ -76,10 +76,6 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Know the bindings
-  ansible.builtin.set_fact:
-    hostnet_bindings: "{{ hostnet_members }}"
-
 - name: Say the bindings with east-0 stopped
   hostnet.multicluster.rollout_binding:
     state: stopped

@@ -63,20 +63,6 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read a deployment, and ask its members
-  hostnet.multicluster.deployment_observe:
-    kube_clusters: "{{ hostnet.kube_clusters }}"
-    hostnet: "{{ hostnet }}"
-    spec: "{{ hostnet_spec }}"
-    ask: true
-  register: seen
-
-- name: Know it
-  ansible.builtin.set_fact:
-    hostnet_deployment: "{{ seen.deployment }}"
-    hostnet_inspection: "{{ seen.inspection }}"
-    hostnet_bindings: "{{ seen.deployment.plan.members }}"
-
 - name: Begin with the first member
   hostnet.multicluster.rollout_take:
     entry: "{{ hostnet_entry }}"
