@@ -54,11 +54,11 @@ class ActionModule(ActionBase):
         if errors:
             return {**result, "failed": True, "msg": "; ".join(errors)}
         if checked["warnings"]:
-            result.update({"msg": checked["warnings"], "_ansible_verbose_always": True})
+            result["warnings"] = checked["warnings"]
         system = str(self._value("hostnet_system"))
         return {
             **result,
-            "warnings_of_variables": checked["warnings"],
+            "unread": checked["warnings"],
             "system": re.sub("^.*system_", "", system),
             "system_role": settings_check.system_role(system),
             "kube_clusters": withheld.withheld(self._value("hostnet_kube_clusters")),

@@ -52,12 +52,12 @@ EXAMPLES = r"""
 
 - name: Show what nobody reads
   ansible.builtin.debug:
-    msg: "{{ checked.warnings }}"
+    msg: "{{ checked.unread }}"
 """
 
 RETURN = r"""
-warnings_of_variables:
-  description: What is worth a word, such as variables that nobody reads.
+unread:
+  description: A sentence for each variable that looks like one of the collection's, and that nobody reads. They are warnings too.
   returned: success
   type: list
   elements: str
