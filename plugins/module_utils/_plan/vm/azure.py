@@ -126,7 +126,7 @@ def group_of(ids: Ids, found: Found) -> Group:
 
 def begun(vm: Mapping[str, Any], group: Group) -> bool:
     """Whether an earlier call has begun to replace this VM, and none has brought the count back."""
-    return vm["action"] == "replace" and group.mark[0] == vm["node_uid"]
+    return bool(vm["action"] == "replace" and group.mark[0] == vm["node_uid"])
 
 
 def is_busy(group: Group) -> bool:
