@@ -78,10 +78,59 @@ _BINDINGS = f"{UNIT}/test_plan_bindings.py"
 _ETCD = f"{UNIT}/test_plan_systems_etcd.py"
 _STATE = f"{UNIT}/test_cluster_state.py"
 _LIMITS = f"{UNIT}/test_plan_limits.py"
+_AZURE = f"{UNIT}/test_plan_vm_azure.py"
 _LOCK = "tests/integration/test_rollout_lock.py"
 _FAULTS = "tests/integration/test_faults.py"
 
 GUARDS = (
+    Guard(
+        12,
+        "the count of an Azure pool is written down before a VM of it is deleted",
+        f"{PLAN}/vm/azure.py",
+        "if not begun(vm, group):",
+        "if False:",
+        _some(_AZURE, "killed_anywhere"),
+    ),
+    Guard(
+        12,
+        "the count of an Azure pool is brought back by whoever finds the VM deleted",
+        f"{PLAN}/vm/azure.py",
+        "if begun(vm, group) and (instance is None or is_going):",
+        "if False:",
+        _some(_AZURE, "killed_anywhere"),
+    ),
+    Guard(
+        12,
+        "the count of an Azure pool that another replacement has still to bring back is not written over",
+        f"{PLAN}/vm/azure.py",
+        "if uid and not begun(vm, group) and len(instances) < marked:",
+        "if False:",
+        _some(_AZURE, "the_tag_of_another_node"),
+    ),
+    Guard(
+        4,
+        "no instance of Azure is touched whose Node is gone",
+        f"{PLAN}/vm/azure.py",
+        'if state in ("gone", "other"):',
+        "if False:",
+        _some(_AZURE, "whose_node_is_not_there"),
+    ),
+    Guard(
+        4,
+        "no instance of Azure is deleted where the next one would come in another zone",
+        f"{PLAN}/vm/azure.py",
+        "if any(count[zone] < count[mine] for zone in zones if zone != mine):",
+        "if False:",
+        _some(_AZURE, "whose_node_is_not_there"),
+    ),
+    Guard(
+        9,
+        "nothing is done to a pool of Azure at which somebody else is at work",
+        f"{PLAN}/vm/azure.py",
+        "if is_busy(group) and not begun(vm, group):",
+        "if False:",
+        _some(_AZURE, "test_what_passes"),
+    ),
     Guard(
         6,
         "the key of a NATS user that the servers know is not replaced",

@@ -44,7 +44,7 @@ def act(call: _call.Call, who: str, actions: tuple[str, ...], decide: Decide) ->
         node = call.clusters[vm["kube_cluster"]].get(kinds.NODE, vm["node"])
         decision, do = decide(vms.state_of(vm, node), node or {})
     except Refused as refused:
-        raise _call.Failure(str(refused)) from refused
+        raise _call.Failure(str(refused), **({"passing": True} if refused.passing else {})) from refused
     texts = [one.text for one in decision.calls]
     for one in decision.calls if not call.check_mode else ():
         call.still_held()

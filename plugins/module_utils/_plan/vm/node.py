@@ -18,6 +18,15 @@ ACTIONS = ("reboot", "replace", "add", "remove")
 class Refused(ValueError):
     """Why nothing may be done to this VM; nothing has been changed by then."""
 
+    # Whether the same may well be done later, so that a rollout resumes by itself.
+    passing = False
+
+
+class Later(Refused):
+    """Its owner is at work there."""
+
+    passing = True
+
 
 @dataclass(frozen=True)
 class Call:
