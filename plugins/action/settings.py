@@ -61,12 +61,13 @@ class ActionModule(ActionBase):
             "unread": checked["warnings"],
             "system": re.sub("^.*system_", "", system),
             "system_role": settings_check.system_role(system),
-            "kube_clusters": withheld.withheld(self._value("hostnet_kube_clusters")),
-            "data_root": normal_root(self._value("hostnet_data_root")),
+            "kube_clusters": withheld.withheld(self._value("hostnet_kube_clusters", [])),
+            "data_root": normal_root(self._value("hostnet_data_root", "")),
         }
 
-    def _value(self, name: str) -> Any:
-        return self._templar.template(self._known[name])
+    def _value(self, name: str, default: Any = None) -> Any:
+        """A variable, and outside of the role preflight, which has the defaults of all, `default`."""
+        return self._templar.template(self._known.get(name, default))
 
     def _system_errors(self) -> list[str]:
         """Ansible's own words for a missing role name folders and no remedy. It is looked for where Ansible looks."""

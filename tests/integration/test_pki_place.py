@@ -191,7 +191,7 @@ def test_an_installed_collection_is_not_where_the_ca_is(operator: Operator) -> N
     run = operator.deploy(inventory)
     assert operator.place(run)["path"] == str(wanted), run.output
     # It got as far as a pod, which nobody starts here.
-    assert "node_run" in [task.action.rpartition(".")[2] for task in run.tasks if task.outcome == "failed"], run.output
+    assert "node_job" in [task.action.rpartition(".")[2] for task in run.tasks if task.outcome == "failed"], run.output
     assert operator.authorities() == [wanted / "ca.key"]
     folder = operator.here(wanted)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

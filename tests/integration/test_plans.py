@@ -86,7 +86,7 @@ def test_settings_examples(run_tasks: Tasks) -> None:
             {"hostnet_system": "none"},
             'hostnet_system is "none", and there is no role system_none: use one of cockroachdb, etcd, nats, or write that',
         ),
-        ({"hostnet_system": "etcd", "hostnet_placement": "x"}, "hostnet_placement"),
+        ({"hostnet_system": "etcd", "hostnet_timeout_seconds": "soon"}, "hostnet_timeout_seconds"),
     ],
 )
 def test_what_is_wrong_with_a_variable_is_a_failure(run_tasks: Tasks, given: Json, says: str) -> None:

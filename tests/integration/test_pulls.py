@@ -31,7 +31,7 @@ def deployed(_kube_servers: tuple[KubeApi, KubeApi], tmp_path_factory: pytest.Te
 
 
 def pulled(run: PlayRun) -> list[list[str]]:
-    return [result["pulled"] for result in run.of("node_run") if result.get("pulled")]
+    return [result["pulled"] for result in run.of("node_job") if result.get("pulled")]
 
 
 def begun(world: World) -> set[str]:

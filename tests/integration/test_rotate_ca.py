@@ -28,16 +28,15 @@ pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::pytest.Pytes
 
 Json = dict[str, Any]
 
-# In place of the action plugin: it writes the Secrets as the module does, and what members trust is a file.
+# At the end of the action plugin: it writes the Secrets as the module does, and what members trust is a file.
 PLUGIN = """\
+
 import base64, json, os
 from pathlib import Path
 from cryptography import x509
 from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Failure
 from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster import apply, kinds, objects
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.read import sha256_of
-from ansible_collections.hostnet.multicluster.plugins.modules import certificates_served
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
 
 def run(call):
     call.clusters
@@ -60,9 +59,7 @@ def run(call):
                 raise Failure(f"member {member}: a client's certificate of the CA {card['ca']} is not {'accepted' if card['accepted'] else 'refused'} (test)")
     return {"changed": outcome.changed, "served": [], "renewed": [], "lines": [], "objects": outcome.objects}
 
-class ActionModule(InProcess):
-    arguments = certificates_served.ARGUMENTS
-    perform_run = run
+ActionModule.perform_run = run
 """
 
 
@@ -70,8 +67,9 @@ class ActionModule(InProcess):
 def world(kube_api: KubeApi, kube_api_two: KubeApi, no_nodes: None, tmp_path: Path) -> Iterator[World]:
     with made_up.world([kube_api, kube_api_two], tmp_path) as found:
         plugin = found.collections / "ansible_collections/hostnet/multicluster/plugins/action/certificates_served.py"
+        real = plugin.read_text()
         plugin.unlink()
-        plugin.write_text(PLUGIN)
+        plugin.write_text(real + PLUGIN)
         yield found
 
 

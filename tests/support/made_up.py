@@ -30,8 +30,9 @@ NAME, NAMESPACE = "locked", "hostnet-locked"
 WORKERS = "!node-role.kubernetes.io/control-plane"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}-rollout"
 
-# In place of the action plugins of modules that need a kubelet. Those that change something connect and verify the lock as they do.
+# At the end of the action plugins of modules that need a kubelet. Those that change something connect and verify the lock as they do.
 PLUGIN = """\
+
 import json, os, time
 from pathlib import Path
 from ansible_collections.hostnet.multicluster.plugins.module_utils._call import Failure
@@ -40,7 +41,6 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._cluster.run 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.settings_and_spec import settings_errors
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd
 from ansible_collections.hostnet.multicluster.plugins.modules import {name}
-from ansible_collections.hostnet.multicluster.plugins.plugin_utils.in_process import InProcess
 
 def looked(nodes):
     said = "disk mounted=false mount=/ filesystem=ext4 id=fsid:1\\n"
@@ -82,7 +82,7 @@ def told(members):
 def member_inspect_run(call):
     if os.environ.get("TEST_CLOSED", "no such text") in call.params["what"]:
         raise Failure(call.params["what"] + ": closed (test)")
-    return {{"changed": False, "blocked": [], "lost": [], "inspection": told(call.params["members"])}}
+    return {{"changed": False, "blocked": [], "lost": [], "inspection": told(call.params["members"]), "targets": call.params["members"]}}
 
 def deployment_observe_run(call, facts):
     wrong = settings_errors(call.params["hostnet"], call.params["spec"]) if call.params["check_settings"] else []
@@ -102,14 +102,18 @@ def member_exec_run(call):
         "results": {{member["member"]: dict.fromkeys(call.params["commands"], done) for member in call.params["members"]}},
     }}
 
-class ActionModule(InProcess):
-    arguments = {name}.ARGUMENTS
-    facts = getattr({name}, "FACTS", ())
-    perform_run = {name}_run
+"""
+PERFORMED = "ActionModule.perform_run, ActionModule.shows = {name}_run, False\n"
+# It brings its scripts to the nodes as node_run does.
+OF_JOBS = """
+from types import SimpleNamespace
+node_run = SimpleNamespace(ARGUMENTS=node_run.ARGUMENTS, run=lambda call, _show: node_run_run(call))
 """
 
 
-def made_up_collection(root: Path, made_up: Sequence[str] = ("node_run", "member_inspect", "member_exec", "deployment_observe")) -> None:
+def made_up_collection(
+    root: Path, made_up: Sequence[str] = ("node_run", "node_job", "member_inspect", "member_exec", "deployment_observe")
+) -> None:
     """This checkout as a collection below `root`, but for the modules `made_up`, which need a kubelet."""
     collection = root / "ansible_collections" / "hostnet" / "multicluster"
     action = collection / "plugins" / "action"
@@ -121,7 +125,8 @@ def made_up_collection(root: Path, made_up: Sequence[str] = ("node_run", "member
             (collection / "plugins" / path.name).symlink_to(path)
     for path in (CHECKOUT / "plugins" / "action").glob("*.py"):
         if path.stem in made_up:
-            (action / path.name).write_text(PLUGIN.format(name=path.stem))
+            after = OF_JOBS if path.stem == "node_job" else PERFORMED.format(name=path.stem)
+            (action / path.name).write_text(path.read_text() + PLUGIN.format(name=path.stem) + after)
         else:
             (action / path.name).symlink_to(path)
 

@@ -45,7 +45,7 @@ class Deployment:
         self.folder.mkdir()
         self.facts = self.folder / "facts.json"
         self._collections = self.folder / "collections"
-        made_up_collection(self._collections, ("node_run",))
+        made_up_collection(self._collections, ("node_run", "node_job"))
         self._inventory = write(self.folder / "all.hostnet.yml", kube_clusters=world.entries, node_selector=label)
         self._variables = {
             "hostnet_system": "quiet",
