@@ -13,8 +13,6 @@ class ActionModule(InProcess):
     """Brings what was observed to the module."""
 
     arguments = adopt_plan.ARGUMENTS
+    always = True
     perform_run = adopt_plan.decide
     facts = adopt_plan.FACTS
-
-    def in_process(self) -> bool:
-        return True

@@ -13,8 +13,6 @@ class ActionModule(InProcess):
     """Brings what was observed to the module."""
 
     arguments = ca_next.ARGUMENTS
+    always = True
     perform_run = ca_next.decide
     facts = ca_next.FACTS
-
-    def in_process(self) -> bool:
-        return True

@@ -43,8 +43,6 @@ class ActionModule(InProcess):
     """Brings what is known to the module."""
 
     arguments = deployment_apply.ARGUMENTS
+    always = True
     perform_run = apply
     facts = deployment_apply.FACTS
-
-    def in_process(self) -> bool:
-        return True

@@ -13,8 +13,6 @@ class ActionModule(InProcess):
     """Brings what was observed to the module."""
 
     arguments = deployment_changes.ARGUMENTS
+    always = True
     perform_run = deployment_changes.decide
     facts = deployment_changes.FACTS
-
-    def in_process(self) -> bool:
-        return True

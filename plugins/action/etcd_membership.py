@@ -13,8 +13,6 @@ class ActionModule(InProcess):
     """Brings what was observed to the module."""
 
     arguments = etcd_membership.ARGUMENTS
+    always = True
     perform_run = etcd_membership.decide
     facts = etcd_membership.FACTS
-
-    def in_process(self) -> bool:
-        return True

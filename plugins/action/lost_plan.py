@@ -13,8 +13,6 @@ class ActionModule(InProcess):
     """Brings what was observed to the module."""
 
     arguments = lost_plan.ARGUMENTS
+    always = True
     perform_run = lost_plan.decide
     facts = lost_plan.FACTS
-
-    def in_process(self) -> bool:
-        return True

@@ -44,9 +44,7 @@ class ActionModule(InProcess):
     """Brings what is known, and the display, to the job."""
 
     arguments = node_job.ARGUMENTS
+    always = True
     perform_run = _do
     shows = True
     facts = node_job.FACTS
-
-    def in_process(self) -> bool:
-        return True
