@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import expiry, served
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.placement import deployment_objects
 from ansible_collections.hostnet.multicluster.plugins.modules import certificates_served
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils.members import OfMembers
@@ -20,11 +21,25 @@ class ActionModule(OfMembers):
     arguments = certificates_served.ARGUMENTS
     perform_run = certificates_served.run
 
+    def _stored(self, arguments: Json) -> list[Json]:
+        names = [str(binding["member"]) for binding in self.bindings or []]
+        return served.stored(arguments["spec"], names, self.observed()["kube_clusters"])
+
+    def by_facts(self, result: Json) -> Json:
+        given = self._task.args
+        status = self.fact("hostnet_status")
+        if given.get("state") != "read" or given.get("hostnet") is None or not status or self._task.check_mode:
+            return {}
+        days = expiry.least_days(self._templar.template(given["hostnet"]))
+        return {"status": served.with_served(status, result["served"], self._stored(given), given["spec"], days)}
+
     def with_facts(self, arguments: Json) -> Json:
         found = super().with_facts(arguments)
         hostnet, issued = arguments.get("hostnet"), arguments.get("certificates")
         if hostnet is None:
             return found
+        if arguments.get("state") == "read":
+            return {**found, "issued": self._stored(arguments), "objects": []}
         if self.bindings is None or issued is None or arguments.get("identity") is None:
             raise AnsibleActionFail("hostnet: give identity, certificates and the bindings of the members too")
         try:

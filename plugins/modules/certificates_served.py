@@ -39,6 +39,13 @@ attributes:
     details:
       - The Secrets' fields that differ. Their data is shown as the first digits of its SHA-256.
 options:
+  state:
+    description:
+      - V(renewed) brings certificates to members. V(read) changes nothing, and asks what the members serve. What is stored comes from the fact
+        C(hostnet_deployment) then, and RV(status) has both.
+    type: str
+    choices: [renewed, read]
+    default: renewed
   spec:
     description:
       - The system's spec (docs/systems.md), of which C(certificates), C(ports) and C(reload) are read.
@@ -212,6 +219,10 @@ served:
       description: Why nothing was seen. Empty where something was.
       type: str
       sample: ""
+status:
+  description: The fact C(hostnet_status) with what the members serve, C(served), beside what is stored.
+  returned: success, with O(state=read) and O(hostnet), not in check mode
+  type: dict
 renewed:
   description: The members that had a turn, in its order.
   returned: always
@@ -253,6 +264,7 @@ ARGUMENTS: dict[str, Any] = {
     "kube_clusters": client.kube_clusters_argument(),
     "lock": client.lock_argument(),
     "members": members_argument(),
+    "state": {"type": "str", "choices": ["renewed", "read"], "default": "renewed"},
     "spec": {"type": "dict", "required": True},
     "issued": {"type": "list", "elements": "dict", "default": []},
     "hostnet": {"type": "dict"},
@@ -356,6 +368,8 @@ def run(call: _call.Call) -> dict[str, Any]:
     wanted = plan.endpoints(params["spec"], order, params["issued"])
     work = _Work(call, wanted, apply.InTurns(call.clusters, found, call.check_mode))
     changed = work.secrets.differs()
+    if call.check_mode and params["state"] == "read":
+        return work.result()
     if call.check_mode:
         turns = plan.turns(definitions, changed, [], order)
         work.write([index for _member, indices in turns for index in indices])
@@ -365,6 +379,8 @@ def run(call: _call.Call) -> dict[str, Any]:
     script = waiting(params["name"], namespace, params["image"], params["timeout"], params["pull_secrets"])
     how = serving.Look(script, read.shown_leaf, params["timeout"], [plan.Card(**entry) for entry in params["trust"]])
     _look(work, members, how)
+    if params["state"] == "read":
+        return work.result()
     work.silent = plan.unproven(definitions, changed, order)
     stale = [endpoint.member for endpoint in wanted if plan.missing([endpoint], work.seen, how.cards)]
     # Nothing would prove that these serve what they get: they keep what they have.

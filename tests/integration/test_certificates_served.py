@@ -206,6 +206,9 @@ def test_running_servers_come_to_serve_what_was_issued(
     assert [entry["current"] for entry in result["served"]] == [True] * 6, result["served"]
 
     issued = renewed(running, "east-0", "west-0")
+    read = serve(issued, state="read")
+    assert (read["changed"], read["renewed"], kubelet.looked, kubelet.signalled) == (False, [], [], [])
+    assert {entry["member"] for entry in read["served"] if not entry["current"]} == {"east-0", "west-0"}
     result = serve(issued)
     assert not result.get("failed"), result["msg"]
     assert result["renewed"] == ["east-0", "west-0"]

@@ -99,7 +99,7 @@ def secrets(stage: Stage) -> Json:
 
 
 @pytest.mark.parametrize("stage", chosen(), indirect=True)
-def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_on(stage: Stage) -> None:
+def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_on(stage: Stage, tmp_path: Path) -> None:
     members = sorted(stage.members())
     before = {member: served(stage, member) for member in members}
     assert before == {member: on_controller(stage, member) for member in members}
@@ -141,6 +141,18 @@ def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_
     assert processes(stage) == running, "somebody was restarted"
     again = stage.play("deploy.yml", hostnet_certificate_hosts=["db.example.test"])
     assert (again.rc, again.changed) == (0, []), (again.failure, again.changed)
+
+    # And the status says what those eyes see.
+    file = tmp_path / "status.json"
+    looked = stage.play(
+        "status.yml", hostnet_status_served=True, hostnet_status_file=str(file), hostnet_certificate_hosts=["db.example.test"]
+    )
+    assert (looked.rc, looked.changed) == (0, []), (looked.failure, looked.changed)
+    status = json.loads(file.read_text())
+    assert status["warnings"] == []
+    said = {entry["member"]: {port["port"]: port["serial"] for port in entry["served"]} for entry in status["members"]}
+    assert said == {member: served(stage, member) for member in members}
+    assert all("DNS:db.example.test" in port["sans"] and port["current"] for entry in status["members"] for port in entry["served"])
 
 
 def taken(stage: Stage, member: str, certificate: Path, key: Path) -> dict[str, bool]:

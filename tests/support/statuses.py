@@ -43,6 +43,20 @@ def troubled(status: Json | None = None) -> Json:
     east0, east1, east2 = [entry for entry in made["members"] if entry["kube_cluster"] == "east"][:3]
     east0.update(outdated=True, restarts=3, alone=["stream orders"])
     east0["certificate"]["not_after"] = "2026-12-11T12:00:00Z"
+    east0["served"] = [
+        {
+            "file": "server",
+            "port": "client",
+            "number": 2379,
+            "serial": "07",
+            "not_before": "2026-01-01T00:00:00Z",
+            "not_after": "2026-12-11T12:00:00Z",
+            "sans": ["IP:10.0.0.1"],
+            "stored": "1f",
+            "current": False,
+            "error": "",
+        }
+    ]
     east0["signs"] = [{"sign": "karpenter.sh/disrupted", "level": "going", "text": "Karpenter replaces it"}]
     east1.update({"class": "replaced", "healthy": False, "reason": "node east-worker2 is another VM, with address 10.0.0.99"})
     east2.update({"healthy": False, "reason": "no leader"}, guarded=False)

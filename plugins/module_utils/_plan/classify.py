@@ -353,6 +353,15 @@ def status_table(status: Mapping[str, Any]) -> list[str]:
         for entry in status["members"]
         if (soon := signs.level(entry.get("signs") or []))
     ]
+    lines += [
+        f"{entry['member']} serves on port {port['port']} ({port['number']}): "
+        + (
+            port["error"]
+            or f"serial {port['serial']}, until {port['not_after'][:10]}{', as stored' if port['current'] else ', not as stored'}"
+        )
+        for entry in status["members"]
+        for port in entry.get("served") or []
+    ]
     lines += hints(status)
     rollout = status.get("rollout")
     if rollout:

@@ -105,6 +105,25 @@ def _all(status: Mapping[str, Any]) -> list[Metric]:
             ((_member(entry), moment(entry["certificate"]["not_after"])) for entry in members),
         ),
         gauge(
+            "certificate_served_not_after_timestamp_seconds",
+            "When the certificate ends that a member serves on a port; with hostnet_status_served.",
+            (
+                (_member(entry) | {"port": port["port"]}, moment(port["not_after"]))
+                for entry in members
+                for port in entry.get("served") or []
+            ),
+        ),
+        gauge(
+            "certificate_served_current",
+            "Whether a member serves the stored certificate on a port; with hostnet_status_served.",
+            (
+                (_member(entry) | {"port": port["port"]}, float(port["current"]))
+                for entry in members
+                for port in entry.get("served") or []
+                if not port["error"]
+            ),
+        ),
+        gauge(
             "vm_marked",
             "Whether a member's VM is off, is about to go, or is marked and may go; by the surest of its signs.",
             ((_member(entry) | {"level": level}, float(signs.level(entry["signs"]) == level)) for entry in members for level in _LEVELS),

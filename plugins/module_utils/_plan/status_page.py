@@ -198,8 +198,20 @@ def _certificates(status: Mapping[str, Any]) -> Json:
         for entry in status["members"]
         if str(entry["member"]) not in known
     ]
+    served = [
+        [
+            entry["member"],
+            f"{port['port']} ({port['number']})",
+            port["error"] or port["serial"],
+            _time(port["not_after"]) if port["not_after"] else "-",
+            "yes" if port["current"] else f"no, stored is {port['stored'] or 'none'}",
+            ", ".join(port["sans"]) or "-",
+        ]
+        for entry in status["members"]
+        for port in entry.get("served") or []
+    ]
     said = f"the first one ends in {ends[0][0]} days" if ends else "when they end is not known"
-    return {"said": f"{count(len(rows), 'member')}, {said}", "open": len(rows) <= _MANY, "rows": rows}
+    return {"said": f"{count(len(rows), 'member')}, {said}", "open": len(rows) <= _MANY, "rows": rows, "served": served}
 
 
 def _rollout(status: Mapping[str, Any]) -> Json:
