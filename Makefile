@@ -48,7 +48,7 @@ soak: lab
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/integration
 	@PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/python tests/gates/mutations.py --all
 	@HOSTNET_SITUATION_SYSTEM=$(SYSTEM) HOSTNET_SITUATION_PLACEMENT=$(PLACEMENT) .venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_situations.py tests/rollout/test_disks.py tests/rollout/test_kube_clusters.py
-	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_neighbours.py tests/rollout/test_disasters.py tests/rollout/test_settings.py tests/rollout/test_clouds.py tests/rollout/test_certificates.py tests/rollout/test_events.py
+	@.venv/bin/pytest -q -s -p no:cacheprovider tests/rollout/test_neighbours.py tests/rollout/test_disasters.py tests/rollout/test_settings.py tests/rollout/test_clouds.py tests/rollout/test_certificates.py tests/rollout/test_events.py tests/rollout/test_quickstart.py
 	@.venv/bin/pytest -q -p no:cacheprovider -m long tests/own_system
 	@PYTHONPATH=.ansible/collections:tests .venv/bin/python -m rollout --system $(SYSTEM) --placement $(PLACEMENT) --seed "$(SEED)" --minutes $(MINUTES)
 	@.venv/bin/python tests/gates/docs_site.py
