@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._call import IGNORED
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.folder import ensure_certificates
 from ansible_collections.hostnet.multicluster.plugins.module_utils._pki.request import Request
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import trust_revisions
@@ -82,9 +83,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "dropped": {"type": "list", "elements": "str", "default": []},
         },
     },
-    # Not used: they come from the module_defaults of the action group.
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **IGNORED,
 }
 
 

@@ -13,6 +13,7 @@ from ansible import constants
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.hostnet.multicluster.plugins.module_utils._call import IGNORED
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import settings_check, withheld
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.data_root import normal_root
 from ansible_collections.hostnet.multicluster.plugins.plugin_utils import preload
@@ -24,9 +25,7 @@ preload.for_all_forks()
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 ARGUMENT_SPEC: Json = {
     "required": {"type": "list", "elements": "str", "default": ["hostnet_system"]},
-    # Not used: they come from the module_defaults of the action group.
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **IGNORED,
 }
 
 

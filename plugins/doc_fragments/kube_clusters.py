@@ -165,3 +165,18 @@ options:
             elements: str
             required: true
 """
+
+    # Modules that only decide, or work on the controller's files.
+    IGNORED = r"""
+options:
+  kube_clusters:
+    description:
+      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
+        this module talks to no API server.
+    type: list
+    elements: dict
+  lock:
+    description:
+      - Ignored, as O(kube_clusters) is.
+    type: dict
+"""

@@ -10,7 +10,7 @@ else that such modules have in common is here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils import basic
@@ -22,6 +22,9 @@ from ._cluster.session import libraries
 from ._plan import withheld
 
 Json = dict[str, Any]
+
+# Of a module that talks to no API server: they come from the module_defaults of the action group, and are not used.
+IGNORED: Json = {"kube_clusters": {"type": "list", "elements": "dict"}, "lock": {"type": "dict"}}
 
 
 class Failure(Exception):
@@ -36,6 +39,14 @@ class Failure(Exception):
     def of(cls, error: client.KubeError, **result: Any) -> Failure:
         """That of an API server; `passing`: the same may well succeed later."""
         return cls(str(error), **result, **({"passing": True} if error.passing else {}))
+
+
+def known(facts: Mapping[str, Any], names: Iterable[str], **result: Any) -> list[Any]:
+    """The facts of these names, which only an observation makes. Raises Failure, with `result`, where one is not there."""
+    lacking = [name for name in names if facts.get(name) is None]
+    if lacking:
+        raise Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first", **result)
+    return [facts[name] for name in names]
 
 
 class Call:

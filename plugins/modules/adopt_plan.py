@@ -15,6 +15,7 @@ description:
     changes nothing.
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the facts C(hostnet_deployment) and C(hostnet_inspection).
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -36,16 +37,6 @@ options:
       - The cluster id that the human expects.
     type: str
     required: true
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -132,8 +123,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment", "hostnet_inspection")
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "hostnet": {"type": "dict", "required": True},
     "cluster_id": {"type": "str", "required": True},
 }
@@ -146,9 +136,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    lacking = [name for name in FACTS if facts.get(name) is None]
-    if lacking:
-        raise _call.Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first")
+    _call.known(facts, FACTS)
     seen = facts["hostnet_deployment"]
     inspection = facts["hostnet_inspection"]
     try:

@@ -76,19 +76,10 @@ options:
           - PEM file with its private key, by default C(ca.key) in the folder.
         type: path
         version_added: "0.4.0"
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
-        neighbours without an error here; this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 requirements:
   - cryptography >= 41 (on the controller)
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.on_controller
 attributes:

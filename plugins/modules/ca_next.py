@@ -16,6 +16,7 @@ description:
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the facts C(hostnet_deployment) and C(hostnet_targets), which are taken as they are.
   - Runs on the controller, where these facts are.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -43,16 +44,6 @@ options:
     type: str
     choices: [trust, issue, drop, abandon]
     required: true
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -119,8 +110,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment", "hostnet_targets")
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "hostnet": {"type": "dict", "required": True},
     "spec": {"type": "dict", "required": True},
     "phase": {"type": "str", "choices": [*trust_revisions.PHASES, trust_revisions.ABANDON], "required": True},
@@ -133,9 +123,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
-    lacking = [name for name in FACTS if facts.get(name) is None]
-    if lacking:
-        raise _call.Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first")
+    _call.known(facts, FACTS)
     params = call.params
     seen, targets = (facts[name] for name in FACTS)
     trust = seen["plan"]["trust"]

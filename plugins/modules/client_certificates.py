@@ -113,19 +113,10 @@ options:
     description:
       - Issue a certificate anew when fewer days than this are left. By default a third of O(valid_days).
     type: int
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
-        neighbours without an error here; this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 requirements:
   - cryptography >= 41 (on the controller)
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.on_controller
 attributes:

@@ -15,6 +15,7 @@ description:
   - Fails where the version is unknown or too old, and where cluster settings cannot be applied from here.
   - It asks nobody and changes nothing.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -61,16 +62,6 @@ options:
     description:
       - Cluster settings by name, which are checked and not applied. Names and values of what is wrong with them are told, but no secret.
     type: raw
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -106,8 +97,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import cockroachdb, cockroachdb_settings
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "spec": {"type": "dict", "required": True},
     "image": {"type": "str", "required": True},
     "version": {"type": "str", "default": ""},

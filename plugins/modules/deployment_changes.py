@@ -14,6 +14,7 @@ description:
   - Makes the plan of a deploy out of what its modules have returned in check mode. docs/status.md describes it.
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the fact C(hostnet_deployment).
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -41,16 +42,6 @@ options:
     type: list
     elements: dict
     default: []
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -96,8 +87,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment",)
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "hostnet": {"type": "dict", "required": True},
     "issued": {"type": "dict", "required": True},
     "would": {"type": "list", "elements": "dict", "default": []},
@@ -111,9 +101,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    lacking = [name for name in FACTS if facts.get(name) is None]
-    if lacking:
-        raise _call.Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first")
+    _call.known(facts, FACTS)
     seen = facts["hostnet_deployment"]
     return {"changed": False, "plan": deploy_changes.deploy_changes(params["hostnet"], seen["plan"], params["issued"], params["would"])}
 

@@ -17,6 +17,7 @@ description:
   - It asks nobody and changes nothing. It goes by what members said a moment ago.
   - Runs on the controller, where the fact C(hostnet_deployment) is.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -79,16 +80,6 @@ options:
     description:
       - Name of a member that is to lead no more.
     type: str
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -151,8 +142,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems
 FACTS = ("hostnet_deployment",)
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "name": {"type": "str", "required": True},
     "inspection": {"type": "dict", "required": True},
     "members": {"type": "list", "elements": "str", "required": True},

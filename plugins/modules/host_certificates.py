@@ -283,19 +283,10 @@ options:
       - The spec of its system, for O(members); docs/systems.md describes it.
     type: dict
     version_added: "0.4.0"
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's
-        neighbours without an error here; this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 requirements:
   - cryptography >= 41 (on the controller)
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes.on_controller
 attributes:
   check_mode:

@@ -14,6 +14,7 @@ description:
   - Says which members go with a kube cluster that is gone for good, and everything that forbids it. It asks nobody and changes nothing.
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the facts C(hostnet_deployment), C(hostnet_status) and C(hostnet_inspection).
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -40,16 +41,6 @@ options:
       - Name of the kube cluster.
     type: str
     required: true
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -124,8 +115,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment", "hostnet_status", "hostnet_inspection")
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "hostnet": {"type": "dict", "required": True},
     "spec": {"type": "dict", "required": True},
     "kube_cluster": {"type": "str", "required": True},
@@ -139,9 +129,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    lacking = [name for name in FACTS if facts.get(name) is None]
-    if lacking:
-        raise _call.Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first")
+    _call.known(facts, FACTS)
     seen = facts["hostnet_deployment"]
     status, inspection = facts["hostnet_status"], facts["hostnet_inspection"]
     try:

@@ -16,6 +16,7 @@ description:
   - Fails where that would be wrong - where the server answers, the leader does not count it as offline, or the others are no majority of the group.
   - It asks nobody and changes nothing. It goes by what members said a moment ago.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -38,16 +39,6 @@ options:
         C(member) that of its member.
     type: dict
     required: true
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -96,8 +87,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "inspection": {"type": "dict", "required": True},
     "forget": {"type": "dict", "required": True},
 }

@@ -13,6 +13,7 @@ author:
 description:
   - Adds to the plan of a rollout what the members of other deployments on its VMs need, and what they speak against it. It asks nobody and changes nothing.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -61,16 +62,6 @@ options:
       - The newest journal of a rollout, V(ansible_facts.hostnet_journal). Empty where there is none.
     type: dict
     default: {}
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 seealso:
   - module: hostnet.multicluster.rollout_next
   - module: hostnet.multicluster.rollout_journal
@@ -117,8 +108,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils import _call
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import sharing
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "hostnet": {"type": "dict", "required": True},
     "plan": {"type": "dict", "required": True},
     "members": {"type": "dict", "required": True},

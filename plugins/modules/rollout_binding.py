@@ -14,6 +14,7 @@ description:
   - Says the bindings of all members with that of one member as a step of a rollout makes it. It asks nobody and changes nothing - the step writes them.
   - It goes by the facts C(hostnet_bindings) and, with O(state=started), C(hostnet_inspection).
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -60,16 +61,6 @@ options:
       - With O(state=placed), whether bindings of others whose address it takes change with it.
     type: bool
     default: true
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 seealso:
   - module: hostnet.multicluster.rollout_next
   - module: hostnet.multicluster.rollout_journal
@@ -108,8 +99,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_bindings", "hostnet_inspection")
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "state": {"type": "str", "choices": list(turn.STATES), "required": True},
     "member": {"type": "str", "default": ""},
     "journal": {"type": "dict", "default": {}},

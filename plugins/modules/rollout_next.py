@@ -16,6 +16,7 @@ description:
     are taken as they are - a template would need ten seconds to hand over a thousand members.
   - Runs on the controller, because the hook's tasks are read as Ansible reads them.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -58,16 +59,6 @@ options:
     description:
       - What this module said earlier in the same run. What it knows of members of other deployments on the same VMs stays, and whoever was not looked at for
         that is left for the next run.
-    type: dict
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
     type: dict
 """
 
@@ -211,8 +202,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment", "hostnet_status", "hostnet_inspection")
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "hostnet": {"type": "dict", "required": True},
     "spec": {"type": "dict", "required": True},
     "request": {"type": "dict", "required": True},
@@ -230,10 +220,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, read_hook: Callable[[str | None], dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `read_hook` says what a file of tasks holds. `facts` are those of FACTS."""
     params = call.params
-    lacking = [name for name in FACTS if facts.get(name) is None]
-    if lacking:
-        raise _call.Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first", **rollout.nothing([]))
-    seen, status, inspection = (facts[name] for name in FACTS)
+    seen, status, inspection = _call.known(facts, FACTS, **rollout.nothing([]))
     request = {**params["request"], **read_hook(params["hook_text"])}
     try:
         found = rollout.rollout_plan(

@@ -15,6 +15,7 @@ description:
     told. It asks nobody and changes nothing.
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the facts C(hostnet_deployment), C(hostnet_bindings) and C(hostnet_inspection).
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -47,16 +48,6 @@ options:
     type: list
     elements: dict
     default: []
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 seealso:
   - module: hostnet.multicluster.rollout_next
   - module: hostnet.multicluster.rollout_journal
@@ -116,8 +107,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment", "hostnet_bindings", "hostnet_inspection")
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "entry": {"type": "dict", "required": True},
     "journal": {"type": "dict", "default": {}},
     "pool_label": {"type": "str", "default": ""},
@@ -132,10 +122,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    lacking = [name for name in FACTS if facts.get(name) is None]
-    if lacking:
-        raise _call.Failure(f"there is no fact {', '.join(lacking)}: observe the deployment first")
-    seen, bindings, inspection = (facts[name] for name in FACTS)
+    seen, bindings, inspection = _call.known(facts, FACTS)
     try:
         found = turn.begun(
             params["entry"], params["journal"], bindings, seen["nodes"], inspection, params["pool_label"], params["neighbours"]

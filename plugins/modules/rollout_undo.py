@@ -15,6 +15,7 @@ description:
     It asks nobody and changes nothing.
   - It goes by O(nodes), or by those of the fact C(hostnet_deployment).
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -68,16 +69,6 @@ options:
     type: list
     elements: dict
     default: []
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 seealso:
   - module: hostnet.multicluster.rollout_next
   - module: hostnet.multicluster.rollout_journal
@@ -139,8 +130,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 FACTS = ("hostnet_deployment",)
 
 ARGUMENTS: dict[str, Any] = {
-    "kube_clusters": {"type": "list", "elements": "dict"},
-    "lock": {"type": "dict"},
+    **_call.IGNORED,
     "journal": {"type": "dict", "required": True},
     "nodes": {"type": "list", "elements": "dict"},
     "noted": {"type": "bool", "default": True},

@@ -16,6 +16,7 @@ description:
   - Returns what the roles make of some of them.
   - Runs on the controller, where the variables are.
 extends_documentation_fragment:
+  - hostnet.multicluster.kube_clusters.ignored
   - hostnet.multicluster.attributes
   - hostnet.multicluster.attributes.action_group
 attributes:
@@ -33,16 +34,6 @@ options:
     type: list
     elements: str
     default: [hostnet_system]
-  kube_clusters:
-    description:
-      - Ignored. It is accepted so that C(group/hostnet.multicluster.hostnet) in C(module_defaults) serves this module's neighbours without an error here;
-        this module talks to no API server.
-    type: list
-    elements: dict
-  lock:
-    description:
-      - Ignored, as O(kube_clusters) is.
-    type: dict
 """
 
 EXAMPLES = r"""
