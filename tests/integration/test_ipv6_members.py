@@ -31,7 +31,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import etcd, nats
 from support.collection import CHECKOUT
 from support.kube_api import binary
-from support.member import IPV6_NETWORK, Deployment, Json, binding, ipv6_addresses, loopback, on_wire, system_spec
+from support.member import IPV6_NETWORK, Deployment, Json, binding, ipv6_addresses, loopback, not_joined, on_wire, system_spec
 
 # With letters and a zero at the end, so that a comparison as text, in another case or with a shorter address, shows. Last bytes differ.
 _EAST_0, _WEST_0, _WEST_1, _OTHER = (str(IPV6_NETWORK[number]) for number in (0xAB10, 0xAB20, 0xABC0, 0xABD0))
@@ -285,7 +285,7 @@ def nats_inspect(addresses: Mapping[str, str]) -> dict[str, Json]:
 
 def nats_formed(addresses: Mapping[str, str]) -> dict[str, Json] | None:
     seen = nats_inspect(addresses)
-    formed = all(entry["healthy"] for entry in seen.values()) and not nats.not_joined(seen, list(addresses))
+    formed = all(entry["healthy"] for entry in seen.values()) and not not_joined(seen, list(addresses))
     return seen if formed and all(peer["address"] for entry in seen.values() for peer in entry["peers"]) else None
 
 

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import 
 from ansible_collections.hostnet.multicluster.plugins.module_utils._plan.systems import nats
 from support.collection import CHECKOUT
 from support.kube_api import binary
-from support.member import Deployment, Json, Wire, binding, loopback, on_wire, system_spec
+from support.member import Deployment, Json, Wire, binding, loopback, not_joined, on_wire, system_spec
 
 ADDRESSES = {
     "east-0": "192.0.2.11",
@@ -78,12 +78,6 @@ def inspect(members: Sequence[str]) -> dict[str, Json]:
 def closed(deployment: Deployment, kind: str, member: str, members: Sequence[str]) -> list[str]:
     gates = [*gate.GENERIC[kind], *deployment.spec["gates"].get(kind, [])]
     return gate.evaluate(gates, gate.document(inspect(members), member, list(ADDRESSES)))
-
-
-def not_joined(seen: Mapping[str, Json], names: Sequence[str]) -> list[str]:
-    """Those servers of `names` that the leader does not list as up to date, as the role's task `joined` has it. Without a leader: all of them."""
-    peers = next((entry["peers"] for _name, entry in sorted(seen.items()) if entry["leader"]), [])
-    return [name for name in names if name not in {peer["name"] for peer in peers if peer["current"] and not peer["offline"]}]
 
 
 def all_current(members: Sequence[str]) -> dict[str, Json] | None:

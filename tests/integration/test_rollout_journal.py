@@ -85,7 +85,8 @@ def test_written_everywhere_with_one_or_two_requests_a_kube_cluster(base: Json, 
     first = call({**base, "op": "start", "detail": {"work": "upgrade", "what": "reboot", "order": ["east-0"]}}, diff=True)
     assert not first.get("failed"), first
     assert first["requests"] == 6, "the first write reads before it renews and creates"
-    assert first["ansible_facts"] == {"hostnet_journal": first["journal"]}
+    turn = {"step": "", "must_finish": False, "undone": {"since": 0, "new": None}, "processes": []}
+    assert first["ansible_facts"] == {"hostnet_journal": first["journal"], "hostnet_turn": turn}
     assert first["diff"]["after"] == "journal 1: rollout in_flight (run r1, generation 1)\n"
     assert first["journal"]["controller"]["pid"] == os.getppid()
     found = config_map(kubes["west"], namespace)

@@ -316,3 +316,9 @@ def nats_peer_removed(ask: Callable[..., Json], member: str) -> bool:
 def expanded(text: str, environment: Mapping[str, str]) -> str:
     """`$(NAME)` as Kubernetes expands it: variables defined before, anything else left as it is."""
     return _REFERENCE.sub(lambda match: environment.get(match.group(1), match.group(0)), text)
+
+
+def not_joined(seen: Mapping[str, Json], names: Sequence[str]) -> list[str]:
+    """Those NATS servers of `names` that the leader does not list as up to date, as the role's task `joined` has it. Without a leader: all of them."""
+    peers: list[Json] = next((entry["peers"] for _name, entry in sorted(seen.items()) if entry["leader"]), [])
+    return [name for name in names if name not in {peer["name"] for peer in peers if peer["current"] and not peer["offline"]}]
