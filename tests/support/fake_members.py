@@ -58,24 +58,28 @@ main()
 MEMBER_INSPECT = (
     ANSWERS
     + """
-from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import filter_loader
-from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import gate
+from ansible_collections.hostnet.multicluster.plugins.module_utils._plan import dead, gate
+from ansible_collections.hostnet.multicluster.plugins.plugin_utils.members import OfMembers
 
-class ActionModule(ActionBase):
+class ActionModule(OfMembers):
     def run(self, tmp=None, task_vars=None):
-        args = json.loads(json.dumps(self._task.args, default=str))
+        self._known = task_vars or {}
+        args = json.loads(json.dumps(self.with_facts(self._task.args), default=str))
         shape = filter_loader.get(args["inspect"]["filter"]).j2_function
-        more = args["inspect"].get("liveness") or {} if args.get("processes") else {}
+        processes = args.get("processes") or []
+        more = args["inspect"].get("liveness") or {} if processes else {}
         commands = {**(args["inspect"].get("commands") or {}), **(more.get("commands") or {})}
         asked = {**commands, **{name: [] for name in [*(args["inspect"].get("http") or {}), *(more.get("http") or {})]}}
-        found = shape(answers(args["members"], asked), args["members"], args["spec"])
-        for _sample in range(5):
-            blocked = gate.evaluate(args.get("gates", []), gate.document(found, args.get("member", ""), (), args.get("processes", ())))
-            if not blocked:
-                return {**super().run(tmp, task_vars), "inspection": found, "blocked": [], "lost": [], "changed": False}
+        gates = gate.named(args.get("gates", []), args["spec"], args.get("work", ""))
+        for _sample in range(6):
             found = shape(answers(args["members"], asked), args["members"], args["spec"])
-        return {"failed": True, "msg": f"{args.get('what')}: {blocked}", "inspection": found, "blocked": blocked}
+            blocked = gate.evaluate(gates, gate.document(found, args.get("member", ""), (), processes))
+            said = {"inspection": found, "targets": args["members"], "blocked": blocked, "lost": [], "changed": False}
+            said["refusal"] = dead.refusal(found, processes, float(args.get("timeout", 300)))
+            if not blocked:
+                return said
+        return {**said, "failed": True, "msg": f"{args.get('what')}: {blocked}"}
 """
 )
 
