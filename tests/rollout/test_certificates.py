@@ -150,7 +150,7 @@ def test_all_certificates_are_rotated_by_a_run_that_is_killed_and_one_that_goes_
     assert (looked.rc, looked.changed) == (0, []), (looked.failure, looked.changed)
     status = json.loads(file.read_text())
     assert status["warnings"] == []
-    said = {entry["member"]: {port["port"]: port["serial"] for port in entry["served"]} for entry in status["members"]}
+    said = {entry["member"]: {port["port"]: f"{int(port['serial'], 16):x}" for port in entry["served"]} for entry in status["members"]}
     assert said == {member: served(stage, member) for member in members}
     assert all("DNS:db.example.test" in port["sans"] and port["current"] for entry in status["members"] for port in entry["served"])
 
