@@ -57,8 +57,8 @@ def test_the_writes_about_a_member_are_told_apart_as_the_role_writes_them() -> N
     def writes(path: str) -> list[str]:
         entries = [entry.get("hostnet.multicluster.rollout_journal") or {} for entry in yaml.safe_load((ROLE / path).read_text())]
         given = [entry.get("member") for entry in entries if entry.get("op") == "member"]
-        # What a filter makes is a dictionary by then.
-        real = [{"member": "east-0"} if isinstance(member, str) and "rollout_record" in member else member for member in given]
+        # What a template makes is a dictionary by then.
+        real = [{"member": "east-0"} if isinstance(member, str) and "rollout_taken.record" in member else member for member in given]
         return [_failpoint.place("member", "", {"since": 3} if isinstance(member, str) else member, "before") for member in real]
 
     assert (writes("take.yml"), writes("steps/identify.yml"), writes("undo.yml")) == (
