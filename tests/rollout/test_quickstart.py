@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,17 +79,22 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine() -> Iterator[Machine]:
+    # Not in a temporary folder, where no CA's key is put.
+    home = cache_root() / "quickstart"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
     lab("up", "east:3,west:2")
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "python"], check=True)
-    made = Machine(tmp_path, lab("kubeconfig"))
+    subprocess.run([sys.executable, "-m", "venv", home / "python"], check=True)
+    made = Machine(home, lab("kubeconfig"))
     made.run(f"pip install --quiet ansible-core=={version('ansible-core')}")
-    subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", str(tmp_path)], cwd=CHECKOUT, check=True, capture_output=True)
+    subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", str(home)], cwd=CHECKOUT, check=True, capture_output=True)
     try:
         yield made
     finally:
-        if (tmp_path / "prod").exists():
+        if (home / "prod").exists():
             made.run(f"{in_table(section('Day two'), 'remove all of it')} -e hostnet_remove_name=ledger -e hostnet_remove_data=true")
+        shutil.rmtree(home)
         lab("down")
         lab("up", "east:3,west:2")
 
