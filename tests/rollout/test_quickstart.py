@@ -115,10 +115,9 @@ def test_by_its_own_commands(machine: Machine) -> None:
         entry["context"] = kube
     (machine.home / "prod" / "group_vars").mkdir(parents=True)
     (machine.home / "prod" / "ledger.hostnet.yml").write_text(yaml.safe_dump(inventory))
-    # Nothing can be pulled where the lab is.
-    (machine.home / "prod" / "group_vars" / "all.yml").write_text(
-        yaml.safe_dump({**variables, "hostnet_probe_image": "docker.io/library/busybox:1.37"})
-    )
+    # Nothing can be pulled where the lab is; and a machine that is a container has to be told that the folder lasts, which is the one of the text.
+    here = {"hostnet_probe_image": "docker.io/library/busybox:1.37", "hostnet_pki_dir": str(machine.home / "prod/.hostnet-pki/ledger")}
+    (machine.home / "prod" / "group_vars" / "all.yml").write_text(yaml.safe_dump({**variables, **here}))
     assert machine.run("ansible-inventory -i prod --graph").count("worker") >= 5
 
     checked, deployed, looked = map(machine.run, blocks(section("Dry run, deploy, verify"))[0].splitlines())
