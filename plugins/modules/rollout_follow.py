@@ -86,6 +86,11 @@ options:
     type: list
     elements: str
     default: []
+  stuck:
+    description:
+      - Those of O(waiting) whose VM was gone already, and another one there, when the rollout was planned. Without it all of them.
+    type: list
+    elements: str
   may_end:
     description:
       - Whether it ends when the upgrade is over for O(followed). Without O(until) that is when all members of their node pools run on the newest generation of
@@ -206,6 +211,7 @@ ARGUMENTS: dict[str, Any] = {
     "followed": {"type": "list", "elements": "str", "default": []},
     "moved": {"type": "list", "elements": "str", "default": []},
     "waiting": {"type": "list", "elements": "str", "default": []},
+    "stuck": {"type": "list", "elements": "str"},
     "may_end": {"type": "bool", "default": False},
     "until": {"type": "raw"},
     "in_place": {"type": "bool", "default": False},
@@ -242,6 +248,7 @@ def run(call: _call.Call, show: Callable[[str], None] = lambda _line: None) -> d
         params["may_end"],
         params["in_place"],
         params["waiting"],
+        params["stuck"],
     )
     timeout = 0 if call.check_mode else params["timeout"]
     return {"changed": False, **follow.wait(call.clusters, wanted, params["interval"], timeout, show, params["seen"])}

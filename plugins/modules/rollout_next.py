@@ -138,6 +138,11 @@ waiting:
   returned: always
   type: list
   elements: str
+stuck:
+  description: Those of RV(waiting) whose VM is gone, and another one there, and that cannot be mended nevertheless.
+  returned: success
+  type: list
+  elements: str
 again:
   description: The member in hand, where it needs another node, and whether it was C(announced) to the system; else null.
   returned: always

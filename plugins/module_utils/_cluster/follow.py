@@ -25,6 +25,7 @@ class Wanted:
     `among`: the members whose drains count, and whoever comes again; of the others only who has lost its VM. `followed`: whose end counts, of whom `moved`
     had their turn; `until`, `pool_label` and `in_place` as generations.standing has them. Without `may_end` only time ends it, or somebody's turn.
     `waiting`: broken members that the rollout cannot mend as they are. Meanwhile only lost VMs count, and theirs only if not at the first look already.
+    `stuck`: those of them whose VM was gone, and another one there, when that was planned; all of them where None. A VM may go between plan and first look.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Wanted:
     may_end: bool = False
     in_place: bool = False
     waiting: Sequence[str] = ()
+    stuck: Sequence[str] | None = None
 
 
 @dataclass
@@ -76,7 +78,7 @@ def wait(
     """
     started, progress = clock(), Progress(show, timeout, clock)
     known = generations.see(seen, (), ())
-    stuck = set(wanted.waiting)
+    stuck = set(wanted.waiting if wanted.stuck is None else wanted.stuck)
     picture = Picture()
     while True:
         began = clock()

@@ -246,6 +246,8 @@ def rollout_plan(
     vm_gone = bool(record.get("old")) and record.get("work") not in ("repair", "scale_down") and follow.is_lost(record["old"], nodes)
     # A repair that comes into a rollout mends, and takes nobody down whose turn that rollout had begun. One that drains is not well until it was stopped.
     another_ones = another and record.get("work") not in ("repair", "scale_down") and "drain" not in steps.begun_steps(journal or {})
+    # A VM that goes after this is news (rollout_follow).
+    gone = follow.due(list(bindings.values()), nodes, (), ()) if waiting else {}
     result: Json = {
         "errors": errors,
         "resume": flying,
@@ -259,6 +261,7 @@ def rollout_plan(
         "unmended": unmended,
         "waits": waits,
         "waiting": waiting,
+        "stuck": [name for name in waiting if name in gone],
         "follows": patient,
         "again": follow.again(
             journal if flying and not request.get("abort") else None, nodes, bool(in_hand) and request.get("in_vain") == in_hand
@@ -303,6 +306,7 @@ def nothing(errors: list[str]) -> Json:
         "unmended": [],
         "waits": [],
         "waiting": [],
+        "stuck": [],
         "follows": False,
         "again": None,
         "yields": False,

@@ -90,6 +90,9 @@ def test_whoever_cannot_be_mended_is_nobodys_turn_until_something_changes(wait: 
     found, _time = wait([{"west-0": "gone"}] * 99, waiting=["west-0"])
     assert (found["due"], found["waited"]) == ({}, 60.0)
     # It was not there at one look, and is there now.
+    # It was there when the rollout was planned, and went before the first look.
+    found, _time = wait([{"west-0": "gone"}], waiting=["west-0"], stuck=[])
+    assert found["due"] == {"west-0": "gone"}
     found, _time = wait([{"west-0": "gone"}, {}, {"west-0": "gone, and another is there"}], waiting=["west-0"])
     assert (found["due"], found["waited"]) == ({"west-0": "gone, and another is there"}, 6.0)
     # Another one is lost meanwhile.
