@@ -153,5 +153,5 @@ def test_by_its_own_commands(machine: Machine) -> None:
     machine.run(issue)
     assert machine.run(f"{first}\n{put.partition(';')[0]}; etcdctl get hello", folder).split() == ["hello", "world"]
     status = blocks(section("Dry run, deploy, verify"))[0].splitlines()[2]
-    assert "healthy, 5 of 5 members" in machine.run(f"{status} -e hostnet_status_html=status.html")
+    assert "healthy, 5 of 5 members" in machine.run(f"{status} -e hostnet_status_html={machine.home}/status.html")
     assert "<title>" in (machine.home / "status.html").read_text()
