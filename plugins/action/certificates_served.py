@@ -21,25 +21,26 @@ class ActionModule(OfMembers):
     arguments = certificates_served.ARGUMENTS
     perform_run = certificates_served.run
 
-    def _stored(self, arguments: Json) -> list[Json]:
-        names = [str(binding["member"]) for binding in self.bindings or []]
-        return served.stored(arguments["spec"], names, self.observed()["kube_clusters"])
+    stored: list[Json] | None = None
 
     def by_facts(self, result: Json) -> Json:
         given = self._task.args
         status = self.fact("hostnet_status")
-        if given.get("state") != "read" or given.get("hostnet") is None or not status or self._task.check_mode:
+        if self.stored is None or not status or self._task.check_mode:
             return {}
         days = expiry.least_days(self._templar.template(given["hostnet"]))
-        return {"status": served.with_served(status, result["served"], self._stored(given), given["spec"], days)}
+        return {"status": served.with_served(status, result["served"], self.stored, given["spec"], days)}
 
     def with_facts(self, arguments: Json) -> Json:
         found = super().with_facts(arguments)
+        self.stored = None
         hostnet, issued = arguments.get("hostnet"), arguments.get("certificates")
         if hostnet is None:
             return found
         if arguments.get("state") == "read":
-            return {**found, "issued": self._stored(arguments), "objects": []}
+            names = [str(binding["member"]) for binding in self.bindings or []]
+            self.stored = served.stored(arguments["spec"], names, self.observed()["kube_clusters"])
+            return {**found, "issued": self.stored, "objects": []}
         if self.bindings is None or issued is None or arguments.get("identity") is None:
             raise AnsibleActionFail("hostnet: give identity, certificates and the bindings of the members too")
         try:

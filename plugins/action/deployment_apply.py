@@ -18,9 +18,7 @@ Json = dict[str, Any]
 def apply(call: _call.Call, facts: Json) -> Json:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    seen = facts.get("hostnet_deployment")
-    if seen is None:
-        raise _call.Failure("there is no fact hostnet_deployment: observe the deployment first")
+    (seen,) = _call.known(facts, deployment_apply.FACTS)
     try:
         objects = [{"files": None, "create_only": False, **entry} for entry in deployment_apply.objects_of(params, seen)]
         nodes = lacking_labels(params["hostnet"], params["members"] or [], seen["nodes"]) if params["labels"] else []

@@ -19,8 +19,9 @@ Json = dict[str, Any]
 
 
 def _do(call: _call.Call, show: Callable[[str], None], facts: Json) -> Json:
-    params, seen = call.params, facts["hostnet_deployment"]
-    wrong = node_jobs.lacking(params) if seen is not None else "there is no fact hostnet_deployment: observe the deployment first"
+    params = call.params
+    (seen,) = _call.known(facts, node_job.FACTS, results=[])
+    wrong = node_jobs.lacking(params)
     if wrong:
         raise _call.Failure(wrong, results=[])
     try:

@@ -31,6 +31,25 @@ attributes:
     support: full
 """
 
+    # Modules that only decide: they ask nobody and change nothing.
+    DECIDING = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and return the changed status and the diff without changing anything.
+    support: full
+    details:
+      - It does the same in check mode.
+  diff_mode:
+    description: Returns what changed, or in check mode would change, when run with C(--diff).
+    support: N/A
+    details:
+      - This module changes nothing.
+  idempotent:
+    description: A second run with the same input and no change in between changes nothing.
+    support: full
+"""
+
     # Modules whose work an action plugin does on the controller, in its own files.
     ON_CONTROLLER = r"""
 options: {}

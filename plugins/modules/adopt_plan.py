@@ -16,16 +16,8 @@ description:
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the facts C(hostnet_deployment) and C(hostnet_inspection).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters.ignored
-  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.deciding
   - hostnet.multicluster.attributes.action_group
-attributes:
-  check_mode:
-    details:
-      - It does the same in check mode.
-  diff_mode:
-    support: N/A
-    details:
-      - This module changes nothing.
 options:
   hostnet:
     description:
@@ -136,9 +128,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    _call.known(facts, FACTS)
-    seen = facts["hostnet_deployment"]
-    inspection = facts["hostnet_inspection"]
+    seen, inspection = _call.known(facts, FACTS)
     try:
         found = adopt.adoption(params["hostnet"], seen["plan"], seen["nodes"], seen["kube_clusters"], inspection, params["cluster_id"])
     except ValueError as error:

@@ -17,16 +17,8 @@ description:
   - Runs on the controller, where these facts are.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters.ignored
-  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.deciding
   - hostnet.multicluster.attributes.action_group
-attributes:
-  check_mode:
-    details:
-      - It does the same in check mode.
-  diff_mode:
-    support: N/A
-    details:
-      - This module changes nothing.
 options:
   hostnet:
     description:
@@ -123,9 +115,8 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
-    _call.known(facts, FACTS)
     params = call.params
-    seen, targets = (facts[name] for name in FACTS)
+    seen, targets = _call.known(facts, FACTS)
     trust = seen["plan"]["trust"]
     try:
         found = trust_revisions.plan(params["hostnet"], params["spec"], seen, params["phase"], targets)

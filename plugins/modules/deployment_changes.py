@@ -15,16 +15,8 @@ description:
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the fact C(hostnet_deployment).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters.ignored
-  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.deciding
   - hostnet.multicluster.attributes.action_group
-attributes:
-  check_mode:
-    details:
-      - It does the same in check mode.
-  diff_mode:
-    support: N/A
-    details:
-      - This module changes nothing.
 options:
   hostnet:
     description:
@@ -101,8 +93,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    _call.known(facts, FACTS)
-    seen = facts["hostnet_deployment"]
+    (seen,) = _call.known(facts, FACTS)
     return {"changed": False, "plan": deploy_changes.deploy_changes(params["hostnet"], seen["plan"], params["issued"], params["would"])}
 
 

@@ -14,16 +14,8 @@ description:
   - Adds to the plan of a rollout what the members of other deployments on its VMs need, and what they speak against it. It asks nobody and changes nothing.
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters.ignored
-  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.deciding
   - hostnet.multicluster.attributes.action_group
-attributes:
-  check_mode:
-    details:
-      - It does the same in check mode.
-  diff_mode:
-    support: N/A
-    details:
-      - This module changes nothing.
 options:
   hostnet:
     description:

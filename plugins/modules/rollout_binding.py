@@ -15,16 +15,8 @@ description:
   - It goes by the facts C(hostnet_bindings) and, with O(state=started), C(hostnet_inspection).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters.ignored
-  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.deciding
   - hostnet.multicluster.attributes.action_group
-attributes:
-  check_mode:
-    details:
-      - It does the same in check mode.
-  diff_mode:
-    support: N/A
-    details:
-      - This module changes nothing.
 options:
   state:
     description:
@@ -116,9 +108,7 @@ def run(_call_of_a_module: _call.Call) -> dict[str, Any]:
 def decide(call: _call.Call, facts: dict[str, Any]) -> dict[str, Any]:
     """The module's result. `facts` are those of FACTS."""
     params = call.params
-    bindings = facts.get("hostnet_bindings")
-    if bindings is None:
-        raise _call.Failure("there is no fact hostnet_bindings: observe the deployment first")
+    (bindings,) = _call.known(facts, ["hostnet_bindings"])
     try:
         found = turn.bound(
             bindings,

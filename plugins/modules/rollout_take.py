@@ -16,16 +16,8 @@ description:
   - It goes by what M(hostnet.multicluster.deployment_observe) has seen, the facts C(hostnet_deployment), C(hostnet_bindings) and C(hostnet_inspection).
 extends_documentation_fragment:
   - hostnet.multicluster.kube_clusters.ignored
-  - hostnet.multicluster.attributes
+  - hostnet.multicluster.attributes.deciding
   - hostnet.multicluster.attributes.action_group
-attributes:
-  check_mode:
-    details:
-      - It does the same in check mode.
-  diff_mode:
-    support: N/A
-    details:
-      - This module changes nothing.
 options:
   entry:
     description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import admission, dead, disk, expiry, join, journal, progress, signs
+from . import admission, dead, disk, expiry, join, journal, observation, progress, signs
 from .layout import ca_certificate, data_folder
 from .listed import aligned
 from .names import OUT_OF_SERVICE
@@ -135,10 +135,7 @@ def deployment_status(
     `disks`: member -> what was seen on its node's disk (disk.facts_of), where somebody has looked. `observed_at`: what time it is (RFC 3339).
     """
     by_name = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}
-    dates: dict[str, Json] = {}
-    for found in observed.values():
-        for secret in found["secrets"]:
-            dates.update(secret["certificates"])
+    dates = observation.stored_certificates(observed)
     # Of a kube cluster that does not say, nothing is known.
     guarded = {name: {entry["member"] for entry in found["guards"]} for name, found in observed.items() if found.get("guards") is not None}
     members = []

@@ -27,6 +27,15 @@ def seeds(observed: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def stored_certificates(observed: Mapping[str, Any]) -> dict[str, Json]:
+    """What the kube clusters have stored, as the annotations of Secrets tell it: member -> file -> {serial, not_after}."""
+    found: dict[str, Json] = {}
+    for cluster in observed.values():
+        for secret in cluster["secrets"]:
+            found.update(secret["certificates"])
+    return found
+
+
 def live_members(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> list[Json]:
     """The bindings with `live`: a ready pod on the very node it was admitted to, under the address it was admitted with."""
     current = {(str(node["kube_cluster"]), str(node["name"])): node for node in nodes}

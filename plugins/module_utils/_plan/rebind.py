@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import dead, join, progress, steps
+from . import dead, join, steps
 from .admission import admitted
 from .new_members import other_addresses
 from .nodes import same_address
@@ -77,17 +77,15 @@ def booted(bindings: Sequence[Mapping[str, Any]], member: str, nodes: Sequence[M
     return result
 
 
-def stopped(
-    bindings: Sequence[Mapping[str, Any]], member: str, stop: bool, inspection: Mapping[str, Mapping[str, Any]] | None = None
-) -> list[Json]:
-    """The bindings with `stopped` set for (or taken from) one member. With an inspection also with how far each member's log has come."""
+def stopped(bindings: Sequence[Mapping[str, Any]], member: str, stop: bool) -> list[Json]:
+    """The bindings with `stopped` set for (or taken from) one member."""
     result = []
     for entry in bindings:
         changed = {key: value for key, value in entry.items() if key != "stopped" or entry["member"] != member}
         if stop and entry["member"] == member:
             changed["stopped"] = True
         result.append(changed)
-    return progress.with_progress(result, inspection) if inspection else result
+    return result
 
 
 def with_member(

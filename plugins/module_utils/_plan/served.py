@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import expiry, listed
+from . import expiry, listed, observation
 from .layout import certificate_folder
 
 Json = dict[str, Any]
@@ -20,10 +20,7 @@ _KEPT = ("file", "port", "number", "serial", "not_before", "not_after", "sans", 
 
 def stored(spec: Mapping[str, Any], members: Iterable[str], observed: Mapping[str, Any]) -> list[Json]:
     """The certificates of `members` as the annotations of their Secrets have them, in the shape of what host_certificates returns."""
-    found: dict[str, Json] = {}
-    for cluster in observed.values():
-        for secret in cluster.get("secrets") or []:
-            found.update(secret["certificates"])
+    found = observation.stored_certificates(observed)
     return [
         {"name": folder, "file": str(wish["file"]), "fingerprint": "", "serial": str(has["serial"]), "not_after": str(has["not_after"])}
         for member in members

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import names
+from . import names, observation
 from .layout import SHARED_FOLDER, all_ports, certificate_folder
 from .trust_revisions import short
 
@@ -230,10 +230,7 @@ def served_lines(served: Sequence[Mapping[str, Any]], renewed: Iterable[str]) ->
 
 def behind(bindings: Sequence[Mapping[str, Any]], observed: Mapping[str, Any], issued: Sequence[Mapping[str, Any]]) -> list[str]:
     """Members whose Secret has another certificate than the one that was issued for them, or none; `issued` is what host_certificates returned."""
-    stored: dict[str, Json] = {}
-    for cluster in observed.values():
-        for secret in cluster["secrets"]:
-            stored.update(secret["certificates"])
+    stored = observation.stored_certificates(observed)
     own: dict[str, dict[str, str]] = {}
     for entry in issued:
         own.setdefault(str(entry["name"]), {})[str(entry["file"])] = str(entry["serial"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import before, dead, follow, rebind, sharing, steps, successor
+from . import before, dead, follow, progress, rebind, sharing, steps, successor
 from .journal import in_flight
 
 Json = dict[str, Any]
@@ -82,8 +82,8 @@ def ended(
         "final": follow.past_return(journal, nodes),
         "undo": undo,
         "steps": follow.undo_steps(journal, nodes),
-        # Where all answer, the step that failed past the point of no return is not tried again: it failed for another reason.
         "pairs": sharing.pairs(journal.get("member"), neighbours),
+        # Where all answer, the step that failed past the point of no return is not tried again: it failed for another reason.
         "up": steps.bring_up_steps(journal, noted) if away and not undo else [],
     }
 
@@ -107,7 +107,7 @@ def bound(
     if state == "stopped":
         return rebind.stopped(bindings, member, True)
     if state == "started":
-        return rebind.stopped(bindings, member, False, inspection)
+        return progress.with_progress(rebind.stopped(bindings, member, False), inspection or {})
     if state == "booted":
         return rebind.booted(bindings, member, nodes, same_vm)
     if state == "certified":
